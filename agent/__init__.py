@@ -1,0 +1,1 @@
+"""When and with what: the only place with time, retries and broad exception handlers."""

@@ -1,0 +1,1 @@
+"""One look at one source of market numbers; every answer passes bounds before it becomes a Quote."""

@@ -1,0 +1,1 @@
+"""One look at one ASIC miner over its own protocol."""

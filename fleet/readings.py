@@ -1,0 +1,191 @@
+"""What one look at one device gives: a reading, or a fault with its kind.
+
+None means "the device did not say", never zero. A collector returns a reading or raises `ports.PollError`; the poller
+turns that error into a `Fault`. Objects per device live only here, at the edge: past the table there are only columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+
+class FaultKind(StrEnum):
+    """Why a poll gave no reading, sorted by what the operator would do about it."""
+
+    REFUSED = "refused"  # the host is up, the API is not
+    UNREACHABLE = "unreachable"  # no answer at connect
+    TIMEOUT = "timeout"  # connected, then silent past the deadline
+    DENIED = "denied"  # credentials or access list
+    MALFORMED = "malformed"  # bytes that no repair could read
+    OVERSIZE = "oversize"  # longer than any honest reply
+    UNSUPPORTED = "unsupported"  # we have no driver or profile for it
+    IDENTITY = "identity"  # another machine answers at this address
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One failed poll. `detail` is for people: bounded, printable, free of secrets."""
+
+    kind: FaultKind
+    detail: str = ""
+
+
+class OperatingState(StrEnum):
+    """What the evidence says a machine is doing; `unknown` where there is none."""
+
+    MINING = "mining"
+    WARMING_UP = "warming_up"
+    SLEEPING = "sleeping"
+    IDLE = "idle"
+    FAULTED = "faulted"
+    UNKNOWN = "unknown"
+
+
+class Sensor(StrEnum):
+    """Where a temperature is taken; boards and chips are told apart from air."""
+
+    BOARD = "board"
+    CHIP = "chip"
+    INLET = "inlet"
+    OUTLET = "outlet"
+    PSU = "psu"
+
+
+@dataclass(frozen=True, slots=True)
+class Temperature:
+    sensor: Sensor
+    index: int
+    celsius: float
+
+
+@dataclass(frozen=True, slots=True)
+class MinerReading:
+    """One answer of one machine. Units: H/s, W, degrees Celsius, rpm, seconds; None = not said.
+
+    `hashrate_hs` is the money window (5 to 30 minutes, never longer than the uptime), `hashrate_window_s` its length.
+    `reported_power_w` is the machine's own number; `power_side` says what it is: "ac", "dc" or "model".
+    `algorithm` is "sha256" only where that is proven by make and model; None = not proven.
+    """
+
+    driver: str
+    make: str
+    model: str | None = None
+    firmware: str | None = None
+    mac: str | None = None  # 12 lower-case hex digits
+    serial: str | None = None
+    algorithm: str | None = None
+    state: OperatingState = OperatingState.UNKNOWN
+    hashrate_hs: float | None = None
+    hashrate_window_s: float | None = None
+    hashrate_now_hs: float | None = None
+    hashrate_expected_hs: float | None = None
+    reported_power_w: float | None = None
+    power_side: str | None = None
+    temperatures: tuple[Temperature, ...] = ()
+    fans_rpm: tuple[float | None, ...] = ()
+    uptime_s: float | None = None
+    shares_accepted: float | None = None
+    shares_rejected: float | None = None
+    difficulty_accepted: float | None = None
+    difficulty_rejected: float | None = None
+    pool_host: str | None = None  # host of the pool that gets the work, never the account
+    pool_alive: bool | None = None
+    warnings: tuple[str, ...] = ()  # closed words: what was repaired, missing or suspect in this reply
+
+
+class RowKind(StrEnum):
+    """What a PDU row measures. Rows of different kinds see the same load and are never added."""
+
+    UNIT = "unit"
+    INLET = "inlet"
+    PHASE = "phase"
+    BANK = "bank"
+    OUTLET = "outlet"
+    PROBE = "probe"
+
+
+class Quality(StrEnum):
+    MEASURED = "measured"  # the device meters active power
+    ESTIMATED = "estimated"  # a formula, a configured voltage, VA taken as W
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class PduRow:
+    """One row of a PDU: the unit itself, an inlet, a phase, a bank, an outlet or a probe."""
+
+    kind: RowKind
+    id: str  # outlet number as printed on the device, "1".."48"; unit and phase numbers likewise
+    name: str | None = None
+    power_w: float | None = None
+    power_quality: Quality = Quality.MISSING
+    power_resolution_w: float | None = None
+    energy_j: float | None = None
+    current_a: float | None = None
+    voltage_v: float | None = None
+    is_on: bool | None = None
+    temperature_c: float | None = None
+    humidity_ratio: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PduReading:
+    """One answer of one PDU. `power_w` is the declared unit total, by the profile's rule; None = it has none."""
+
+    profile: str
+    model: str | None = None
+    serial: str | None = None
+    firmware: str | None = None
+    uptime_s: float | None = None
+    power_w: float | None = None
+    power_quality: Quality = Quality.MISSING
+    power_resolution_w: float | None = None
+    energy_j: float | None = None
+    rows: tuple[PduRow, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class Reason(IntEnum):
+    """Why a number is missing; the companion column of every quantity. NONE stands beside a number that is there."""
+
+    NONE = 0
+    NEVER_SEEN = 1
+    UNREACHABLE = 2  # no valid reading: the last poll failed and the old values ran out
+    STALE = 3
+    NOT_REPORTED = 4
+    IMPLAUSIBLE = 5
+    NOT_SHA256 = 6
+    WRONG_POOL = 7
+    NO_MARKET = 8
+    NO_POWER = 9
+    NO_HASHRATE = 10
+    CONFLICT = 11
+
+
+class PowerSource(IntEnum):
+    """Where the watts of a machine come from, best first; NONE where there are none."""
+
+    NONE = 0
+    METERED = 1
+    CALIBRATED = 2
+    REPORTED = 3
+    CONFIGURED = 4
+    NAMEPLATE = 5
+
+
+class CapableSource(IntEnum):
+    """Where a capable (what it would do if it ran) number comes from, best first."""
+
+    NONE = 0
+    STEADY = 1  # the machine's own last steady value
+    MODEL_MEAN = 2  # mean of the same model on this site
+    CONFIGURED = 3
+    NAMEPLATE = 4
+
+
+FAULT_CODES: dict[FaultKind | None, int] = {None: 0} | {kind: i for i, kind in enumerate(FaultKind, start=1)}
+"""Column code of each fault kind; 0 = no fault."""
+
+FAULT_KINDS: tuple[FaultKind | None, ...] = tuple(FAULT_CODES)
+"""Fault kind of each column code, the inverse of FAULT_CODES."""
