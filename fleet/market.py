@@ -76,3 +76,31 @@ BOUNDS: Mapping[MarketInput, tuple[float, float]] = {
 def in_bounds(input: MarketInput, value: float) -> bool:
     low, high = BOUNDS[input]
     return math.isfinite(value) and low <= value <= high
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """Every quote at hand, newest per (input, source). An immutable bag; `assess` judges it."""
+
+    quotes: tuple[Quote, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Valuation:
+    """What the market says at `at_s`, judged: the value used per input, its state, its age and sources, and the hashprice.
+
+    A missing number is NaN. `used[input]` are the quotes behind the value (several where a median was taken).
+    """
+
+    at_s: float
+    difficulty: float
+    height: float
+    reward_btc: float
+    btc_usd: float
+    hashprice_usd_ph_day: float
+    hashprice_btc_ph_day: float
+    states: Mapping[MarketInput, InputState]
+    ages_s: Mapping[MarketInput, float]
+    used: Mapping[MarketInput, tuple[Quote, ...]]
+    power_usd_per_kwh: float
+    power_source: str
