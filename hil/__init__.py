@@ -1,1 +1,1 @@
-"""The proof: an emulated farm that speaks the real wire protocols on 127/8, the demo, and tests against real hardware."""
+"""The proof: an emulated farm that speaks real wire protocols on 127/8, the demo, and tests against real hardware."""

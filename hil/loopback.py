@@ -1,0 +1,85 @@
+"""The only place where the virtual farm binds sockets, so that nothing of it can ever be heard outside 127/8."""
+
+from __future__ import annotations
+
+import ipaddress
+import resource
+import socket
+
+
+def require_loopback(host: str) -> str:
+    """`host` itself. Errors: ValueError for anything but a literal address inside 127/8."""
+    if not ipaddress.IPv4Address(host).is_loopback:
+        raise ValueError(f"the virtual farm listens on 127/8 only, not on {host}")
+    return host
+
+
+def tcp_listener(host: str, port: int, backlog: int = 128) -> socket.socket:
+    """A listening, non-blocking socket; port 0 picks a free one."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((require_loopback(host), port))
+        sock.listen(backlog)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def udp_socket(host: str, port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        sock.bind((require_loopback(host), port))
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+class SilentPort:
+    """A port that answers no SYN: its backlog is full, and the kernel drops what does not fit.
+
+    Linux queues one connection more than the backlog says, so one filler is enough; it needs three descriptors.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._listener = tcp_listener(host, port, backlog=0)
+        self._filler = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._filler.setblocking(False)
+        self._filler.connect_ex((host, port))
+
+    def close(self) -> None:
+        self._filler.close()
+        self._listener.close()
+
+
+def free_tcp_port(host: str = "127.0.0.1") -> int:
+    """A port that nobody listens on now; take it soon."""
+    with tcp_listener(host, 0) as sock:
+        return int(sock.getsockname()[1])
+
+
+def raise_descriptor_limit() -> int:
+    """As many descriptors as the system allows; a machine is one, a silent machine three. Returns the limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def addresses(base: str, count: int) -> list[str]:
+    """`count` addresses from `base` upwards, without those that end in .0 or .255.
+
+    Errors: ValueError when they would leave 127/8.
+    """
+    found: list[str] = []
+    value = int(ipaddress.IPv4Address(require_loopback(base)))
+    while len(found) < count:
+        if value & 0xFF not in (0, 255):
+            found.append(require_loopback(str(ipaddress.IPv4Address(value))))
+        value += 1
+    return found
