@@ -1,17 +1,24 @@
 """What crosses the pipe between the main process and its workers: jobs in, outcomes out.
 
 Frames are a 4-byte little-endian length and a MessagePack body, decoded against these types; nothing that a worker
-sends can run code or grow past the frame limit in the main process.
+sends can run code or grow past the frame limit in the main process. The codec does no I/O: bytes in, objects out.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import msgspec
 
 from fleet.market import Quote
 from fleet.readings import Fault, MinerReading, PduReading
 
 MAX_FRAME_BYTES = 8 * 1024 * 1024
+MAX_ASSIGNMENT_BYTES = 64 * 1024 * 1024
+"""Assignments come from our own main process and are long: 100,000 jobs are about 15 MB."""
+
+_LENGTH_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +60,97 @@ class Assignment:
     name: str
     jobs: tuple[Job, ...]
     max_in_flight: int = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """A worker's sign of life and its own numbers, once a second. Counters run from the start of the process.
+
+    `late`: looks that started more than a second after their time; `dropped`: looks that never took place because the
+    one before was still waiting or running, and outcomes that a newer one overtook while the pipe was full;
+    `errors`: looks that ended in something other than an answer or a `PollError`, so in a bug.
+    `oldest_s`: for how long the oldest look of this instant has been running.
+    """
+
+    at_s: float
+    jobs: int
+    in_flight: int
+    polls: int
+    late: int
+    dropped: int
+    errors: int
+    oldest_s: float
+    rss_bytes: int
+    fds: int
+    cpu_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a worker sends: outcomes, and about once a second a pulse."""
+
+    outcomes: tuple[Outcome, ...] = ()
+    pulse: Pulse | None = None
+
+
+class FrameError(Exception):
+    """The bytes are no frame of ours. The stream cannot be trusted from here on: its sender has to be replaced."""
+
+
+def encode_frame(message: object, max_bytes: int = MAX_FRAME_BYTES) -> bytes:
+    """One frame.
+
+    Errors: FrameError when the message is longer than `max_bytes` or holds what MessagePack cannot say (a lone
+    surrogate, an integer beyond 64 bits, a foreign type).
+    """
+    try:
+        body = msgspec.msgpack.encode(message)
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+        raise FrameError(f"not encodable: {type(error).__name__}") from error
+    if len(body) > max_bytes:
+        raise FrameError(f"frame of {len(body)} bytes, limit {max_bytes}")
+    return len(body).to_bytes(_LENGTH_BYTES, "little") + body
+
+
+T = TypeVar("T")
+
+
+class FrameReader(Generic[T]):
+    """Turns a byte stream, cut anywhere, into messages of one type.
+
+    Raises FrameError on a length beyond the limit or a body that does not fit the type, and on every call after that.
+    """
+
+    def __init__(self, type: type[T], max_bytes: int = MAX_FRAME_BYTES) -> None:
+        self._decoder = msgspec.msgpack.Decoder(type)
+        self._max_bytes = max_bytes
+        self._buffer = bytearray()
+        self._broken = False
+
+    def feed(self, chunk: bytes) -> list[T]:
+        """Takes the next bytes; returns the messages that they complete, in order."""
+        self._buffer += chunk
+        messages: list[T] = []
+        start = 0
+        try:
+            while (body := self._body_at(start)) is not None:
+                messages.append(self._decoder.decode(body))
+                start += _LENGTH_BYTES + len(body)
+        except (ValueError, RecursionError, msgspec.MsgspecError) as error:
+            self._broken = True
+            raise FrameError(f"body does not fit: {type(error).__name__}") from error
+        del self._buffer[:start]
+        return messages
+
+    def _body_at(self, start: int) -> bytes | None:
+        if self._broken:
+            raise FrameError("stream is broken")
+        body_start = start + _LENGTH_BYTES
+        if len(self._buffer) < body_start:
+            return None
+        length = int.from_bytes(self._buffer[start:body_start], "little")
+        if length > self._max_bytes:
+            self._broken = True
+            raise FrameError(f"frame of {length} bytes, limit {self._max_bytes}")
+        body_end = body_start + length
+        return bytes(self._buffer[body_start:body_end]) if len(self._buffer) >= body_end else None
