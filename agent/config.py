@@ -1,1 +1,604 @@
-"""The configuration file: TOML, strict. An unknown key, a wrong type or a missing file is one clear line, exit 2."""
+"""The configuration file: TOML, strict. An unknown key, a wrong type or a missing file is one clear line, exit 2.
+
+The sections are msgspec Structs, and a small walk over their types builds them key by key, so that every error carries
+the path of its key (`policy.min_up_s`, `miners[1].targets[0]`). Files named by a key are read here: a `Secret` holds
+the content and never shows it. What spans several keys is checked after the walk, in `_check_*`.
+
+Nothing here touches the network or a device. Defaults of the policy and of the economic terms are those of `fleet/`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from ipaddress import ip_address
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta, Struct
+
+from agent.targets import MAX_ADDRESSES, Span, TargetError, parse_target
+from fleet.curtailment import Policy
+from fleet.market import BOUNDS, MarketInput
+from fleet.site import EconomicTerms, Machine, SiteError, parse_inventory
+
+DEFAULT_PATH = Path("/etc/hashwatt/hashwatt.toml")
+MAX_SECRET_BYTES = 4096
+
+
+class ConfigError(Exception):
+    """One line for the operator: which file, which key, what is wrong with it."""
+
+    def __init__(self, key: str, message: str, file: str = "") -> None:
+        super().__init__(": ".join(part for part in (file, key, message) if part))
+        self.key = key
+        self.message = message
+        self.file = file
+
+
+class Secret:
+    """A text that shows itself to nobody but the one who calls `reveal`."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return "***"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> tuple[type[Secret], tuple[str]]:
+        raise TypeError("a secret is not serialised")
+
+
+Seconds = Annotated[float, Meta(gt=0, le=30 * 86_400)]
+Ratio = Annotated[float, Meta(ge=0, le=1)]
+Share = Annotated[float, Meta(ge=0, lt=1)]
+Port = Annotated[int, Meta(ge=1, le=65_535)]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Text = Annotated[str, Meta(min_length=1, max_length=256)]
+Targets = Annotated[tuple[str, ...], Meta(min_length=1)]
+
+_policy = Policy()
+_terms = EconomicTerms()
+
+
+class Section(Struct, frozen=True):
+    """A table of the file; every key it does not declare is an error."""
+
+
+class SiteSection(Section, frozen=True):
+    name: Name  # becomes a topic segment and a label
+    inventory: Path | None = None
+
+
+class Credential(Section, frozen=True):
+    password: Secret = msgspec.field(name="password_file")
+    user: Text = "root"
+
+
+class PollSection(Section, frozen=True):
+    interval_s: Annotated[float, Meta(ge=1, le=3600)] = 30.0
+    deadline_s: Annotated[float, Meta(gt=0, le=300)] | None = None  # None: by driver, agent.plan.DEADLINE_S
+    tick_s: Annotated[float, Meta(ge=1, le=300)] = 10.0
+    max_in_flight: Annotated[int, Meta(ge=1, le=4096)] = 400
+
+
+class MinersSection(Section, frozen=True):
+    targets: Targets
+    credential: str | None = None
+    driver: Literal["auto", "antminer", "pyasic"] = "auto"
+    port: Port = 4028
+    insecure: bool = False
+
+
+class SnmpSection(Section, frozen=True):
+    version: Literal["2c"] = "2c"
+    community: str | None = None  # only "public"; anything else is a secret and belongs in a file
+    community_secret: Secret | None = msgspec.field(name="community_file", default=None)
+    engine: Literal["auto", "pysnmp", "gufo"] = "auto"
+
+    def reveal(self) -> str:
+        """The community to use; "public" where the operator names none."""
+        return self.community_secret.reveal() if self.community_secret else (self.community or "public")
+
+
+class PdusSection(Section, frozen=True):
+    targets: Targets
+    profile: Text = "auto"
+    port: Port = 161
+    snmp: SnmpSection = SnmpSection()
+    insecure: bool = False
+
+
+def _quoted(of: MarketInput) -> Any:
+    low, high = BOUNDS[of]
+    return Meta(ge=low, le=high)
+
+
+class FixedSection(Section, frozen=True):
+    """Market numbers from the operator. Without `as_of` they are good for ever, but only for advisory advice."""
+
+    btc_usd: Annotated[float, _quoted(MarketInput.BTC_USD)] | None = None
+    difficulty: Annotated[float, _quoted(MarketInput.DIFFICULTY)] | None = None
+    block_fees_btc: Annotated[float, _quoted(MarketInput.BLOCK_FEES_BTC)] | None = None
+    height: Annotated[float, _quoted(MarketInput.HEIGHT)] | None = None
+    as_of: Annotated[datetime, Meta(tz=True)] | None = None
+    good_for_h: Annotated[float, Meta(gt=0, le=24 * 366)] | None = None
+
+
+class MempoolSection(Section, frozen=True):
+    url: Text = "https://mempool.space"
+    insecure: bool = False
+
+
+class CoinbaseSection(Section, frozen=True):
+    url: Text = "https://api.coinbase.com"
+    insecure: bool = False
+
+
+class KrakenSection(Section, frozen=True):
+    url: Text = "https://api.kraken.com"
+    insecure: bool = False
+
+
+class MarketSection(Section, frozen=True):
+    fixed: FixedSection | None = None
+    mempool: MempoolSection | None = None
+    coinbase: CoinbaseSection | None = None
+    kraken: KrakenSection | None = None
+
+
+class EconomicsSection(Section, frozen=True):
+    pool_fee: Share = _terms.pool_fee
+    reject: Share = _terms.reject
+    overhead: Annotated[float, Meta(ge=0, le=2)] = _terms.overhead
+
+
+class PoolsSection(Section, frozen=True):
+    expected: tuple[Text, ...] = ()
+
+
+class TariffSection(Section, frozen=True):
+    usd_per_kwh: Annotated[float, Meta(ge=-5, le=5)]
+
+
+class PolicySection(Section, frozen=True):
+    enabled: bool = _policy.enabled
+    mode: Literal["advisory", "armed"] = "advisory"
+    stop_start_cost_usd: Annotated[float, Meta(ge=0, le=100)] = _policy.stop_start_cost_usd
+    stop_factor: Annotated[float, Meta(gt=0, le=10)] = _policy.stop_factor
+    start_factor: Annotated[float, Meta(gt=0, le=10)] = _policy.start_factor
+    min_up_s: Annotated[float, Meta(ge=0, le=7 * 86_400)] = _policy.min_up_s
+    min_down_s: Annotated[float, Meta(ge=0, le=7 * 86_400)] = _policy.min_down_s
+    quorum_ratio: Ratio = _policy.quorum_ratio
+    stop_ramp_ratio: Annotated[float, Meta(gt=0, le=1)] = _policy.stop_ramp_ratio
+    stop_ramp_s: Seconds = _policy.stop_ramp_s
+    start_ramp_ratio: Annotated[float, Meta(gt=0, le=1)] = _policy.start_ramp_ratio
+    start_ramp_s: Seconds = _policy.start_ramp_s
+    hold: Literal["release", "keep"] = "keep" if _policy.hold_keep else "release"
+    hold_release_min: Annotated[float, Meta(gt=0, le=1440)] = _policy.hold_release_s / 60.0
+    max_step_s: Seconds = _policy.max_step_s
+    lease_s: Annotated[float, Meta(ge=30, le=240)] = _policy.lease_s
+
+
+class PrometheusSection(Section, frozen=True):
+    listen: Text = "127.0.0.1:9851"
+    web_config: Path | None = None
+    insecure: bool = False
+
+    @property
+    def endpoint(self) -> tuple[str, int]:
+        """Host and port to bind; the port may be 0 (the system chooses)."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+
+class MqttSection(Section, frozen=True):
+    url: Text
+    username: Text | None = None
+    password: Secret | None = msgspec.field(name="password_file", default=None)
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    insecure: bool = False
+
+    @property
+    def is_tls(self) -> bool:
+        return self.url.startswith("mqtts:")
+
+    @property
+    def endpoint(self) -> tuple[str, int]:
+        parts = urlsplit(self.url)
+        return parts.hostname or "", parts.port or (8883 if self.is_tls else 1883)
+
+
+class JournalSection(Section, frozen=True):
+    path: Text = "/var/lib/hashwatt/hashwatt.db"
+
+
+class LogSection(Section, frozen=True):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Document(Section, frozen=True):
+    """The whole file as the operator may write it."""
+
+    site: SiteSection
+    credentials: dict[str, Credential] = {}
+    poll: PollSection = PollSection()
+    miners: tuple[MinersSection, ...] = ()
+    pdus: tuple[PdusSection, ...] = ()
+    market: MarketSection = MarketSection()
+    economics: EconomicsSection = EconomicsSection()
+    pools: PoolsSection = PoolsSection()
+    tariff: TariffSection | None = None
+    policy: PolicySection = PolicySection()
+    prometheus: PrometheusSection = PrometheusSection()
+    mqtt: MqttSection | None = None
+    journal: JournalSection = JournalSection()
+    log: LogSection = LogSection()
+
+
+class Config(Document, frozen=True, kw_only=True):
+    """A checked file: its sections, where it came from, the inventory it names, and what is allowed but not wise."""
+
+    source: Path
+    machines: tuple[Machine, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def journal_path(self) -> Path:
+        return self.source.parent / self.journal.path
+
+
+def load(path: Path | str) -> Config:
+    """Read and check a configuration with the files it names.
+
+    Errors: ConfigError, whose text is the one line for the operator.
+    """
+    source = Path(path)
+    try:
+        document, folder = _document(source), _Folder(source.absolute().parent)
+        parsed: Document = _build(Document, document, "", folder)
+        machines = _inventory(parsed)
+        warnings = (*folder.warnings, *_check(parsed, machines))
+    except ConfigError as error:
+        raise ConfigError(error.key, error.message, source.name) from None
+    sections = {name: getattr(parsed, name) for name in Document.__struct_fields__}
+    return Config(**sections, source=source.absolute(), machines=machines, warnings=warnings)
+
+
+def _document(source: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(source.read_bytes().decode("utf-8"))
+    except OSError as error:
+        raise ConfigError("", f"cannot read {source}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError("", f"is not UTF-8 text (byte {error.start})") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError("", f"is not TOML: {error}") from None
+
+
+class _Folder:
+    """Finds the files that keys name: in $CREDENTIALS_DIRECTORY first (systemd), else beside the configuration."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.warnings: list[str] = []
+
+    def find(self, name: str) -> Path:
+        credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+        if credentials and (given := Path(credentials) / name).is_file():
+            return given
+        return self.home / name
+
+    def readable(self, name: str, key: str) -> Path:
+        path = self.find(name)
+        try:
+            with path.open("rb"):
+                return path
+        except OSError as error:
+            raise ConfigError(key, f"cannot read {path}: {error.strerror}") from None
+
+    def secret(self, name: str, key: str) -> Secret:
+        path = self.readable(name, key)
+        content = path.read_bytes()
+        if not content.strip() or len(content) > MAX_SECRET_BYTES:
+            raise ConfigError(key, f"{path} holds no secret: {len(content)} bytes, expected 1 to {MAX_SECRET_BYTES}")
+        if path.stat().st_mode & 0o007:
+            self.warnings.append(f"{key}: {path} is open to every user of this machine; chmod 600 it")
+        try:
+            return Secret(content.decode("utf-8").rstrip("\r\n"))
+        except UnicodeDecodeError:
+            raise ConfigError(key, f"{path} is not UTF-8 text") from None
+
+
+def _build(kind: Any, value: Any, key: str, folder: _Folder) -> Any:
+    """`value` as the type `kind`, built from the outside in so that an error knows the path of its key."""
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):  # TOML has no null: X | None is an X
+        kind = next(arm for arm in typing.get_args(kind) if arm is not types.NoneType)
+    bare, limits = _bare(kind)
+    origin = typing.get_origin(bare)
+    if isinstance(bare, type) and issubclass(bare, Section):
+        return _section(bare, _expect(value, dict, "a table", key), key, folder)
+    if origin is dict:
+        inner = typing.get_args(bare)[1]
+        table = _expect(value, dict, "a table", key)
+        return {name: _build(inner, item, _join(key, name), folder) for name, item in table.items()}
+    if origin is tuple:
+        items = _expect(value, list, "a list", key)
+        if len(items) < limits:
+            raise ConfigError(key, "must not be empty")
+        return tuple(_build(typing.get_args(bare)[0], item, f"{key}[{i}]", folder) for i, item in enumerate(items))
+    if bare is Secret:
+        return folder.secret(_expect(value, str, "a file name", key), key)
+    if bare is Path:
+        return folder.readable(_expect(value, str, "a file name", key), key)
+    return _scalar(kind, value, key)
+
+
+def _bare(kind: Any) -> tuple[Any, int]:
+    """A type without its annotation, and the least number of items where that is annotated."""
+    if typing.get_origin(kind) is not Annotated:
+        return kind, 0
+    bare, *notes = typing.get_args(kind)
+    return bare, max((note.min_length or 0 for note in notes if isinstance(note, Meta)), default=0)
+
+
+def _section(kind: type[Section], table: dict[str, Any], key: str, folder: _Folder) -> Section:
+    known = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    for name in table:
+        if name not in known:
+            raise ConfigError(_join(key, name), "unknown key" + _suggestion(name, known))
+    values: dict[str, Any] = {}
+    for name, field in known.items():
+        if name in table:
+            values[field.name] = _build(field.type, table[name], _join(key, name), folder)
+        elif field.required:
+            raise ConfigError(_join(key, name), "is missing")
+    return kind(**values)
+
+
+def _scalar(kind: Any, value: Any, key: str) -> Any:
+    if typing.get_origin(kind) is Literal:
+        if value not in typing.get_args(kind):
+            raise ConfigError(key, f"must be {_either(typing.get_args(kind))}, not {_shown(value)}")
+        return value
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(key, f"expected a finite number, got {value}")
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        text = str(error).replace("`", "")
+        got = "" if ", got " in text else f", got {_shown(value)}"
+        raise ConfigError(key, text[:1].lower() + text[1:] + got) from None
+
+
+def _expect(value: Any, kind: type, name: str, key: str) -> Any:
+    if not isinstance(value, kind):
+        raise ConfigError(key, f"expected {name}, got {_shown(value)}")
+    return value
+
+
+def _join(key: str, name: str) -> str:
+    bare = name.isascii() and name.replace("_", "").replace("-", "").isalnum()
+    shown = name if bare else repr(name[:64])
+    return f"{key}.{shown}" if key else shown
+
+
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(sorted(known))}"
+
+
+def _either(choices: Iterable[Any]) -> str:
+    return " or ".join(repr(choice) for choice in choices)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _inventory(config: Document) -> tuple[Machine, ...]:
+    path = config.site.inventory
+    if path is None:
+        return ()
+    try:
+        return parse_inventory(path.read_text("utf-8-sig"), path.name)
+    except SiteError as error:
+        raise ConfigError("site.inventory", str(error)) from None
+    except OSError as error:
+        raise ConfigError("site.inventory", f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError("site.inventory", f"{path.name} is not UTF-8 text (byte {error.start})") from None
+
+
+def _check(config: Document, machines: tuple[Machine, ...]) -> Iterable[str]:
+    """Every rule that spans several keys; yields warnings, raises ConfigError."""
+    yield from _check_miners(config, machines)
+    yield from _check_pdus(config, machines)
+    yield from _check_market(config)
+    yield from _check_listener(config.prometheus)
+    if config.mqtt is not None:
+        yield from _check_mqtt(config.mqtt)
+    if config.policy.mode == "armed":
+        raise ConfigError(
+            "policy.mode", "armed mode needs a signing key and an ended shadow period; not in this release"
+        )
+    if config.policy.start_factor > config.policy.stop_factor:
+        raise ConfigError("policy.start_factor", "must not exceed policy.stop_factor")
+    if config.tariff is None:
+        yield "tariff: no power price is set, so no machine has a margin and none is advised to stop"
+    if not (config.miners or config.pdus or any(machine.address for machine in machines)):
+        yield "miners: nothing is named to poll"
+
+
+def _check_miners(config: Document, machines: tuple[Machine, ...]) -> Iterable[str]:
+    spans: list[tuple[str, Span, int]] = []
+    for i, section in enumerate(config.miners):
+        key = f"miners[{i}]"
+        _check_credential(config.credentials, section.credential, f"{key}.credential")
+        spans += [(k, span, span.port or section.port) for k, span in _spans(section.targets, section.insecure, key)]
+    if sum(len(span) for _, span, _ in spans) > MAX_ADDRESSES:
+        raise ConfigError("miners", f"the targets cover more than {MAX_ADDRESSES} addresses; split the site")
+    for machine in machines:
+        _check_credential(config.credentials, machine.credential, f"site.inventory: {machine.id}: credential")
+        if machine.address is not None:
+            _check_inventory_address(machine, [span for _, span, _ in spans])
+    yield from _overlaps(spans)
+
+
+def _check_pdus(config: Document, machines: tuple[Machine, ...]) -> Iterable[str]:
+    spans: list[tuple[str, Span, int]] = []
+    for i, section in enumerate(config.pdus):
+        key = f"pdus[{i}]"
+        spans += [(k, span, span.port or section.port) for k, span in _spans(section.targets, section.insecure, key)]
+        snmp = section.snmp
+        if snmp.community is not None and snmp.community_secret is not None:
+            raise ConfigError(f"{key}.snmp.community", "stands beside community_file; name one of them")
+        if snmp.community not in (None, "public"):
+            raise ConfigError(f"{key}.snmp.community", "is a secret: write it to a file and name it in community_file")
+        if snmp.reveal() == "public":
+            yield f'{key}.snmp.community: "public" is known to everybody who can reach the PDU'
+        if snmp.engine == "gufo":
+            raise ConfigError(f"{key}.snmp.engine", "'gufo' is not in this release; 'auto' or 'pysnmp'")
+    if sum(len(span) for _, span, _ in spans) > MAX_ADDRESSES:
+        raise ConfigError("pdus", f"the targets cover more than {MAX_ADDRESSES} addresses; split the site")
+    yield from _overlaps(spans)
+
+
+def _spans(targets: Iterable[str], insecure: bool, key: str) -> Iterable[tuple[str, Span]]:
+    for i, text in enumerate(targets):
+        where = f"{key}.targets[{i}]"
+        try:
+            span = parse_target(text)
+        except TargetError as error:
+            raise ConfigError(where, str(error)) from None
+        if not (span.is_private or insecure):
+            raise ConfigError(where, f"{text!r} is outside private address space; set insecure = true to poll it")
+        yield where, span
+
+
+def _overlaps(spans: list[tuple[str, Span, int]]) -> Iterable[str]:
+    """Warnings for addresses named twice: neighbours in address order that share an endpoint."""
+    ordered = sorted(spans, key=lambda item: (item[1].version, item[2], item[1].first, item[1].last))
+    for (key, span, port), (next_key, next_span, next_port) in pairwise(ordered):
+        if (span.version, port) == (next_span.version, next_port) and next_span.first <= span.last:
+            yield f"{next_key}: shares addresses with {key}; each is polled once, by the entry that comes first"
+
+
+def _check_credential(credentials: Mapping[str, Credential], name: str | None, key: str) -> None:
+    if name is not None and name not in credentials:
+        raise ConfigError(key, f"there is no [credentials.{name}]{_suggestion(name, credentials)}")
+
+
+def _check_inventory_address(machine: Machine, spans: list[Span]) -> None:
+    key = f"site.inventory: {machine.id}: address"
+    try:
+        span = parse_target(machine.address or "")
+    except TargetError as error:
+        raise ConfigError(key, str(error)) from None
+    if len(span) != 1:
+        raise ConfigError(key, f"{machine.address!r} is not one address")
+    named = any(s.version == span.version and s.first <= span.first <= s.last for s in spans)
+    if not (span.is_private or named):
+        raise ConfigError(
+            key, f"{machine.address!r} is outside private address space; name it under [[miners]] with insecure = true"
+        )
+
+
+def _check_market(config: Document) -> Iterable[str]:
+    market = config.market
+    for name, feed in (("mempool", market.mempool), ("coinbase", market.coinbase), ("kraken", market.kraken)):
+        if feed is not None:
+            _check_url(feed.url, ("http", "https"), feed.insecure, f"market.{name}.url")
+    fixed = market.fixed
+    if fixed is not None and (fixed.as_of is None) != (fixed.good_for_h is None):
+        missing = "as_of" if fixed.as_of is None else "good_for_h"
+        raise ConfigError(f"market.fixed.{missing}", "is missing: as_of and good_for_h stand together")
+    has_price = market.coinbase or market.kraken or (fixed and fixed.btc_usd is not None)
+    has_chain = market.mempool or (fixed and fixed.difficulty is not None and fixed.height is not None)
+    if not has_price:
+        yield "market: no source of the BTC price (fixed, coinbase, kraken), so there is no hashprice"
+    if not has_chain:
+        yield "market: no source of difficulty and height (fixed, mempool), so there is no hashprice"
+
+
+def _check_url(url: str, schemes: tuple[str, str], insecure: bool, key: str) -> None:
+    """`schemes`: the plain one and the one under TLS. Messages never repeat the URL, which may hold a password."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ConfigError(key, f"is not a URL: {error}") from None
+    if parts.scheme not in schemes or not host:
+        raise ConfigError(key, f"must be a URL of the form {schemes[0]}://host[:port] or {schemes[1]}://host[:port]")
+    if parts.username is not None or parts.password is not None:
+        raise ConfigError(key, "must not hold a user or password; secrets stand in files")
+    if parts.scheme == schemes[0] and not (_is_loopback(host) or insecure):
+        raise ConfigError(
+            key, f"{schemes[0]}:// leaves this machine in clear; use {schemes[1]}:// or set insecure = true"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_listener(section: PrometheusSection) -> Iterable[str]:
+    host, colon, port = section.listen.rpartition(":")
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not colon or not host or not (port.isascii() and port.isdecimal()) or int(port) > 65_535:
+        raise ConfigError("prometheus.listen", f"{section.listen!r} is not address:port")
+    try:
+        ip_address(host)
+    except ValueError:
+        if host != "localhost":
+            raise ConfigError("prometheus.listen", f"{host!r} is not an IP address") from None
+    if section.web_config is not None:
+        raise ConfigError("prometheus.web_config", "TLS and basic auth are not in this release; listen on loopback")
+    if _is_loopback(host):
+        return
+    if not section.insecure:
+        raise ConfigError(
+            "prometheus.listen",
+            f"{section.listen} is open to the network without TLS and authentication; "
+            "listen on 127.0.0.1 or set insecure = true",
+        )
+    yield f"prometheus.listen: {section.listen} shows the fleet to everybody who can reach it"
+
+
+def _check_mqtt(section: MqttSection) -> Iterable[str]:
+    secured = section.insecure or section.password is None
+    _check_url(section.url, ("mqtt", "mqtts"), secured, "mqtt.url")
+    if section.password is not None and section.username is None:
+        raise ConfigError("mqtt.username", "is missing beside password_file")
+    if (section.cert_file is None) != (section.key_file is None):
+        missing = "key_file" if section.key_file is None else "cert_file"
+        raise ConfigError(f"mqtt.{missing}", "is missing: cert_file and key_file stand together")
+    for name in ("ca_file", "cert_file"):
+        if getattr(section, name) is not None and not section.is_tls:
+            raise ConfigError(f"mqtt.{name}", "needs an mqtts:// url")
+    if not section.is_tls and not _is_loopback(section.endpoint[0]):
+        yield f"mqtt.url: everything published to {section.endpoint[0]} crosses the network in clear"
