@@ -1,0 +1,176 @@
+"""From the checked file to what the agent works with: the site, the policy, and the jobs of every worker.
+
+Pure builders; nothing is read and nothing is contacted here. Every address gets one job, from the first entry that
+names it; an inventory address outside every target is polled as well, because the operator wrote it down.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from agent.config import Config, MinersSection, PdusSection
+from agent.targets import join_port, parse_target
+from agent.wire import Assignment, Job
+from fleet.curtailment import Mode, Policy
+from fleet.site import EconomicTerms, Machine, Site, parse_nameplates
+from fleet.tariff import FlatTariff
+
+if TYPE_CHECKING:
+    from agent.config import SnmpSection
+
+MINER_PORT = 4028
+SNMP_PORT = 161
+
+WORKER_OF_KIND = {"auto": "miners", "antminer": "miners", "pyasic": "pyasic", "snmp": "snmp"}
+"""Which worker process looks at which kind; every feed belongs to "feeds"."""
+
+DEADLINE_S = {"miners": 5.0, "pyasic": 20.0, "snmp": 8.0, "feeds": 10.0}
+FEED_INTERVAL_S = {"mempool": 60.0, "coinbase": 30.0, "kraken": 30.0, "fixed": 60.0}
+
+Options = dict[str, str | float | bool]
+
+
+def site_of(config: Config, nameplates_text: str) -> Site:
+    """The site of the file and its inventory; `nameplates_text` is the catalogue CSV that ships with the agent.
+
+    Errors: fleet.site.SiteError where the catalogue is broken. Without a tariff the price of power is NaN.
+    """
+    economics = config.economics
+    return Site(
+        name=config.site.name,
+        machines=config.machines,
+        nameplates=parse_nameplates(nameplates_text),
+        terms=EconomicTerms(pool_fee=economics.pool_fee, reject=economics.reject, overhead=economics.overhead),
+        tariff=FlatTariff(math.nan if config.tariff is None else config.tariff.usd_per_kwh),
+        expected_pools=config.pools.expected,
+    )
+
+
+def policy_of(config: Config) -> Policy:
+    """The operator's rules in the units of `fleet.curtailment`."""
+    section = config.policy
+    return Policy(
+        enabled=section.enabled,
+        mode=Mode(section.mode),
+        stop_start_cost_usd=section.stop_start_cost_usd,
+        stop_factor=section.stop_factor,
+        start_factor=section.start_factor,
+        min_up_s=section.min_up_s,
+        min_down_s=section.min_down_s,
+        quorum_ratio=section.quorum_ratio,
+        stop_ramp_ratio=section.stop_ramp_ratio,
+        stop_ramp_s=section.stop_ramp_s,
+        start_ramp_ratio=section.start_ramp_ratio,
+        start_ramp_s=section.start_ramp_s,
+        hold_release_s=section.hold_release_min * 60.0,
+        hold_keep=section.hold == "keep",
+        max_step_s=section.max_step_s,
+        lease_s=section.lease_s,
+    )
+
+
+def assignments_of(config: Config, site: Site) -> list[Assignment]:
+    """The jobs of each worker that has any: "miners", "pyasic", "snmp", "feeds".
+
+    `site` may hold machines that were found after the start; their addresses are polled like inventory addresses.
+    """
+    jobs: dict[str, list[Job]] = {}
+    for job in (*_miner_jobs(config, site.machines), *_pdu_jobs(config)):
+        jobs.setdefault(WORKER_OF_KIND[job.kind], []).append(job)
+    if feeds := list(_feed_jobs(config)):
+        jobs["feeds"] = feeds
+    return [Assignment(name, tuple(found), config.poll.max_in_flight) for name, found in jobs.items()]
+
+
+def _miner_jobs(config: Config, machines: Iterable[Machine]) -> Iterable[Job]:
+    told = {machine.address: machine.credential for machine in machines if machine.address}
+    seen: set[str] = set()
+    for section in config.miners:
+        for host, port in _endpoints(section.targets, section.port):
+            key = join_port(host, port, MINER_PORT)
+            if key not in seen:
+                seen.add(key)
+                yield _miner_job(config, key, host, port, section, told.get(key) or told.get(host))
+    default = MinersSection(targets=())
+    for address, credential in told.items():
+        span = parse_target(address)
+        host, port = next(iter(span.hosts())), span.port or default.port
+        key = join_port(host, port, MINER_PORT)
+        if key not in seen:
+            seen.add(key)
+            yield _miner_job(config, key, host, port, default, credential)
+
+
+def _miner_job(config: Config, key: str, host: str, port: int, section: MinersSection, credential: str | None) -> Job:
+    """One machine's job; a credential of the inventory goes before the one of its range."""
+    options: Options = {}
+    if (name := credential or section.credential) is not None:
+        chosen = config.credentials[name]
+        options = {"user": chosen.user, "password": chosen.password.reveal()}
+    return _job(config, key, section.driver, host, port, options)
+
+
+def _pdu_jobs(config: Config) -> Iterable[Job]:
+    seen: set[str] = set()
+    for section in config.pdus:
+        for host, port in _endpoints(section.targets, section.port):
+            key = join_port(host, port, SNMP_PORT)
+            if key not in seen:
+                seen.add(key)
+                yield _job(config, key, "snmp", host, port, _snmp_options(section))
+
+
+def _snmp_options(section: PdusSection) -> Options:
+    snmp: SnmpSection = section.snmp
+    return {
+        "profile": section.profile,
+        "version": snmp.version,
+        "community": snmp.reveal(),
+        "engine": snmp.engine,
+    }
+
+
+def _job(config: Config, key: str, kind: str, host: str, port: int, options: Options) -> Job:
+    deadline_s = config.poll.deadline_s or DEADLINE_S[WORKER_OF_KIND[kind]]
+    interval_s = config.poll.interval_s
+    return Job(key, kind, host, port, interval_s, min(deadline_s, interval_s), options or None)
+
+
+def _endpoints(targets: Iterable[str], default_port: int) -> Iterable[tuple[str, int]]:
+    for span in map(parse_target, targets):
+        port = span.port or default_port
+        for host in span.hosts():
+            yield host, port
+
+
+def _feed_jobs(config: Config) -> Iterable[Job]:
+    market = config.market
+    for name, feed in (("mempool", market.mempool), ("coinbase", market.coinbase), ("kraken", market.kraken)):
+        if feed is not None:
+            parts = urlsplit(feed.url)
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+            yield _feed_job(name, parts.hostname or "", port, {"url": feed.url})
+    if market.fixed is not None:
+        yield _feed_job("fixed", "", 0, _fixed_options(config))
+
+
+def _feed_job(name: str, host: str, port: int, options: Options) -> Job:
+    return Job(name, name, host, port, FEED_INTERVAL_S[name], DEADLINE_S["feeds"], options)
+
+
+def _fixed_options(config: Config) -> Options:
+    """The fixed numbers by input name, with `as_of_s` (Unix time) and `good_for_s` where the operator says them."""
+    fixed = config.market.fixed
+    assert fixed is not None
+    values: Mapping[str, float | None] = {
+        "btc_usd": fixed.btc_usd,
+        "difficulty": fixed.difficulty,
+        "block_fees_btc": fixed.block_fees_btc,
+        "height": fixed.height,
+        "as_of_s": None if fixed.as_of is None else fixed.as_of.timestamp(),
+        "good_for_s": None if fixed.good_for_h is None else fixed.good_for_h * 3600.0,
+    }
+    return {name: value for name, value in values.items() if value is not None}
