@@ -98,7 +98,7 @@ PRICE_TOLERANCE = 0.20  # a ticker further off than this is broken, not a market
 
 
 def subsidy_btc(height: float) -> float:
-    """New coins of the block at `height` >= 0, BTC; NaN for NaN. Source: consensus, whole satoshis halved by a shift."""
+    """New coins of the block at `height` >= 0, BTC; NaN for NaN. Source: consensus, satoshis halved by a shift."""
     if math.isnan(height):
         return math.nan
     return (50 * SATS_PER_BTC >> int(height) // HALVING_INTERVAL) / SATS_PER_BTC
