@@ -1,0 +1,345 @@
+"""The cgminer API (TCP 4028) as functions over bytes: framing, decoding, repair, status and typed fields. No I/O.
+
+One connection carries one request and one reply, and firmware ends its reply as it likes: NUL, two NULs, newline,
+FIN, or nothing at all. `Receiver` therefore stops at the first of a NUL, a complete JSON value or the end of the
+stream, wherever the chunk borders fall. A reply is decoded strictly first; only when that fails does one bounded
+repair pass rewrite it, and the reply says so in its `warnings`. Nothing here turns an unknown number into 0.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from fleet.ports import PollError
+from fleet.readings import FaultKind
+
+MAX_REPLY_BYTES = 1024 * 1024
+MAX_DEPTH = 64
+MAX_TEXT_CHARS = 128
+
+# An honest broken reply is a few kB. The repair is linear but runs in Python, so what is longer stays broken.
+MAX_REPAIR_BYTES = 256 * 1024
+
+REPAIRED = "repaired"
+TRUNCATED = "truncated"
+NO_STATUS = "no_status"
+
+
+class Reply(dict[str, Any]):
+    """One decoded reply, the JSON object itself; `warnings` says what had to be done to read it."""
+
+    __slots__ = ("warnings",)
+
+    def __init__(self, body: Mapping[str, Any], warnings: tuple[str, ...] = ()) -> None:
+        super().__init__(body)
+        self.warnings = warnings
+
+
+def encode(command: str, parameter: str | None = None, **top_level: bool | int | str) -> bytes:
+    """Request for one command. Extra keys stand beside `command`, where Antminer wants its `new_api`."""
+    request: dict[str, bool | int | str] = {"command": command, **top_level}
+    if parameter is not None:
+        request["parameter"] = parameter
+    return orjson.dumps(request)
+
+
+# --- framing -----------------------------------------------------------------------------------------------------
+
+# Possessive quantifiers keep both patterns linear on any input. The first runs over everything that cannot change the
+# depth, whole strings included; the second runs to the end of a string that a chunk border cut.
+_PLAIN = re.compile(rb'(?:[^"{}\[\]\0]++|"(?:[^"\\\0]++|\\[^\0])*+")*+', re.DOTALL)
+_IN_STRING = re.compile(rb'(?:[^"\\\0]++|\\[^\0])*+', re.DOTALL)
+
+
+class Receiver:
+    """Collects the bytes of one reply and knows when it is whole; each byte is looked at once.
+
+    Errors: PollError OVERSIZE past `max_bytes`, MALFORMED past `max_depth`, both from `feed`; see `decode` for those
+            of `finish`.
+    """
+
+    def __init__(self, max_bytes: int = MAX_REPLY_BYTES, max_depth: int = MAX_DEPTH) -> None:
+        self._buffer = bytearray()
+        self._max_bytes = max_bytes
+        self._max_depth = max_depth
+        self._position = 0
+        self._depth = 0
+        self._in_string = False
+        self._end: int | None = None
+
+    def feed(self, chunk: bytes) -> bool:
+        """Take the next bytes; True when the reply is complete and the rest of the stream does not matter."""
+        if self._end is None:
+            self._buffer += chunk
+            self._end = self._scan()
+            if (len(self._buffer) if self._end is None else self._end) > self._max_bytes:
+                raise PollError(FaultKind.OVERSIZE, f"reply longer than {self._max_bytes} bytes")
+        return self._end is not None
+
+    @property
+    def payload(self) -> bytes:
+        """The bytes of the reply so far, without what came after its end."""
+        return bytes(self._buffer[: self._end])
+
+    def finish(self) -> Reply:
+        """The reply, at its end or at the end of the stream, whichever came first."""
+        return decode(self.payload)
+
+    def _scan(self) -> int | None:
+        """Go on from where the last chunk ended; the end of the reply, or None while it is open."""
+        buffer, size = self._buffer, len(self._buffer)
+        while True:
+            matched = (_IN_STRING if self._in_string else _PLAIN).match(buffer, self._position)
+            assert matched is not None  # both patterns match the empty string
+            position = self._position = matched.end()
+            if position == size:
+                return None
+            byte = buffer[position]
+            if byte == 0x00:
+                return position
+            if byte == 0x5C:  # a backslash at the chunk border waits for the byte that it escapes
+                return None if position + 1 == size else position + 1
+            self._position += 1
+            if byte == 0x22:
+                self._in_string = not self._in_string
+            elif byte in b"{[":
+                self._depth += 1
+                if self._depth > self._max_depth:
+                    raise PollError(FaultKind.MALFORMED, f"nested deeper than {self._max_depth}")
+            else:
+                self._depth -= 1
+                if self._depth <= 0:
+                    return self._position
+
+
+# --- decoding ----------------------------------------------------------------------------------------------------
+
+_BLANKS = b"\0 \t\r\n"
+
+
+def decode(raw: bytes) -> Reply:
+    """One reply from its bytes: strictly, else after one repair pass.
+
+    Errors: PollError REFUSED for the text that a proxy gives when the mining process is down, UNSUPPORTED for HTTP on
+            this port, MALFORMED for all that no repair could read and for what is not an object with members.
+    """
+    text = raw.strip(_BLANKS)
+    if not text:
+        raise PollError(FaultKind.MALFORMED, "empty reply")
+    if text.startswith(b"Socket connect failed"):
+        raise PollError(FaultKind.REFUSED, "host up, mining process down")
+    if text.startswith((b"HTTP/", b"<")):
+        raise PollError(FaultKind.UNSUPPORTED, "speaks HTTP on this port")
+    if text.startswith(b"STATUS="):
+        raise PollError(FaultKind.MALFORMED, "text reply instead of JSON")
+    warnings: tuple[str, ...] = ()
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        repaired, was_cut = _repair(text)
+        warnings = (REPAIRED, TRUNCATED) if was_cut else (REPAIRED,)
+        try:
+            value = orjson.loads(repaired)
+        except orjson.JSONDecodeError as error:
+            raise PollError(FaultKind.MALFORMED, "not JSON, also after repair") from error
+    if not isinstance(value, dict) or not value:
+        raise PollError(FaultKind.MALFORMED, "reply is not an object with members")
+    return Reply(value, warnings)
+
+
+_TOKEN = re.compile(
+    r'"(?P<string>(?:[^"\\]++|\\.)*+)(?P<close>"?)|(?P<mark>[{}\[\],:])|(?P<word>[^\s"{}\[\],:]++)', re.DOTALL
+)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_BAD_ESCAPE = re.compile(r'\\(?!["\\/bfnrtu])|\\u(?![0-9a-fA-F]{4})')
+_ESCAPE_PAIR = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\.", re.DOTALL
+)
+_JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_OPEN, _CLOSE = "{[", "}]"
+
+
+def _repair(raw: bytes) -> tuple[str, bool]:
+    """One pass over the tokens of a broken reply -> JSON text to try, and whether its end was missing.
+
+    Mends, all seen in the field: control characters and invalid UTF-8 in strings, a missing comma between values,
+    commas that no value follows or precedes, bare nan and inf (-> null), numbers that no float can hold (-> null),
+    `["key":value]` for an object. A cut reply keeps the sections that were complete; none -> PollError MALFORMED.
+    """
+    if len(raw) > MAX_REPAIR_BYTES:
+        raise PollError(FaultKind.MALFORMED, "not JSON, and too long to repair")
+    out: list[str] = []
+    opened: list[int] = []  # positions in `out` of the brackets that are open
+    after_value = False  # the last thing written was a whole value: only there does a comma belong, said or not
+    safe_length = 0  # what may be kept when the end is missing: up to the last complete section
+    for token in _TOKEN.finditer(raw.decode("utf-8", errors="replace")):
+        mark = token["mark"]
+        if mark is None or mark in _OPEN:
+            if not opened and (out or mark != "{"):
+                break  # something before the object or after it: the object alone decides
+            if after_value:
+                out.append(",")
+            if mark is not None:
+                opened.append(len(out))
+                out.append(mark)
+                after_value = False
+                continue
+            if token["word"] is None and not token["close"]:
+                break  # a string without its end is the place where the reply was cut
+            out.append(_mend_word(token["word"]) if token["word"] is not None else _mend_string(token["string"]))
+            after_value = True
+        elif mark == ":":
+            if opened and out[opened[-1]] == "[":
+                out[opened[-1]] = "{"
+            out.append(":")
+            after_value = False
+        elif mark in _CLOSE and opened:
+            out.append(_CLOSE[_OPEN.index(out[opened.pop()])])
+            after_value = True
+            if len(opened) == 1:
+                safe_length = len(out)
+            elif not opened:
+                break
+    if not opened:
+        return "".join(out), False
+    if not safe_length or out[opened[0]] != "{":
+        raise PollError(FaultKind.MALFORMED, "cut off before the first section was complete")
+    return "".join(out[:safe_length]) + "}", True
+
+
+def _mend_string(inner: str) -> str:
+    inner = _CONTROL.sub("", inner)
+    inner = _BAD_ESCAPE.sub(r"\\\\", inner)
+    # Pairs and other escapes are matched only to be stepped over, so that the half of a pair is told from a lone one.
+    inner = _ESCAPE_PAIR.sub(lambda m: "\\ufffd" if len(m[0]) == 6 and m[0][1] == "u" else m[0], inner)
+    return f'"{inner}"'
+
+
+def _mend_word(word: str) -> str:
+    """A bare word of a broken reply; what is no finite number and no JSON constant stays, and fails the decode."""
+    if word in ("true", "false", "null"):
+        return word
+    try:
+        value = float(word)
+    except ValueError:
+        return word
+    if not math.isfinite(value):
+        return "null"
+    return word if _JSON_NUMBER.fullmatch(word) else repr(value)
+
+
+# --- status and sections -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a reply says about its own command: letter S, I, W, E, F or "" where it says nothing."""
+
+    letter: str
+    code: int | None
+    message: str
+
+    @property
+    def is_error(self) -> bool:
+        return self.letter in ("E", "F")
+
+
+def status(reply: Mapping[str, Any]) -> Status:
+    """The STATUS of a reply in any of its three shapes: a list of objects, one object, a letter beside Code and Msg."""
+    said = reply.get("STATUS")
+    if isinstance(said, list):
+        said = said[0] if said else None
+    fields = reply if isinstance(said, str) else said
+    if not isinstance(fields, Mapping):
+        return Status("", None, "")
+    return Status(
+        (text(fields.get("STATUS")) or "").upper(), integer(fields.get("Code")), text(fields.get("Msg")) or ""
+    )
+
+
+def require(reply: Mapping[str, Any], command: str) -> None:
+    """Raise what an E or F status means: DENIED for access, UNSUPPORTED for the rest. No status at all is accepted."""
+    said = status(reply)
+    if not said.is_error:
+        return
+    message = said.message.lower()
+    is_denied = said.code in (45, 134, 135, 136) or "access" in message or "token" in message
+    raise PollError(FaultKind.DENIED if is_denied else FaultKind.UNSUPPORTED, f"{command}: {said.message or said.code}")
+
+
+def member(reply: Mapping[str, Any], command: str) -> Mapping[str, Any]:
+    """One command's part of a joined reply, which firmware wraps in a list and the manual does not.
+
+    The whole reply where it is not joined; empty where the part is missing.
+    """
+    if "STATUS" in reply:
+        return reply
+    part = reply.get(command, {})
+    if isinstance(part, list):
+        part = part[0] if part else {}
+    return part if isinstance(part, Mapping) else {}
+
+
+def section(reply: Mapping[str, Any], name: str) -> tuple[Mapping[str, Any], ...]:
+    """The objects of one section, in the order of the reply; empty where it is missing, null or empty."""
+    rows = reply.get(name)
+    if isinstance(rows, Mapping):
+        return (rows,)
+    return tuple(row for row in rows if isinstance(row, Mapping)) if isinstance(rows, list) else ()
+
+
+# --- typed fields ------------------------------------------------------------------------------------------------
+
+_QUANTITY = re.compile(
+    r"([+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)\s*([^\s0-9.,+-]\S*)?"
+)
+_PLAIN_UNITS = frozenset({"", "w", "v", "a", "%", "c", "°c", "℃", "rpm", "s", "hz"})
+
+
+def number(value: object) -> float | None:
+    """A finite number, or None. Reads 5, "5.0", " 5 ", "111,834", "3250 W"; a bool, "nan", 1e400, "", "524K" are None.
+
+    A unit is dropped only where it does not scale the number: kilo and mega may not vanish silently.
+    """
+    if isinstance(value, str):
+        matched = _QUANTITY.fullmatch(value.strip()[:MAX_TEXT_CHARS])
+        if matched is None or (matched[2] or "").lower() not in _PLAIN_UNITS:
+            return None
+        value = float(matched[1].replace(",", ""))
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        result = float(value)
+    except OverflowError:
+        return None
+    return result if math.isfinite(result) else None
+
+
+def integer(value: object) -> int | None:
+    """A whole number that a double holds exactly, by the rules of `number`."""
+    result = number(value)
+    return int(result) if result is not None and result.is_integer() and abs(result) <= 2**53 else None
+
+
+def flag(value: object) -> bool | None:
+    """True or False in any spelling that firmware uses: true, "true", 1, "1", "Y", "on"; anything else is None."""
+    word = str(value).strip().lower() if isinstance(value, (bool, int, str)) else ""
+    if word in ("true", "1", "y", "yes", "on"):
+        return True
+    return False if word in ("false", "0", "n", "no", "off") else None
+
+
+def text(value: object, limit: int = MAX_TEXT_CHARS) -> str | None:
+    """Printable characters of a text or whole number, at most `limit` of them; None where nothing is left."""
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        return None
+    if isinstance(value, int) and abs(value) > 2**64:
+        return None
+    printable = "".join(c for c in str(value)[: 4 * limit] if c.isprintable()).strip()
+    return printable[:limit] or None
