@@ -249,6 +249,12 @@ class Status:
     def is_error(self) -> bool:
         return self.letter in ("E", "F")
 
+    @property
+    def is_denial(self) -> bool:
+        """Access list, token or credentials, not the command itself."""
+        words = self.message.lower()
+        return self.is_error and (self.code in (45, 134, 135, 136) or "access" in words or "token" in words)
+
 
 def status(reply: Mapping[str, Any]) -> Status:
     """The STATUS of a reply in any of its three shapes: a list of objects, one object, a letter beside Code and Msg."""
@@ -268,9 +274,9 @@ def require(reply: Mapping[str, Any], command: str) -> None:
     said = status(reply)
     if not said.is_error:
         return
-    message = said.message.lower()
-    is_denied = said.code in (45, 134, 135, 136) or "access" in message or "token" in message
-    raise PollError(FaultKind.DENIED if is_denied else FaultKind.UNSUPPORTED, f"{command}: {said.message or said.code}")
+    raise PollError(
+        FaultKind.DENIED if said.is_denial else FaultKind.UNSUPPORTED, f"{command}: {said.message or said.code}"
+    )
 
 
 def member(reply: Mapping[str, Any], command: str) -> Mapping[str, Any]:
