@@ -1,0 +1,113 @@
+"""Prometheus label sets as bytes, ready to print, made once per change of the fleet and shared by all families.
+
+A label set is printed in two parts: the *opening* (`{machine="a"`) belongs to a row and is kept, the *closing*
+(`,sensor="chip",index="0"} `) belongs to a column or a code. So a family with an index needs no list of its own.
+What a device says about itself may not grow without end: beyond MAX_DISTINCT values a label reads `other`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from exporters.wording import clean, unique_names
+from fleet.site import Machine, Site
+from fleet.snapshot import MachineInfo
+
+MAX_DISTINCT = 200
+OTHER = b"other"
+
+
+def escape(text: str) -> bytes:
+    """A label value between its quotes: cleaned, backslash and quote escaped (line ends are cleaned away)."""
+    return clean(text).replace("\\", "\\\\").replace('"', '\\"').encode()
+
+
+def opening(**labels: str) -> bytes:
+    """`{a="1",b="2"`, or nothing when there are no labels."""
+    inside = b",".join(b'%s="%s"' % (name.encode(), escape(value)) for name, value in labels.items())
+    return b"{" + inside if inside else b""
+
+
+def closing(**labels: str) -> bytes:
+    """`,a="1"} `: what follows an opening that has at least one label."""
+    return b"".join(b',%s="%s"' % (name.encode(), escape(value)) for name, value in labels.items()) + b"} "
+
+
+@lru_cache(maxsize=2)
+def machine_openings(ids: tuple[str, ...]) -> Sequence[bytes]:
+    """`{machine="..."` per row."""
+    return [opening(machine=name) for name in unique_names(ids)]
+
+
+@lru_cache(maxsize=2)
+def pdu_openings(ids: tuple[str, ...]) -> Sequence[bytes]:
+    return [opening(pdu=name) for name in unique_names(ids)]
+
+
+def outlet_openings(
+    pdu_ids: tuple[str, ...], outlet_pdu: npt.NDArray[np.int32], outlet_ids: tuple[str, ...]
+) -> Sequence[bytes]:
+    """`{pdu="...",outlet="..."` per outlet."""
+    return _outlet_openings(pdu_ids, outlet_pdu.astype(np.int32).tobytes(), outlet_ids)
+
+
+@lru_cache(maxsize=2)
+def _outlet_openings(pdu_ids: tuple[str, ...], outlet_pdu: bytes, outlet_ids: tuple[str, ...]) -> Sequence[bytes]:
+    pdus = pdu_openings(pdu_ids)
+    rows = np.frombuffer(outlet_pdu, np.int32).tolist()
+    # A device that numbers two outlets alike would give one series twice and spoil the whole scrape.
+    seen: Counter[tuple[int, str]] = Counter()
+    result: list[bytes] = []
+    for row, outlet in zip(rows, map(clean, outlet_ids), strict=True):
+        seen[row, outlet] += 1
+        name = outlet if seen[row, outlet] == 1 else f"{outlet}~{seen[row, outlet]}"
+        result.append(b'%s,outlet="%s"' % (pdus[row], escape(name)))
+    return result
+
+
+def capped(values: Iterable[str]) -> dict[str, bytes]:
+    """Label value of each distinct text: itself for the MAX_DISTINCT most frequent ones, `other` for the rest."""
+    ranked = Counter(values).most_common()
+    return {text: escape(text) if rank < MAX_DISTINCT else OTHER for rank, (text, _) in enumerate(ranked)}
+
+
+@dataclass(frozen=True, eq=False)
+class _Told:
+    site: Site
+    infos: tuple[MachineInfo, ...]
+    openings: Sequence[bytes]
+
+
+class InfoOpenings:
+    """The descriptive label sets, kept until the tuple of infos or the site is another object."""
+
+    def __init__(self) -> None:
+        self._told: _Told | None = None
+
+    def __call__(self, site: Site, ids: tuple[str, ...], infos: tuple[MachineInfo, ...]) -> Sequence[bytes]:
+        told = self._told
+        if told is None or told.site is not site or told.infos is not infos:
+            told = self._told = _Told(site, infos, _info_openings(site.machines, ids, infos))
+        return told.openings
+
+
+def _info_openings(
+    machines: Sequence[Machine], ids: tuple[str, ...], infos: tuple[MachineInfo, ...]
+) -> Sequence[bytes]:
+    makes, models, firmwares = (capped(getattr(info, name) for info in infos) for name in ("make", "model", "firmware"))
+    return [
+        b'%s,ip="%s",make="%s",model="%s",firmware="%s",mac="%s",location="%s",feeder="%s",owner="%s"'
+        % (
+            row, escape(info.address or machine.address or ""),
+            makes[info.make], models[info.model], firmwares[info.firmware],
+            escape(info.mac or machine.mac or ""),
+            escape(machine.location or ""), escape(machine.feeder or ""), escape(machine.owner or ""),
+        )
+        for row, machine, info in zip(machine_openings(ids), machines, infos, strict=True)
+    ]  # fmt: skip

@@ -1,0 +1,303 @@
+"""The table of every metric: name, help, type, unit, labels, and how its columns come out of a cycle.
+
+Each name stands here once. The page, `docs/metrics.md`, the dashboards and the alert rules derive from these rows; what
+the agent counts about itself is declared here too (without `columns`) and handed over as a ready `Family`.
+Series of a machine carry the label `machine` alone; everything descriptive stands on `machine_info`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from exporters.columns import (
+    Codes,
+    Column,
+    Columns,
+    View,
+    advice,
+    buckets,
+    machine_codes,
+    machine_infos,
+    machine_slots,
+    machines,
+    outlets,
+    pdus,
+    single,
+    site,
+    while_leased,
+)
+from exporters.wording import ACTIONS, FAULTS, POWER_SOURCES
+from fleet.cycle import Cycle
+from fleet.snapshot import FAN_SLOTS, SENSOR_SLOTS
+
+POLL_DURATION_EDGES_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
+CYCLE_DURATION_EDGES_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+MERIT_EDGES_USD_PER_KWH = tuple(step / 200 for step in range(41))
+"""0.000 to 0.200 by 0.005, the same on every gateway, so that the curves of many sites add up."""
+
+
+class Kind(StrEnum):
+    GAUGE = "gauge"
+    COUNTER = "counter"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Metric:
+    """One row of the table. `unit` is empty for states and counts; `columns` is None for what the agent hands over."""
+
+    name: str
+    help: str
+    kind: Kind
+    unit: str
+    labels: tuple[str, ...] = ()
+    columns: Columns | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Family:
+    """A metric with its columns, ready to print."""
+
+    metric: Metric
+    columns: Sequence[Column]
+
+
+def family(metric: Metric, values: Mapping[tuple[str, ...], float]) -> Family:
+    """A family of the agent's own: label values, in the order of `metric.labels`, -> value (NaN = not printed)."""
+    return Family(metric, [single(value, **_labels(metric, key)) for key, value in values.items()])
+
+
+def histogram(
+    metric: Metric, edges: Sequence[float], series: Mapping[tuple[str, ...], tuple[Sequence[float], float]]
+) -> Family:
+    """A histogram of the agent's own: label values -> (count per edge and one above the last, sum of all values)."""
+    return Family(
+        metric,
+        [
+            column
+            for key, (counts, total) in series.items()
+            for column in buckets(_labels(metric, key), edges, np.asarray(counts, dtype=np.float64), total)
+        ],
+    )
+
+
+def _labels(metric: Metric, key: tuple[str, ...]) -> dict[str, str]:
+    return dict(zip(metric.labels, key, strict=True))
+
+
+def _power_source(cycle: Cycle) -> Codes:
+    """The source in force; NONE where there are no watts that it could be the source of."""
+    return np.where(np.isfinite(cycle.snapshot.power_w), cycle.snapshot.power_source, 0).astype(np.uint8)
+
+
+def _quotes(view: View) -> Sequence[Column]:
+    used = view.cycle.valuation.used
+    return [
+        single(quote.as_of_s, input=input.value, source=quote.source)
+        for input, quotes in used.items()
+        for quote in quotes
+    ]
+
+
+def _merit(view: View) -> Sequence[Column]:
+    """Running, priced machines: the watts that go out when power costs more than the edge."""
+    money, is_running = view.cycle.economics, view.cycle.snapshot.is_running
+    is_counted = is_running & np.isfinite(money.breakeven_usd_kwh) & np.isfinite(money.power_w)
+    if not is_counted.any():
+        return []
+    at, watts = money.breakeven_usd_kwh[is_counted], money.power_w[is_counted]
+    bucket = np.searchsorted(np.array(MERIT_EDGES_USD_PER_KWH), at, side="left")
+    # Whole watts, because a histogram's counts are integers to every reader.
+    counts = np.rint(np.bincount(bucket, weights=watts, minlength=len(MERIT_EDGES_USD_PER_KWH) + 1))
+    return buckets({}, MERIT_EDGES_USD_PER_KWH, counts, float(watts @ at))
+
+
+def _valid_until(view: View) -> Sequence[Column]:
+    # It outlives the lease, unlike the advice: alerts compare it with the clock.
+    return [single(view.lease_valid_until_s)]
+
+
+_SENSORS = [{"sensor": sensor.value, "index": str(index)} for sensor, index in SENSOR_SLOTS]
+_FANS = [{"fan": str(index)} for index in range(FAN_SLOTS)]
+_M = ("machine",)
+_USD_H = "usd_per_hour"
+_AT = "timestamp_seconds"
+
+# fmt: off
+MACHINE_UP = Metric("hashwatt_machine_up",
+    "1 if the last poll of the machine gave a reading, 0 if not.",
+    Kind.GAUGE, "", _M, machines(lambda c: c.snapshot.up))
+MACHINE_HASHRATE = Metric("hashwatt_machine_hashrate_hashes_per_second",
+    "Hashrate over the machine's money window (5 to 30 minutes).",
+    Kind.GAUGE, "hashes_per_second", _M, machines(lambda c: c.snapshot.hashrate_hs))
+MACHINE_EXPECTED_HASHRATE = Metric("hashwatt_machine_expected_hashrate_hashes_per_second",
+    "Hashrate that the machine itself expects of its model and preset.",
+    Kind.GAUGE, "hashes_per_second", _M, machines(lambda c: c.snapshot.hashrate_expected_hs))
+MACHINE_POWER = Metric("hashwatt_machine_power_watts",
+    "Wall power that economics uses, from the best source at hand.",
+    Kind.GAUGE, "watts", _M, machines(lambda c: c.snapshot.power_w))
+MACHINE_METERED_POWER = Metric("hashwatt_machine_metered_power_watts",
+    "Power metered at the machine's outlet.",
+    Kind.GAUGE, "watts", _M, machines(lambda c: c.snapshot.metered_power_w))
+MACHINE_REPORTED_POWER = Metric("hashwatt_machine_reported_power_watts",
+    "Power that the machine says it draws.",
+    Kind.GAUGE, "watts", _M, machines(lambda c: c.snapshot.reported_power_w))
+MACHINE_POWER_SOURCE = Metric("hashwatt_machine_power_source",
+    "1 for the source of hashwatt_machine_power_watts.",
+    Kind.GAUGE, "", ("machine", "source"), machine_codes("source", POWER_SOURCES, _power_source))
+MACHINE_TEMPERATURE = Metric("hashwatt_machine_temperature_celsius",
+    "Temperature by place: board, chip, inlet, outlet, psu.",
+    Kind.GAUGE, "celsius", ("machine", "sensor", "index"), machine_slots(lambda c: c.snapshot.temperature_c, _SENSORS))
+MACHINE_FAN_SPEED = Metric("hashwatt_machine_fan_speed_rpm",
+    "Fan speed in revolutions per minute.",
+    Kind.GAUGE, "rpm", ("machine", "fan"), machine_slots(lambda c: c.snapshot.fan_rpm, _FANS))
+MACHINE_REVENUE = Metric("hashwatt_machine_revenue_usd_per_hour",
+    "What the machine's work earns; of a standing machine, what it would earn.",
+    Kind.GAUGE, _USD_H, _M, machines(lambda c: c.economics.revenue_usd_h))
+MACHINE_ENERGY_COST = Metric("hashwatt_machine_energy_cost_usd_per_hour",
+    "What the machine's power costs, site losses included.",
+    Kind.GAUGE, _USD_H, _M, machines(lambda c: c.economics.energy_cost_usd_h))
+MACHINE_MARGIN = Metric("hashwatt_machine_margin_usd_per_hour",
+    "Revenue less energy cost.",
+    Kind.GAUGE, _USD_H, _M, machines(lambda c: c.economics.margin_usd_h))
+MACHINE_MARGIN_ERROR = Metric("hashwatt_machine_margin_error_usd_per_hour",
+    "One standard deviation of the margin.",
+    Kind.GAUGE, _USD_H, _M, machines(lambda c: c.economics.margin_error_usd_h))
+MACHINE_BREAKEVEN = Metric("hashwatt_machine_breakeven_usd_per_kilowatt_hour",
+    "Power price at which the margin is 0.",
+    Kind.GAUGE, "usd_per_kilowatt_hour", _M, machines(lambda c: c.economics.breakeven_usd_kwh))
+MACHINE_RECOMMENDED = Metric("hashwatt_machine_recommended",
+    "1 for the action that is recommended; no series once the lease has run out.",
+    Kind.GAUGE, "", ("machine", "action"), while_leased(machine_codes("action", ACTIONS, lambda c: c.decision.action)))
+MACHINE_LAST_SEEN = Metric("hashwatt_machine_last_seen_timestamp_seconds",
+    "Time of the last reading.",
+    Kind.GAUGE, _AT, _M, machines(lambda c: c.snapshot.last_seen_s))
+MACHINE_FAULT = Metric("hashwatt_machine_fault",
+    "1 for the fault of the last poll; no series without one.",
+    Kind.GAUGE, "", ("machine", "kind"), machine_codes("kind", FAULTS, lambda c: c.snapshot.fault))
+MACHINE_INFO = Metric("hashwatt_machine_info",
+    "What and where the machine is; always 1, join on machine.",
+    Kind.GAUGE, "info", ("machine", "ip", "make", "model", "firmware", "mac", "location", "feeder", "owner"),
+    machine_infos)
+
+PDU_UP = Metric("hashwatt_pdu_up",
+    "1 if the last poll of the PDU gave a reading, 0 if not.",
+    Kind.GAUGE, "", ("pdu",), pdus(lambda c: c.snapshot.pdus.up))
+PDU_POWER = Metric("hashwatt_pdu_power_watts",
+    "Power of the whole PDU, by its own total.",
+    Kind.GAUGE, "watts", ("pdu",), pdus(lambda c: c.snapshot.pdus.power_w))
+PDU_ENERGY = Metric("hashwatt_pdu_energy_joules_total",
+    "Energy counter of the PDU; it may wrap or be reset.",
+    Kind.COUNTER, "joules", ("pdu",), pdus(lambda c: c.snapshot.pdus.energy_j))
+PDU_TEMPERATURE = Metric("hashwatt_pdu_temperature_celsius",
+    "Temperature that the PDU measures.",
+    Kind.GAUGE, "celsius", ("pdu",), pdus(lambda c: c.snapshot.pdus.temperature_c))
+OUTLET_POWER = Metric("hashwatt_outlet_power_watts",
+    "Power of one outlet.",
+    Kind.GAUGE, "watts", ("pdu", "outlet"), outlets(lambda c: c.snapshot.pdus.outlet_power_w))
+OUTLET_ON = Metric("hashwatt_outlet_on",
+    "1 if the outlet is switched on, 0 if off.",
+    Kind.GAUGE, "", ("pdu", "outlet"), outlets(lambda c: c.snapshot.pdus.outlet_on))
+
+HASHPRICE = Metric("hashwatt_hashprice_usd_per_petahash_day",
+    "Expected revenue of 1 PH/s in a day, from difficulty, reward and price.",
+    Kind.GAUGE, "usd_per_petahash_day", (), site(lambda c: c.valuation.hashprice_usd_ph_day))
+BTC_USD = Metric("hashwatt_btc_usd",
+    "Price of one bitcoin in USD.",
+    Kind.GAUGE, "usd", (), site(lambda c: c.valuation.btc_usd))
+DIFFICULTY = Metric("hashwatt_network_difficulty",
+    "Network difficulty in force.",
+    Kind.GAUGE, "", (), site(lambda c: c.valuation.difficulty))
+QUOTE_AS_OF = Metric("hashwatt_quote_as_of_timestamp_seconds",
+    "As-of time of each quote that the hashprice uses.",
+    Kind.GAUGE, _AT, ("input", "source"), _quotes)
+POWER_PRICE = Metric("hashwatt_power_price_usd_per_kilowatt_hour",
+    "All-in marginal price of power now.",
+    Kind.GAUGE, "usd_per_kilowatt_hour", (), site(lambda c: c.valuation.power_usd_per_kwh))
+
+SHED = Metric("hashwatt_curtailment_recommended_shed_watts",
+    "Power that the recommended stops give up.",
+    Kind.GAUGE, "watts", (), advice(lambda c: c.decision.shed_w))
+STATUS = Metric("hashwatt_curtailment_status",
+    "1 for the health of the decision: ok, degraded, hold or disabled.",
+    Kind.GAUGE, "", ("status",), advice(lambda _: 1.0, lambda c: {"status": c.decision.status.value}))
+MODE = Metric("hashwatt_curtailment_mode",
+    "1 for the mode of the recommendation: advisory or armed.",
+    Kind.GAUGE, "", ("mode",), advice(lambda _: 1.0, lambda c: {"mode": c.policy.mode.value}))
+VALID_UNTIL = Metric("hashwatt_curtailment_valid_until_timestamp_seconds",
+    "End of the last lease; it has run out when time() is past it.",
+    Kind.GAUGE, _AT, (), _valid_until)
+MERIT = Metric("hashwatt_merit_watts",
+    "Watts of running machines over their breakeven power price in USD/kWh.",
+    Kind.HISTOGRAM, "watts", (), _merit)
+
+POLL_DURATION = Metric("hashwatt_poll_duration_seconds",
+    "How long one look at one device takes.",
+    Kind.HISTOGRAM, "seconds", ("driver",))
+POLL_LAG = Metric("hashwatt_poll_lag_seconds",
+    "How late a look starts.",
+    Kind.HISTOGRAM, "seconds", ("driver",))
+POLLS = Metric("hashwatt_polls_total",
+    "Looks by outcome: ok or the kind of fault.",
+    Kind.COUNTER, "", ("driver", "outcome"))
+WORKER_RESTARTS = Metric("hashwatt_workers_restarts_total",
+    "Collector processes that were replaced.",
+    Kind.COUNTER, "", ("worker",))
+CYCLES = Metric("hashwatt_cycles_total",
+    "Cycles thought and published.",
+    Kind.COUNTER, "", ())
+CYCLE_DURATION = Metric("hashwatt_cycle_duration_seconds",
+    "How long one cycle takes, from freezing the table to the last sink.",
+    Kind.HISTOGRAM, "seconds", ())
+SINK_ERRORS = Metric("hashwatt_sink_errors_total",
+    "Cycles that a sink failed to take.",
+    Kind.COUNTER, "", ("sink",))
+MQTT_CONNECTED = Metric("hashwatt_mqtt_connected",
+    "1 while the broker accepts us.",
+    Kind.GAUGE, "", ())
+MQTT_MESSAGES = Metric("hashwatt_mqtt_messages_total",
+    "MQTT messages by outcome: accepted, refused, offline, full.",
+    Kind.COUNTER, "", ("outcome",))
+STORAGE_OK = Metric("hashwatt_storage_ok",
+    "1 if the journal could be written the last time.",
+    Kind.GAUGE, "", ())
+CLOCK_TRUSTED = Metric("hashwatt_clock_trusted",
+    "1 if the gateway's clock may be used for prices and leases.",
+    Kind.GAUGE, "", ())
+AGENT_INFO = Metric("hashwatt_agent_info",
+    "The agent that answers; always 1.",
+    Kind.GAUGE, "info", ("version", "site", "boot_id"))
+AGENT_START = Metric("hashwatt_agent_start_timestamp_seconds",
+    "Time at which the agent started.",
+    Kind.GAUGE, _AT, ())
+AGENT_CPU = Metric("hashwatt_agent_cpu_seconds_total",
+    "CPU time of the agent's processes.",
+    Kind.COUNTER, "seconds", ("process",))
+AGENT_MEMORY = Metric("hashwatt_agent_resident_memory_bytes",
+    "Resident memory of the agent's processes.",
+    Kind.GAUGE, "bytes", ("process",))
+AGENT_FILES = Metric("hashwatt_agent_open_files",
+    "Open file descriptors of the agent's processes.",
+    Kind.GAUGE, "", ("process",))
+# fmt: on
+
+TABLE: tuple[Metric, ...] = tuple(row for row in list(globals().values()) if isinstance(row, Metric))
+"""Every metric, in the order above; so a name cannot be forgotten here."""
+
+
+def markdown() -> str:
+    """The page `docs/metrics.md`."""
+    lines = [
+        "# Metrics",
+        "",
+        "Written by `exporters.metrics.markdown()`; a test compares. A value that is missing or too old has no series.",
+        "",
+        "| name | type | labels | meaning |",
+        "|---|---|---|---|",
+    ]
+    lines += [f"| `{row.name}` | {row.kind} | {', '.join(row.labels) or '-'} | {row.help} |" for row in TABLE]
+    return "\n".join(lines) + "\n"
