@@ -283,6 +283,21 @@ def load(path: Path | str) -> Config:
     return Config(**sections, source=source.absolute(), machines=machines, warnings=warnings)
 
 
+def load_listener(path: Path | str) -> PrometheusSection:
+    """Only where the agent of this file listens: for readers that have no right to its secrets.
+
+    Errors: ConfigError, as `load`.
+    """
+    source = Path(path)
+    try:
+        table = _document(source).get("prometheus", {})
+        section: PrometheusSection = _build(PrometheusSection, table, "prometheus", _Folder(source.absolute().parent))
+        _check_listener(section)
+    except ConfigError as error:
+        raise ConfigError(error.key, error.message, source.name) from None
+    return section
+
+
 def _document(source: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(source.read_bytes().decode("utf-8"))
@@ -434,7 +449,9 @@ def _check(config: Document, machines: tuple[Machine, ...]) -> Iterable[str]:
     yield from _check_miners(config, machines)
     yield from _check_pdus(config, machines)
     yield from _check_market(config)
-    yield from _check_listener(config.prometheus)
+    _check_listener(config.prometheus)
+    if not _is_loopback(config.prometheus.endpoint[0]):
+        yield f"prometheus.listen: {config.prometheus.listen} shows the fleet to everybody who can reach it"
     if config.mqtt is not None:
         yield from _check_mqtt(config.mqtt)
     if config.policy.mode == "armed":
@@ -566,7 +583,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _check_listener(section: PrometheusSection) -> Iterable[str]:
+def _check_listener(section: PrometheusSection) -> None:
     host, colon, port = section.listen.rpartition(":")
     host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if not colon or not host or not (port.isascii() and port.isdecimal()) or int(port) > 65_535:
@@ -578,15 +595,12 @@ def _check_listener(section: PrometheusSection) -> Iterable[str]:
             raise ConfigError("prometheus.listen", f"{host!r} is not an IP address") from None
     if section.web_config is not None:
         raise ConfigError("prometheus.web_config", "TLS and basic auth are not in this release; listen on loopback")
-    if _is_loopback(host):
-        return
-    if not section.insecure:
+    if not (_is_loopback(host) or section.insecure):
         raise ConfigError(
             "prometheus.listen",
             f"{section.listen} is open to the network without TLS and authentication; "
             "listen on 127.0.0.1 or set insecure = true",
         )
-    yield f"prometheus.listen: {section.listen} shows the fleet to everybody who can reach it"
 
 
 def _check_mqtt(section: MqttSection) -> Iterable[str]:

@@ -1,0 +1,201 @@
+"""The command line `hashwatt`: words in, one call each, an exit code out.
+
+Exit 0 = done, 1 = the world failed (nothing answered, an internal error), 2 = the operator's input is wrong. Whatever
+goes wrong is one line on standard error; a traceback appears only in the log of `--debug`. Each command imports what it
+needs when it runs, so that `--help` costs next to nothing on a small gateway.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agent.config import Config
+
+DEFAULT_CONFIG = "/etc/hashwatt/hashwatt.toml"
+
+OK, WORLD_FAILED, INPUT_WRONG = 0, 1, 2
+
+log = logging.getLogger("hashwatt")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code and never raises for what a user or a device can cause."""
+    args = _parser().parse_args(argv)
+    args.config = getattr(args, "config", None)
+    args.debug = getattr(args, "debug", False)
+    _log_to_stderr("debug" if args.debug else "info")
+    command: Callable[[argparse.Namespace], int] = args.command
+    try:
+        return command(args)
+    except KeyboardInterrupt:
+        return OK if args.ends_by_ctrl_c else WORLD_FAILED
+    except BrokenPipeError:
+        # the reader of our output has gone; without this the interpreter complains once more when it flushes
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return WORLD_FAILED
+    except Exception as error:  # noqa: BLE001 - the last door before the user: no traceback passes it
+        return _report(error)
+
+
+def _report(error: Exception) -> int:
+    """One line for what ended a command: the operator's mistake (2), or ours (1)."""
+    from agent.config import ConfigError
+
+    if isinstance(error, ConfigError):
+        sys.stderr.write(f"{_one_line(str(error))}\n")
+        return INPUT_WRONG
+    log.debug("internal error", exc_info=error)
+    sys.stderr.write(f"internal error: {type(error).__name__}: {_one_line(str(error))} (--debug logs where)\n")
+    return WORLD_FAILED
+
+
+def _one_line(text: str, limit: int = 400) -> str:
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return printable if len(printable) <= limit else printable[: limit - 3] + "..."
+
+
+def _parser() -> argparse.ArgumentParser:
+    from agent import hashprice
+
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    common.add_argument("--config", metavar="PATH", help=f"configuration file (default {DEFAULT_CONFIG})")
+    common.add_argument("--debug", action="store_true", help="log everything, with tracebacks, on standard error")
+
+    parser = argparse.ArgumentParser(
+        prog="hashwatt",
+        description="What each mining machine earns and costs right now, and which of them should run.",
+        epilog="Exit 0: done. Exit 1: the world failed. Exit 2: the input is wrong.",
+        parents=[common],
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"hashwatt {_Version()}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(
+        name: str, command: Callable[[argparse.Namespace], int], text: str, ends_by_ctrl_c: bool = False
+    ) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text, parents=[common], allow_abbrev=False)
+        sub.set_defaults(command=command, ends_by_ctrl_c=ends_by_ctrl_c)
+        return sub
+
+    add("run", _run, "poll, think and publish until stopped", ends_by_ctrl_c=True)
+    once = add("once", _once, "poll everything once and print it; exit 1 if no device answered")
+    once.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    add("check", _check, "check the configuration and the files it names; contacts no device")
+    status = add("status", _status, "show what the running agent sees and advises", ends_by_ctrl_c=True)
+    status.add_argument("--watch", action="store_true", help="stay and refresh every two seconds")
+    status.add_argument("--url", metavar="URL", help="the agent to ask (default: where the configuration listens)")
+    probe = add("probe", _probe, "look at one device and print every value it gives")
+    probe.add_argument("host", metavar="HOST", help="address, or address:port")
+    probe.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    probe.add_argument("--insecure", action="store_true", help="permit an address outside private address space")
+    hashprice.add_arguments(add("hashprice", hashprice.run, "hashprice from difficulty, price, height and fees"))
+    return parser
+
+
+class _Version:
+    """The installed version, looked up only when `--version` prints it."""
+
+    def __str__(self) -> str:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("hashwatt")
+        except PackageNotFoundError:
+            return "(not installed)"
+
+
+def _config_of(args: argparse.Namespace) -> Config:
+    from agent.config import load
+
+    return load(args.config or DEFAULT_CONFIG)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from agent import preflight
+
+    config = _config_of(args)
+    _log_to_stderr("debug" if args.debug else config.log.level)
+    preflight.check_listener(config)
+    preflight.make_journal_directory(config)
+    for warning in config.warnings:
+        log.warning("%s", warning)
+
+    from agent import wiring
+
+    return wiring.run(config)
+
+
+def _once(args: argparse.Namespace) -> int:
+    config = _config_of(args)
+    _log_to_stderr("debug" if args.debug else "warning")
+
+    from exporters.report import once_document
+
+    from agent import wiring
+
+    document = once_document(wiring.once(config))
+    if args.json:
+        import orjson
+
+        sys.stdout.buffer.write(orjson.dumps(document) + b"\n")
+        sys.stdout.buffer.flush()
+    else:
+        from agent import console
+
+        console.show_once(document)
+    devices = [*document["machines"], *document["pdus"]]
+    return WORLD_FAILED if devices and not any(device["up"] for device in devices) else OK
+
+
+def _check(args: argparse.Namespace) -> int:
+    from agent import preflight
+
+    config = _config_of(args)
+    preflight.check_listener(config)
+    preflight.check_journal(config)
+    sys.stdout.write(preflight.summary(config))
+    for warning in config.warnings:
+        sys.stderr.write(f"warning: {warning}\n")
+    return OK
+
+
+def _status(args: argparse.Namespace) -> int:
+    from agent import console
+
+    if args.url is None:
+        from agent.config import load_listener
+
+        args.url = console.url_of(load_listener(args.config or DEFAULT_CONFIG))
+    return console.watch(args.url, once=not args.watch)
+
+
+def _probe(args: argparse.Namespace) -> int:
+    from agent import probe
+
+    # without a file the probe knows no credentials; a file that the operator names must be good
+    is_configured = args.config is not None or Path(DEFAULT_CONFIG).exists()
+    config = _config_of(args) if is_configured else None
+    return probe.run(args.host, config, as_json=args.json, insecure=args.insecure)
+
+
+def _log_to_stderr(level: str) -> None:
+    # under systemd the journal stamps every line itself
+    stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=level.upper(),
+        format=stamp + "%(levelname)s %(name)s: %(message)s",
+        force=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""What only this machine can say about a checked configuration: is the port free, can the journal be written.
+
+The same questions for `hashwatt check` and, before anything else starts, for `hashwatt run`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from pathlib import Path
+
+from agent.config import Config, ConfigError
+from agent.plan import assignments_of, site_of
+
+
+def check_listener(config: Config) -> None:
+    """Bind the listener for a moment. Errors: ConfigError where it is in use, not ours, or not permitted."""
+    host, port = config.prometheus.endpoint
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        # as a server does it: a port whose last connections are still closing is free
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+            listener.listen(1)
+        except OSError as error:
+            raise ConfigError("prometheus.listen", _listen_problem(config, error), config.source.name) from None
+
+
+def _listen_problem(config: Config, error: OSError) -> str:
+    listen = config.prometheus.listen
+    if error.errno == errno.EADDRINUSE:
+        return f"{listen} is in use"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{listen} is no address of this machine"
+    return f"cannot listen on {listen}: {error.strerror or error}"
+
+
+def check_journal(config: Config) -> None:
+    """The journal's file, or the nearest directory above it that exists, must be writable. Errors: ConfigError."""
+    path = config.journal_path
+    if path.is_dir():
+        raise ConfigError("journal.path", f"{path} is a directory", config.source.name)
+    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+        raise ConfigError("journal.path", f"{path} is not writable", config.source.name)
+    folder = next(parent for parent in path.parents if parent.exists())
+    # SQLite keeps its write-ahead log beside the file, so the directory counts even where the file is there
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError("journal.path", f"{folder} is not a writable directory", config.source.name)
+
+
+def make_journal_directory(config: Config) -> None:
+    """Check the journal and create its directory. Errors: ConfigError."""
+    check_journal(config)
+    folder = config.journal_path.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError("journal.path", f"cannot create {folder}: {error.strerror}", config.source.name) from None
+
+
+def summary(config: Config) -> str:
+    """The few lines that `hashwatt check` prints for a good configuration."""
+    market = config.market
+    feeds = [name for name in ("fixed", "mempool", "coinbase", "kraken") if getattr(market, name) is not None]
+    counts = {worker.name: len(worker.jobs) for worker in assignments_of(config, site_of(config, ""))}
+    miners = counts.get("miners", 0) + counts.get("pyasic", 0)
+    rows = {
+        "site": f"{config.site.name}: {len(config.machines)} machines in the inventory",
+        "polled": f"{miners} miner addresses, {counts.get('snmp', 0)} PDU addresses every {config.poll.interval_s:g} s",
+        "market": ", ".join(feeds) or "none",
+        "power": "unknown" if config.tariff is None else f"{config.tariff.usd_per_kwh:g} USD/kWh",
+        "policy": config.policy.mode if config.policy.enabled else "disabled",
+        "prometheus": f"http://{config.prometheus.listen}/metrics",
+        "mqtt": "off" if config.mqtt is None else config.mqtt.url,
+        "journal": str(config.journal_path),
+    }
+    lines = [f"  {name:<12}{text}" for name, text in rows.items()]
+    return "\n".join([f"{Path(config.source).name} is good", *lines, ""])
