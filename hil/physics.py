@@ -62,7 +62,7 @@ MODELS: Mapping[str, Model] = {
         Model("Antminer S19j Pro", "antminer", 104, 3068, 126),
         Model("Antminer S19 XP", "antminer", 140, 3010, 110),
         Model("Antminer S21", "antminer", 200, 3500, 108),
-        Model("WhatsMiner M30S++", "whatsminer-v1", 112, 3472, 111, hull="M30S++_VH51"),
+        Model("WhatsMiner M30S++", "whatsminer-v1", 112, 3472, 74, hull="M30S++_VH51"),
         Model("WhatsMiner M50", "whatsminer-v2", 114, 3306, 105, hull="M50_VH51"),
         Model("WhatsMiner M60S", "whatsminer-v2", 186, 3441, 245, hull="M60S_VK31"),
     )

@@ -6,7 +6,7 @@ columns are turned into lists once per tick, and only when somebody asks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
@@ -85,6 +85,3 @@ class Scene:
     @cached_property
     def warmup_s(self) -> list[float]:
         return _plain(self.build.warmup_s)
-
-
-Clock = Callable[[], float]
