@@ -1,4 +1,4 @@
-"""Hashprice against published figures (Hashrate Index roundups and the press of their dates), and the judgement of quotes."""
+"""Hashprice against published figures (Hashrate Index and press of their dates), and the judgement of quotes."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_the_reward_behind_the_runes_peak_has_fees_above_the_subsidy() -> None:
 
 @pytest.mark.parametrize(("network_hs", "error"), [(934.5e18, 0.085), (851e18, 0.192)])
 def test_an_estimate_of_network_hashrate_instead_of_difficulty_is_far_off(network_hs: float, error: float) -> None:
-    """February 2026: the difficulty implied 1,014.1 EH/s; with an estimate in its place hashprice is that much too high."""
+    """February 2026: difficulty implied 1,014.1 EH/s; an estimate in its place makes hashprice that much too high."""
     difficulty = difficulty_from_bits(0x1701FCA1)
     from_hashrate = network_hs * 600 / 2**32
     ratio = hashprice_usd_per_ph_day(from_hashrate, 3.148, 70_150) / hashprice_usd_per_ph_day(difficulty, 3.148, 70_150)
