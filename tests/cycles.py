@@ -1,0 +1,224 @@
+"""Cycles made by hand: the few columns that a test names, everything else missing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from fleet.curtailment import Action, Decision, Memory, Mode, Policy, Status, Why
+from fleet.cycle import Cycle
+from fleet.economics import Economics
+from fleet.market import InputState, MarketInput, Quote, Valuation
+from fleet.readings import OperatingState, PowerSource
+from fleet.site import Machine, Site
+from fleet.snapshot import FAN_SLOTS, SENSOR_SLOTS, STATE_CODES, MachineInfo, PduColumns, Snapshot
+from fleet.tariff import FlatTariff
+
+AT_S = 1_800_000_000.0  # 2027-01-15T08:00:00Z
+NAN = float("nan")
+
+
+def column(n: int, values: Any = None, dtype: Any = np.float64) -> Any:
+    """An array of `n` rows: `values` if given, else missing (NaN, 0 or False by type)."""
+    if values is None:
+        values = np.full(n, np.nan) if dtype is np.float64 else np.zeros(n, dtype)
+    return np.array(values, dtype=dtype)
+
+
+def make_snapshot(ids: tuple[str, ...], **columns: Any) -> Snapshot:
+    n = len(ids)
+    empty: dict[str, Any] = {
+        name: np.full(n, np.nan)
+        for name in (
+            "up", "last_seen_s", "age_s", "hashrate_hs", "hashrate_expected_hs", "reported_power_w", "metered_power_w",
+            "metered_age_s", "power_w", "power_age_s", "uptime_s", "hashrate_if_running_hs", "power_if_running_w",
+            "standby_w",
+        )
+    }  # fmt: skip
+    empty |= {
+        name: np.zeros(n, np.uint8)
+        for name in (
+            "fault", "hashrate_reason", "power_source", "power_reason", "hashrate_if_running_source",
+            "power_if_running_source",
+        )
+    }  # fmt: skip
+    empty |= {name: np.ones(n, bool) for name in ("is_sha256", "is_expected_pool")}
+    empty["is_running"] = np.zeros(n, bool)
+    empty["state"] = np.full(n, STATE_CODES[OperatingState.UNKNOWN], np.uint8)
+    empty["temperature_c"] = np.full((n, len(SENSOR_SLOTS)), np.nan)
+    empty["fan_rpm"] = np.full((n, FAN_SLOTS), np.nan)
+    empty["pdus"] = PduColumns()
+    empty["infos"] = tuple(MachineInfo() for _ in ids)
+    given = {
+        name: value if name in ("infos", "pdus") else np.array(value, dtype=empty[name].dtype)
+        for name, value in columns.items()
+    }
+    return Snapshot(at_s=AT_S, ids=ids, **(empty | given))
+
+
+def make_economics(n: int, **columns: Any) -> Economics:
+    floats = (
+        "hashrate_hs", "power_w", "revenue_usd_h", "energy_cost_usd_h", "margin_usd_h", "margin_error_usd_h",
+        "breakeven_usd_kwh", "efficiency_j_per_th",
+    )  # fmt: skip
+    filled = {name: column(n, columns.pop(name, None)) for name in floats}
+    return Economics(
+        **filled,
+        is_capable=column(n, columns.pop("is_capable", None), np.bool_),
+        reason=column(n, columns.pop("reason", None), np.uint8),
+        **columns,
+    )
+
+
+def make_decision(n: int, **columns: Any) -> Decision:
+    chosen: dict[str, Any] = {
+        "status": Status.OK, "status_reasons": Why(0), "action": column(n, None, np.uint8),
+        "reasons": column(n, None, np.uint32), "earliest_reversal_s": column(n), "changed": column(n, None, np.bool_),
+        "site_power_w": 0.0, "shed_w": 0.0, "quorum": 1.0,
+    }  # fmt: skip
+    dtypes = {"action": np.uint8, "reasons": np.uint32, "earliest_reversal_s": np.float64, "changed": np.bool_}
+    for name, value in columns.items():
+        chosen[name] = np.array(value, dtype=dtypes[name]) if name in dtypes else value
+    return Decision(**chosen)
+
+
+QUOTES = {
+    MarketInput.DIFFICULTY: (Quote(MarketInput.DIFFICULTY, "mempool", 1.4e14, AT_S - 60, 2700.0, 21600.0),),
+    MarketInput.HEIGHT: (Quote(MarketInput.HEIGHT, "mempool", 935_140.0, AT_S - 60, 2700.0, 21600.0),),
+    MarketInput.BLOCK_FEES_BTC: (Quote(MarketInput.BLOCK_FEES_BTC, "mempool", 0.02, AT_S - 60, 2700.0, 86400.0),),
+    MarketInput.BTC_USD: (
+        Quote(MarketInput.BTC_USD, "coinbase", 70_000.0, AT_S - 5, 120.0, 900.0),
+        Quote(MarketInput.BTC_USD, "kraken", 70_010.0, AT_S - 7, 120.0, 900.0),
+    ),
+}
+
+
+def make_valuation(**values: Any) -> Valuation:
+    return replace(
+        Valuation(
+            at_s=AT_S,
+            difficulty=1.4e14,
+            height=935_140.0,
+            reward_btc=3.145,
+            btc_usd=70_005.0,
+            hashprice_usd_ph_day=31.5,
+            hashprice_btc_ph_day=0.00045,
+            states=dict.fromkeys(MarketInput, InputState.FRESH),
+            ages_s={MarketInput.DIFFICULTY: 60.0, MarketInput.HEIGHT: 60.0, MarketInput.BLOCK_FEES_BTC: 60.0,
+                    MarketInput.BTC_USD: 7.0},
+            used=QUOTES,
+            power_usd_per_kwh=0.06,
+            power_source="flat",
+        ),
+        **values,
+    )  # fmt: skip
+
+
+def make_cycle(
+    ids: tuple[str, ...],
+    *,
+    snapshot: dict[str, Any] | None = None,
+    economics: dict[str, Any] | None = None,
+    decision: dict[str, Any] | None = None,
+    valuation: dict[str, Any] | None = None,
+    policy: Policy | None = None,
+    machines: tuple[Machine, ...] | None = None,
+    decision_id: str = "d-1",
+    at_s: float = AT_S,
+    site: str = "north",
+) -> Cycle:
+    """A cycle of machines `ids`; each keyword names the columns of one of its parts."""
+    n = len(ids)
+    return Cycle(
+        at_s=at_s,
+        site=Site(name=site, machines=machines or tuple(Machine(id=id) for id in ids), tariff=FlatTariff(0.06)),
+        snapshot=replace(make_snapshot(ids, **(snapshot or {})), at_s=at_s),
+        valuation=make_valuation(**(valuation or {})),
+        economics=make_economics(n, **(economics or {})),
+        decision=make_decision(n, **(decision or {})),
+        policy=policy or Policy(),
+        memory=Memory(ids=ids),
+        decision_id=decision_id,
+    )
+
+
+def small_pdus() -> PduColumns:
+    """One PDU with two outlets: the first carries machine 0, the second is off and its power unknown."""
+    return PduColumns(
+        ids=("pdu-1",),
+        up=np.array([1.0]),
+        fault=np.zeros(1, np.uint8),
+        last_seen_s=np.array([AT_S - 4]),
+        power_w=np.array([3300.0]),
+        energy_j=np.array([7.2e9]),
+        temperature_c=np.array([31.5]),
+        profiles=("apc_rpdu2",),
+        models=("AP8853",),
+        outlet_pdu=np.array([0, 0], np.int32),
+        outlet_ids=("1", "2"),
+        outlet_machine=np.array([0, -1], np.int32),
+        outlet_power_w=np.array([3250.0, NAN]),
+        outlet_is_measured=np.array([True, True]),
+        outlet_on=np.array([1.0, 0.0]),
+        outlet_at_s=np.array([AT_S - 4, AT_S - 4]),
+    )
+
+
+def small_cycle() -> Cycle:
+    """Three machines: `a1` hashes at a profit, `b2` hashes at a loss and is advised to stop, `c3` does not answer."""
+    temperature = np.full((3, len(SENSOR_SLOTS)), np.nan)
+    temperature[0, 0] = 61.0  # board 0
+    temperature[0, 4] = 74.5  # chip 0
+    temperature[0, 8] = 24.0  # inlet
+    fans = np.full((3, FAN_SLOTS), np.nan)
+    fans[0, :2] = (5880.0, 5910.0)
+    return make_cycle(
+        ("a1", "b2", "c3"),
+        machines=(
+            Machine(id="a1", address="10.1.0.1", location="row 1", feeder="F1", owner="us"),
+            Machine(id="b2", address="10.1.0.2", location="row 1", feeder="F1"),
+            Machine(id="c3", address="10.1.0.3", mac="0200000000c3"),
+        ),
+        snapshot={
+            "infos": (
+                MachineInfo("10.1.0.1", "Antminer", "S19j Pro", "2022-06-01", "0200000000a1", "", "antminer"),
+                MachineInfo("10.1.0.2", "WhatsMiner", "M30S++", "20230101", "0200000000b2", "", "pyasic"),
+                MachineInfo(),
+            ),
+            "up": [1, 1, 0],
+            "fault": [0, 0, 3],  # timeout
+            "last_seen_s": [AT_S - 3, AT_S - 5, NAN],
+            "age_s": [3, 5, NAN],
+            "hashrate_hs": [1.0e14, 1.1e14, NAN],
+            "hashrate_expected_hs": [1.04e14, NAN, NAN],
+            "reported_power_w": [3000, 3400, NAN],
+            "metered_power_w": [3250, NAN, NAN],
+            "power_w": [3250, 3400, NAN],
+            "power_source": [PowerSource.METERED, PowerSource.REPORTED, PowerSource.NONE],
+            "temperature_c": temperature,
+            "fan_rpm": fans,
+            "state": [STATE_CODES[OperatingState.MINING]] * 2 + [STATE_CODES[OperatingState.UNKNOWN]],
+            "is_running": [True, True, False],
+            "pdus": small_pdus(),
+        },
+        economics={
+            "hashrate_hs": [1.0e14, 1.1e14, NAN],
+            "power_w": [3250, 3400, NAN],
+            "revenue_usd_h": [0.125, 0.1375, NAN],
+            "energy_cost_usd_h": [0.1, 0.25, NAN],
+            "margin_usd_h": [0.025, -0.1125, NAN],
+            "margin_error_usd_h": [0.003, 0.004, NAN],
+            "breakeven_usd_kwh": [0.0366, 0.0385, NAN],
+        },
+        decision={
+            "action": [Action.RUN, Action.STOP, Action.RUN],
+            "reasons": [0, Why.MARGIN_NEGATIVE | Why.MIN_DOWN, Why.UNREACHABLE],
+            "earliest_reversal_s": [NAN, AT_S + 900, NAN],
+            "changed": [False, True, False],
+            "site_power_w": 6650.0,
+            "shed_w": 3400.0,
+        },
+        policy=Policy(mode=Mode.ADVISORY),
+    )
