@@ -6,13 +6,14 @@ sends can run code or grow past the frame limit in the main process. The codec d
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import msgspec
 
 from fleet.market import Quote
-from fleet.readings import Fault, MinerReading, PduReading
+from fleet.readings import Fault, FaultKind, MinerReading, PduReading
 
 MAX_FRAME_BYTES = 8 * 1024 * 1024
 MAX_ASSIGNMENT_BYTES = 64 * 1024 * 1024
@@ -110,6 +111,33 @@ def encode_frame(message: object, max_bytes: int = MAX_FRAME_BYTES) -> bytes:
     if len(body) > max_bytes:
         raise FrameError(f"frame of {len(body)} bytes, limit {max_bytes}")
     return len(body).to_bytes(_LENGTH_BYTES, "little") + body
+
+
+_REPORTS = msgspec.msgpack.Decoder(Report)
+
+
+def outcome_frames(outcomes: tuple[Outcome, ...]) -> Iterator[bytes]:
+    """Frames of reports that the other side will accept, as few as possible.
+
+    An outcome that does not fit its type or the limit (a lone surrogate, text where a number belongs, a giant) becomes
+    a fault of its own key. Without this check one such device would get its worker killed again and again.
+    """
+    try:
+        frame = encode_frame(Report(outcomes))
+        _REPORTS.decode(frame[_LENGTH_BYTES:])
+        yield frame
+    except (FrameError, RecursionError, msgspec.MsgspecError) as error:
+        middle = len(outcomes) // 2
+        if middle:
+            yield from outcome_frames(outcomes[:middle])
+            yield from outcome_frames(outcomes[middle:])
+        else:
+            yield encode_frame(Report((_as_malformed(outcomes[0], error),)))
+
+
+def _as_malformed(outcome: Outcome, error: Exception) -> Outcome:
+    fault = Fault(FaultKind.MALFORMED, f"reading does not fit the wire: {type(error).__name__}")
+    return Outcome(outcome.key, outcome.kind, outcome.at_s, outcome.duration_s, outcome.lag_s, fault=fault)
 
 
 T = TypeVar("T")
