@@ -546,9 +546,9 @@ def _check_market(config: Document) -> Iterable[str]:
         if feed is not None:
             _check_url(feed.url, ("http", "https"), feed.insecure, f"market.{name}.url")
     fixed = market.fixed
-    if fixed is not None and (fixed.as_of is None) != (fixed.good_for_h is None):
-        missing = "as_of" if fixed.as_of is None else "good_for_h"
-        raise ConfigError(f"market.fixed.{missing}", "is missing: as_of and good_for_h stand together")
+    if fixed is not None and fixed.good_for_h is not None and fixed.as_of is None:
+        # counted from the start of the agent, the values would be new again after each restart
+        raise ConfigError("market.fixed.as_of", "is missing: good_for_h counts from it")
     has_price = market.coinbase or market.kraken or (fixed and fixed.btc_usd is not None)
     has_chain = market.mempool or (fixed and fixed.difficulty is not None and fixed.height is not None)
     if not has_price:
@@ -568,6 +568,8 @@ def _check_url(url: str, schemes: tuple[str, str], insecure: bool, key: str) -> 
         raise ConfigError(key, f"must be a URL of the form {schemes[0]}://host[:port] or {schemes[1]}://host[:port]")
     if parts.username is not None or parts.password is not None:
         raise ConfigError(key, "must not hold a user or password; secrets stand in files")
+    if parts.query or parts.fragment or (parts.path not in ("", "/") and schemes[0] == "mqtt"):
+        raise ConfigError(key, f"must end after the address, as {parts.scheme}://host[:port]")
     if parts.scheme == schemes[0] and not (_is_loopback(host) or insecure):
         raise ConfigError(
             key, f"{schemes[0]}:// leaves this machine in clear; use {schemes[1]}:// or set insecure = true"

@@ -152,7 +152,7 @@ def _feed_jobs(config: Config) -> Iterable[Job]:
         if feed is not None:
             parts = urlsplit(feed.url)
             port = parts.port or (443 if parts.scheme == "https" else 80)
-            yield _feed_job(name, parts.hostname or "", port, {"url": feed.url})
+            yield _feed_job(name, parts.hostname or "", port, {"base_url": feed.url})
     if market.fixed is not None:
         yield _feed_job("fixed", "", 0, _fixed_options(config))
 

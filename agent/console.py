@@ -1,0 +1,363 @@
+"""The console view of a running agent: what `/status.json` says, drawn for a person.
+
+`frame` is pure: a document, the time and the size in, a renderable out. `watch` fetches and draws. A number that is
+not known is a dash, never 0, and whatever can be old shows its age, also while the agent does not answer. Texts that
+may come from a device are drawn as plain text: no markup, no control characters.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from agent.config import PrometheusSection
+
+Document = Mapping[str, Any]
+
+DASH = "–"
+REFRESH_S = 2.0
+FETCH_TIMEOUT_S = 5.0
+MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
+OLD_S = 60.0
+
+STYLES = {
+    "ok": "bold green", "degraded": "bold yellow", "hold": "bold red", "disabled": "bold magenta",
+    "run": "green", "stop": "red", "preset": "cyan",
+    "stale_soft": "yellow", "stale_hard": "red", "missing": "red", "conflict": "red",
+}  # fmt: skip
+
+
+class Unreachable(Exception):
+    """The agent gave no status; the text says why, in a few words."""
+
+
+def url_of(listener: PrometheusSection) -> str:
+    """Where a reader on this machine finds the agent that listens so."""
+    host, port = listener.endpoint
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def watch(url: str, once: bool = False, until: threading.Event | None = None, console: Console | None = None) -> int:
+    """Show the agent at `url`: one picture and an exit code, or a live view until Ctrl-C or until `until` is set.
+
+    Returns 0, or 1 where `once` found no agent. The live view outlasts an agent that stops answering.
+    """
+    console = console or Console()
+    if once:
+        return _show_status(url, console)
+    stop = until or threading.Event()
+    try:
+        if console.is_terminal:
+            _live(url, console, stop)
+        else:
+            while not stop.is_set():
+                _show_status(url, console)
+                stop.wait(5 * REFRESH_S)
+    except KeyboardInterrupt:
+        pass  # the usual way to leave
+    return 0
+
+
+def _show_status(url: str, console: Console) -> int:
+    try:
+        document = fetch(url)
+    except Unreachable as error:
+        console.print(_trouble(url, error))
+        return 1
+    console.print(frame(document, time.time(), height=10_000))
+    return 0
+
+
+def _live(url: str, console: Console, stop: threading.Event) -> None:
+    document: Document | None = None
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        while not stop.is_set():
+            trouble: Text | None = None
+            try:
+                document = fetch(url)
+            except Unreachable as error:
+                trouble = _trouble(url, error, " Trying again every 2 seconds; Ctrl-C ends.")
+            footer = trouble or Text(f"{url}   Ctrl-C ends", style="dim")
+            height = console.size.height
+            body = Text("") if document is None else frame(document, time.time(), height - 1)
+            live.update(Group(body, footer), refresh=True)
+            stop.wait(REFRESH_S)
+
+
+def _trouble(url: str, error: Unreachable, advice: str = "") -> Text:
+    return Text(f"No agent answers at {_plain(url)}: {_plain(str(error))}.{advice}", style="bold red")
+
+
+def fetch(url: str) -> Document:
+    """The status of the agent at `url`. Errors: Unreachable, whatever the other side does."""
+    if not url.startswith(("http://", "https://")):
+        raise Unreachable("the address must begin with http:// or https://")
+    # the agent is a neighbour: a proxy of the environment would only be in the way
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url.rstrip("/") + "/status.json", timeout=FETCH_TIMEOUT_S) as answer:
+            document = json.loads(answer.read(MAX_DOCUMENT_BYTES))
+        frame(document, 0.0)  # what cannot be drawn is no status
+    except urllib.error.HTTPError as error:
+        raise Unreachable(f"it says {error.code} {error.reason}") from None
+    except OSError as error:
+        cause = getattr(error, "reason", error)
+        raise Unreachable(getattr(cause, "strerror", None) or str(cause) or type(cause).__name__) from None
+    except Exception as error:  # noqa: BLE001 - any bytes may come back from a port that is not ours
+        raise Unreachable(f"its answer is no status ({type(error).__name__})") from None
+    return document  # type: ignore[no-any-return]
+
+
+# --- the picture -----------------------------------------------------------------------------------------------------
+
+
+def frame(document: Document, now_s: float, height: int = 24) -> RenderableType:
+    """The whole status in at most `height` lines: totals, market, advice, faults, and the machines nearest to zero.
+
+    Errors: KeyError, TypeError, ValueError where `document` is no status document.
+    """
+    lines = [
+        _title(document, now_s),
+        *_fleet_lines(document["fleet"], document["pdus"]),
+        *_market_lines(document["market"]),
+        *_advice_lines(document["recommendation"], now_s),
+        _fault_line(document["faults"]),
+    ]
+    machines = document["marginal"][: max(0, height - len(lines) - 2)]
+    rule = Rule(Text("machines nearest to zero margin"), style="dim", align="left")
+    return Group(*lines, rule, machine_table(machines))
+
+
+def _title(document: Document, now_s: float) -> Text:
+    age_s = _age_s(document["at"], now_s)
+    line = _line(("Hashwatt  ", "bold"), (_plain(document["site"]), "bold cyan"), f"  {_clock(document['at'])}")
+    line.append(f"  {age(age_s)} ago", "red" if not age_s < OLD_S else "dim")
+    return line
+
+
+def _fleet_lines(fleet: Document, pdus: Document) -> Iterable[Text]:
+    yield _line(
+        _label("fleet"),
+        f"{fleet['machines']} machines: {fleet['up']} up, {fleet['down']} down, {fleet['running']} running",
+        f"   PDUs: {pdus['up']} of {pdus['count']} up",
+    )
+    shares = fleet["power_w_by_source"]
+    total = sum(shares.values())
+    sources = ", ".join(f"{share / total:.0%} {_plain(name)}" for name, share in shares.items()) if total > 0 else ""
+    yield _line(
+        _label(""),
+        hashrate(fleet["hashrate_hs"]) + _covered(fleet["hashrate_of"], fleet["machines"]),
+        "   " + power(fleet["power_w"]) + _covered(fleet["power_of"], fleet["machines"]),
+        (f" {sources}", "dim"),
+        "   margin ",
+        (money(fleet["margin_usd_h"], 2), _sign_style(fleet["margin_usd_h"])),
+        " USD/h",
+    )
+
+
+def _covered(count: int, of: int) -> str:
+    """How many machines a sum stands for, where it is not all of them."""
+    return "" if count == of else f" ({count} of {of})"
+
+
+def _market_lines(market: Document) -> Iterable[Text]:
+    inputs = market["inputs"]
+    yield _line(
+        _label("market"),
+        ("hashprice ", "bold"),
+        (_fixed(market["hashprice_usd_ph_day"], 2), "bold"),
+        " USD/PH/day   power ",
+        (_fixed(market["power_usd_kwh"], 4), "bold"),
+        f" USD/kWh ({_plain(market['power_source']) or 'no source'})",
+    )
+    line = _line(_label(""), "from ")
+    for i, (name, shown) in enumerate((("btc_usd", "BTC"), ("difficulty", "difficulty"), ("block_fees_btc", "fees"))):
+        line.append_text(_input(shown, inputs.get(name), ", " if i else ""))
+    yield line
+
+
+def _input(name: str, quote: Document | None, lead: str) -> Text:
+    if quote is None:
+        return _line(f"{lead}{name} {DASH}")
+    value = quote["value"]
+    shown = DASH if value is None else f"{value / 1e12:.2f}T" if value >= 1e12 else f"{value:,.4g}"
+    if value is not None and 1e3 <= value < 1e12:
+        shown = f"{value:,.0f}"
+    sources = "+".join(dict.fromkeys(map(_plain, quote["sources"]))) or "no source"
+    return _line(f"{lead}{name} {shown} ", (f"({age(quote['age_s'])}, {sources})", STYLES.get(quote["state"], "dim")))
+
+
+def _advice_lines(advice: Document, now_s: float) -> Iterable[Text]:
+    status, left_s = str(advice["status"]), -_age_s(advice.get("valid_until"), now_s)
+    line = _line(_label("advice"), (status.upper(), STYLES.get(status, "bold")), f" {_plain(advice['mode'])}   ")
+    for action, count in advice["actions"].items():
+        if count:
+            line.append(f"{_plain(action)} {count}  ", STYLES.get(action, ""))
+    line.append(f" shed {power(advice['shed_w'])}  ")
+    if math.isnan(left_s):
+        line.append("no lease", "dim")
+    else:
+        line.append(f"valid {left_s:.0f} s" if left_s > 0 else "expired", "" if left_s > 0 else "bold red")
+    yield line
+    if reasons := ", ".join(map(_plain, advice["status_reasons"])):
+        yield _line(_label(""), (f"because {reasons}", STYLES.get(status, "")))
+
+
+def _fault_line(faults: Document) -> Text:
+    if not faults:
+        return _line(_label("faults"), ("none", "dim"))
+    return _line(_label("faults"), (", ".join(f"{_plain(kind)} {count}" for kind, count in faults.items()), "yellow"))
+
+
+def machine_table(machines: Iterable[Document]) -> Table:
+    """One line per machine, cut to the width rather than wrapped."""
+    table = Table(box=None, pad_edge=False, expand=True, header_style="dim")
+    table.add_column("machine", no_wrap=True, overflow="ellipsis", ratio=3, min_width=10)
+    table.add_column("model", no_wrap=True, overflow="ellipsis", ratio=3, min_width=8)
+    table.add_column("power", no_wrap=True, justify="right", min_width=7)
+    table.add_column("", no_wrap=True, overflow="ellipsis", max_width=10, style="dim")
+    table.add_column("USD/h", no_wrap=True, justify="right", min_width=7)
+    table.add_column("breakeven", no_wrap=True, justify="right", min_width=9)
+    table.add_column("do", no_wrap=True, min_width=4)
+    table.add_column("because", no_wrap=True, overflow="ellipsis", ratio=3, min_width=8)
+    for machine in machines:
+        why = machine["reasons"] or ([machine["fault"]] if machine["fault"] else [])
+        action = str(machine["action"])
+        table.add_row(
+            Text(_plain(machine["id"])),
+            Text(_plain(machine["model"]) or DASH),
+            Text(power(machine["power_w"])),
+            Text(_plain(machine["power_source"])),
+            Text(money(machine["margin_usd_h"]), _sign_style(machine["margin_usd_h"])),
+            Text(_fixed(machine["breakeven_usd_kwh"], 4)),
+            Text(_plain(action), STYLES.get(action, "")),
+            Text(", ".join(map(_plain, why))),
+        )
+    return table
+
+
+def show_once(document: Document, console: Console | None = None) -> None:
+    """One round of polls as tables: every machine, every PDU, the market and the recommendation."""
+    console = console or Console()
+    console.print(_line((f"{_plain(document['site'])}  ", "bold cyan"), _clock(document["at"])))
+    machines = Table(box=None, pad_edge=False, header_style="dim")
+    for name in (
+        "machine",
+        "address",
+        "model",
+        "hashrate",
+        "power",
+        "",
+        "hottest",
+        "USD/h",
+        "breakeven",
+        "do",
+        "because",
+    ):
+        right = name in ("hashrate", "power", "hottest", "USD/h", "breakeven")
+        machines.add_column(name, no_wrap=name not in ("because", "model"), justify="right" if right else "left")
+    for machine in document["machines"]:
+        machines.add_row(*map(Text, _once_cells(machine)))
+    console.print(machines)
+    for pdu in document["pdus"]:
+        state = "up" if pdu["up"] else _plain(pdu["fault"]) or "never answered"
+        outlets = len(pdu["outlets"])
+        console.print(_line(_label("PDU"), f"{_plain(pdu['id'])}  {state}  {power(pdu['power_w'])}  {outlets} outlets"))
+    for line in (*_market_lines(document["market"]), *_advice_lines(document["recommendation"], 0.0)):
+        console.print(line)
+
+
+def _once_cells(machine: Document) -> Iterable[str]:
+    temperatures = machine["temperature_c"].values()
+    yield _plain(machine["id"])
+    yield _plain(machine["ip"]) or DASH
+    yield _plain(machine["model"]) or DASH
+    yield hashrate(machine["hashrate_hs"])
+    yield power(machine["power_w"])
+    yield _plain(machine["power_source"])
+    yield f"{max(temperatures):.0f} °C" if temperatures else DASH
+    yield money(machine["margin_usd_h"])
+    yield _fixed(machine["breakeven_usd_kwh"], 4)
+    yield _plain(machine["action"])
+    yield ", ".join(map(_plain, [machine["fault"], *machine["reasons"]] if machine["fault"] else machine["reasons"]))
+
+
+# --- numbers and words -----------------------------------------------------------------------------------------------
+
+
+def hashrate(hs: float | None) -> str:
+    """H/s in the unit that leaves one to four digits."""
+    if hs is None:
+        return f"{DASH} H/s"
+    for scale, unit in ((1e18, "EH/s"), (1e15, "PH/s"), (1e12, "TH/s"), (1e9, "GH/s")):
+        if hs >= scale:
+            return f"{hs / scale:.2f} {unit}"
+    return f"{hs:.0f} H/s"
+
+
+def power(watts: float | None) -> str:
+    """W up to 10 kW, so that one machine keeps its digits; kW and MW above."""
+    if watts is None:
+        return f"{DASH} W"
+    if abs(watts) < 1e4:
+        return f"{watts:.0f} W"
+    return f"{watts / 1e3:.1f} kW" if abs(watts) < 1e6 else f"{watts / 1e6:.2f} MW"
+
+
+def money(usd: float | None, digits: int = 4) -> str:
+    return DASH if usd is None else f"{usd:+.{digits}f}"
+
+
+def age(seconds: float | None) -> str:
+    """A length of time in the largest unit that leaves a whole number of at least two."""
+    if seconds is None or math.isnan(seconds):
+        return f"{DASH} s"
+    for scale, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * scale:
+            return f"{seconds // scale:.0f} {unit}"
+    return f"{max(seconds, 0.0):.0f} s"
+
+
+def _fixed(value: float | None, digits: int) -> str:
+    return DASH if value is None else f"{value:.{digits}f}"
+
+
+def _sign_style(value: float | None) -> str:
+    return "" if value is None else "red" if value < 0 else "green"
+
+
+def _age_s(instant: str | None, now_s: float) -> float:
+    """Seconds since an RFC 3339 instant; NaN where there is none."""
+    return math.nan if instant is None else now_s - datetime.fromisoformat(instant).timestamp()
+
+
+def _clock(instant: str | None) -> str:
+    return DASH if instant is None else f"{datetime.fromisoformat(instant):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _plain(text: Any) -> str:
+    """Device text for a terminal: an escape sequence becomes visible dots."""
+    return "" if text is None else "".join(c if c.isprintable() else "·" for c in str(text))
+
+
+def _label(name: str) -> tuple[str, str]:
+    return f"{name:<8}", "bold blue"
+
+
+def _line(*parts: str | tuple[str, str]) -> Text:
+    return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")
