@@ -202,6 +202,10 @@ class PrometheusSection(Section, frozen=True):
     insecure: bool = False
 
     @property
+    def is_public(self) -> bool:
+        return not _is_loopback(self.endpoint[0])
+
+    @property
     def endpoint(self) -> tuple[str, int]:
         """Host and port to bind; the port may be 0 (the system chooses)."""
         host, _, port = self.listen.rpartition(":")
@@ -450,7 +454,7 @@ def _check(config: Document, machines: tuple[Machine, ...]) -> Iterable[str]:
     yield from _check_pdus(config, machines)
     yield from _check_market(config)
     _check_listener(config.prometheus)
-    if not _is_loopback(config.prometheus.endpoint[0]):
+    if config.prometheus.insecure and config.prometheus.is_public:
         yield f"prometheus.listen: {config.prometheus.listen} shows the fleet to everybody who can reach it"
     if config.mqtt is not None:
         yield from _check_mqtt(config.mqtt)
@@ -595,13 +599,12 @@ def _check_listener(section: PrometheusSection) -> None:
     except ValueError:
         if host != "localhost":
             raise ConfigError("prometheus.listen", f"{host!r} is not an IP address") from None
-    if section.web_config is not None:
-        raise ConfigError("prometheus.web_config", "TLS and basic auth are not in this release; listen on loopback")
-    if not (_is_loopback(host) or section.insecure):
+    # whether the web-config file really asks for TLS and a password is agent.preflight's question
+    if not (_is_loopback(host) or section.insecure or section.web_config):
         raise ConfigError(
             "prometheus.listen",
             f"{section.listen} is open to the network without TLS and authentication; "
-            "listen on 127.0.0.1 or set insecure = true",
+            "listen on 127.0.0.1, name a web_config file or set insecure = true",
         )
 
 

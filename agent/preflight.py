@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import ssl
 from pathlib import Path
 
 from agent.config import Config, ConfigError
@@ -15,7 +16,11 @@ from agent.plan import assignments_of, site_of
 
 
 def check_listener(config: Config) -> None:
-    """Bind the listener for a moment. Errors: ConfigError where it is in use, not ours, or not permitted."""
+    """Read the listener's web-config file and bind it for a moment.
+
+    Errors: ConfigError where the file is wrong or too weak for a public listener, or the port is in use or not ours.
+    """
+    _check_protection(config)
     host, port = config.prometheus.endpoint
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
@@ -26,6 +31,28 @@ def check_listener(config: Config) -> None:
             listener.listen(1)
         except OSError as error:
             raise ConfigError("prometheus.listen", _listen_problem(config, error), config.source.name) from None
+
+
+def _check_protection(config: Config) -> None:
+    """A listener beyond loopback needs encryption, and a password or a client certificate."""
+    section = config.prometheus
+    if section.web_config is None:
+        return
+    from agent import webconfig  # with yaml and bcrypt, which nobody else needs
+
+    web = webconfig.load(section.web_config)
+    if not section.is_public or section.insecure:
+        return
+    if web.tls is None:
+        raise ConfigError(
+            "prometheus.web_config", f"{section.listen} is public and has no tls_server_config", config.source.name
+        )
+    if not web.users and web.tls.client_auth is not ssl.CERT_REQUIRED:
+        raise ConfigError(
+            "prometheus.web_config",
+            f"{section.listen} is public and asks nobody who he is: basic_auth_users or client certificates are missing",
+            config.source.name,
+        )
 
 
 def _listen_problem(config: Config, error: OSError) -> str:

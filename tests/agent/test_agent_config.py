@@ -275,7 +275,7 @@ def test_the_example_loads_as_it_is_and_with_every_option_switched_on(tmp_path: 
     example = (ROOT / "docs" / "hashwatt.example.toml").read_text("utf-8")
     load(ROOT / "docs" / "hashwatt.example.toml")
     every = re.sub(r"(?m)^# (?=\[|\w+ = )", "", example).replace("mqtt://127", "mqtts://127")
-    for name in ("hall1.pw", "community", "mqtt.pw", "ca.pem"):
+    for name in ("hall1.pw", "community", "mqtt.pw", "ca.pem", "web.yml"):
         (tmp_path / name).write_text("x")
     (tmp_path / "machines.csv").write_text("id\nm1\n")
     config = load(write(tmp_path, every))
