@@ -36,6 +36,7 @@ from agent.wire import (
     encode_frame,
     outcome_frames,
 )
+from collectors import catalogue
 from fleet.market import Quote
 from fleet.ports import Feed, Miner, Pdu, PollError
 from fleet.readings import Fault, FaultKind, MinerReading, PduReading
@@ -310,10 +311,8 @@ async def _serve(pipe_in: BinaryIO, pipe_out: BinaryIO, open_device: OpenDevice)
 
 
 def open_from_catalogue(job: Job) -> Device:
-    """The collector of a job, by the catalogue; heavy libraries load here, in the worker."""
-    from collectors.catalogue import open_device
-
-    return open_device(job.kind, job.host, job.port, job.deadline_s, job.options)
+    """The collector of a job, by the catalogue, which imports heavy libraries only now."""
+    return catalogue.open_device(job.kind, job.host, job.port, job.deadline_s, job.options, now=time.time)
 
 
 def _take_standard_streams() -> tuple[BinaryIO, BinaryIO]:

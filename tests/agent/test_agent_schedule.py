@@ -1,0 +1,332 @@
+"""When to look at what, on a clock made of numbers: a farm of scripted hosts played through the schedule."""
+
+import heapq
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from agent.schedule import Lane, Schedule, Turn, next_instant, offset_ratio
+from agent.wire import Job
+from fleet.readings import FaultKind
+
+DEADLINE_S = 5.0
+
+
+def job(key: str, interval_s: float = 30.0, host: str | None = None) -> Job:
+    return Job(key, "antminer", key if host is None else host, 4028, interval_s, DEADLINE_S)
+
+
+Behaviour = Callable[[Job, float], tuple[float, FaultKind | None]]
+"""How long a look at this instant takes, and what it ends in (None = an answer)."""
+
+
+def healthy(_: Job, __: float) -> tuple[float, FaultKind | None]:
+    return 0.02, None
+
+
+def hung(_: Job, __: float) -> tuple[float, FaultKind | None]:
+    return DEADLINE_S, FaultKind.TIMEOUT
+
+
+def silent(_: Job, __: float) -> tuple[float, FaultKind | None]:
+    return 2.0, FaultKind.UNREACHABLE
+
+
+@dataclass
+class Played:
+    starts: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    lags: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    most_in_flight: int = 0
+    most_in_lane: Counter[Lane] = field(default_factory=Counter)
+
+
+def play(schedule: Schedule, behave: Behaviour, until_s: float) -> Played:
+    """Runs the schedule as the poller does: `due` at each due time and after each finish; lets the last looks end."""
+    played = Played()
+    order = itertools.count()
+    running: list[tuple[float, int, Turn, FaultKind | None, Lane]] = []
+    lanes: Counter[Lane] = Counter()
+    while True:
+        instants = [t for t in (schedule.next_due_s(), running[0][0] if running else None) if t is not None]
+        if not instants or (now_s := min(instants)) > until_s:
+            for end_s, _, turn, fault, _ in sorted(running):
+                schedule.finished(turn, end_s, fault)
+            return played
+        while running and running[0][0] <= now_s:
+            _, _, turn, fault, lane = heapq.heappop(running)
+            lanes[lane] -= 1
+            schedule.finished(turn, now_s, fault)
+        for turn in schedule.due(now_s):
+            takes_s, fault = behave(turn.job, now_s)
+            heapq.heappush(running, (now_s + takes_s, next(order), turn, fault, turn.lane))
+            lanes[turn.lane] += 1
+            played.starts[turn.job.key].append(now_s)
+            played.lags[turn.job.key].append(turn.lag_s)
+        played.most_in_flight = max(played.most_in_flight, schedule.in_flight)
+        assert schedule.in_flight == len(running)
+        for lane in Lane:
+            played.most_in_lane[lane] = max(played.most_in_lane[lane], lanes[lane])
+
+
+def farm(count: int, interval_s: float = 30.0) -> list[Job]:
+    return [job(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", interval_s) for n in range(count)]
+
+
+def assigned(jobs: list[Job], max_in_flight: int = 400) -> Schedule:
+    schedule = Schedule(max_in_flight)
+    schedule.assign(jobs, 0.0)
+    return schedule
+
+
+def gaps(instants: list[float]) -> list[float]:
+    return [later - earlier for earlier, later in itertools.pairwise(instants)]
+
+
+def quantile(values: list[float], ratio: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(ratio * len(values)))]
+
+
+# --- offsets -----------------------------------------------------------------------------------------------------
+
+
+def test_the_offset_is_crc32_and_so_the_same_in_every_process() -> None:
+    assert offset_ratio("123456789") == 0xCBF43926 / 2**32  # the check value of CRC-32/ISO-HDLC
+
+
+def test_instants_lie_on_a_grid_that_a_restart_does_not_move() -> None:
+    machine = job("123456789")  # offset 0.79669 of 30 s = 23.9008 s
+    assert next_instant(machine, 0.0) == pytest.approx(23.9008, abs=1e-3)
+    assert next_instant(machine, 24.0) == pytest.approx(53.9008, abs=1e-3)
+    assert next_instant(machine, 1e6) == pytest.approx(1_000_013.9008, abs=1e-3)  # 33333 intervals and the offset
+
+
+def test_the_load_of_20000_machines_is_flat() -> None:
+    played = play(assigned(farm(20_000), 4000), healthy, 90.0)
+    per_second = Counter(int(start) for starts in played.starts.values() for start in starts if 60.0 <= start < 90.0)
+    # 667 a second; six standard deviations of a Poisson count are 155.
+    assert len(per_second) == 30
+    assert max(per_second.values()) < 667 + 155
+    assert min(per_second.values()) > 667 - 155
+
+
+def test_every_machine_is_looked_at_once_per_interval() -> None:
+    played = play(assigned(farm(1000)), healthy, 600.0)
+    later_gaps = [gap for starts in played.starts.values() for gap in gaps(starts[1:])]
+    assert len(later_gaps) >= 18 * 1000
+    assert max(later_gaps) == pytest.approx(30.0)
+    assert min(later_gaps) == pytest.approx(30.0)
+
+
+def test_the_first_look_is_soon_and_the_second_joins_the_grid() -> None:
+    schedule = assigned([job(f"feed {n}", interval_s=600.0) for n in range(5)])
+    played = play(schedule, healthy, 1800.0)
+    for starts in played.starts.values():
+        assert starts[0] < 0.1  # five jobs at fifty a second
+        assert 300.0 <= starts[1] - starts[0] <= 900.0
+
+
+def test_many_first_looks_take_no_longer_than_one_interval() -> None:
+    played = play(assigned(farm(20_000), 4000), healthy, 29.99)
+    assert len(played.starts) > 19_900
+
+
+# --- bounds ------------------------------------------------------------------------------------------------------
+
+
+def test_one_look_per_host_at_a_time_whatever_the_number_of_jobs() -> None:
+    schedule = assigned([job(f"10.0.0.1:{port}", host="10.0.0.1") for port in range(8)])
+    running: list[tuple[float, float]] = []
+
+    def slow(_: Job, now_s: float) -> tuple[float, FaultKind | None]:
+        running.append((now_s, now_s + 3.0))
+        return 3.0, None
+
+    played = play(schedule, slow, 300.0)
+    assert all(earlier_end <= start for (_, earlier_end), (start, _) in itertools.pairwise(sorted(running)))
+    assert {len(starts) >= 8 for starts in played.starts.values()} == {True}  # and none of them starves
+
+
+def test_jobs_without_a_host_do_not_wait_for_each_other() -> None:
+    schedule = assigned([job("fixed", host=""), job("other", host="")])
+    assert len(schedule.due(30.0)) == 2
+
+
+def test_the_number_in_flight_is_bounded() -> None:
+    played = play(assigned(farm(1000), max_in_flight=50), lambda _, __: (1.0, None), 120.0)
+    assert played.most_in_flight == 50
+
+
+# --- hosts that misbehave ----------------------------------------------------------------------------------------
+
+
+def test_a_hung_host_backs_off_1_2_4_8_10_intervals() -> None:
+    played = play(assigned([job("10.0.0.1")]), hung, 2000.0)
+    steps = [round(gap / 30.0, 6) for gap in gaps(played.starts["10.0.0.1"])]
+    assert steps[1:6] == [2, 4, 8, 10, 10]
+    assert 0.5 <= steps[0] <= 1.5  # from the first look to the grid
+
+
+def test_no_back_off_is_longer_than_five_minutes() -> None:
+    played = play(assigned([job("price", interval_s=120.0)]), hung, 3600.0)
+    assert max(gaps(played.starts["price"])[1:]) == pytest.approx(240.0)  # two whole intervals fit into 300 s
+    slow = play(assigned([job("fees", interval_s=900.0)]), hung, 9000.0)
+    assert max(gaps(slow.starts["fees"])[1:]) == pytest.approx(900.0)
+
+
+def test_an_answer_ends_the_back_off() -> None:
+    def back_at_200(_: Job, now_s: float) -> tuple[float, FaultKind | None]:
+        return (DEADLINE_S, FaultKind.TIMEOUT) if now_s < 200.0 else (0.02, None)
+
+    starts = play(assigned([job("10.0.0.1")]), back_at_200, 900.0).starts["10.0.0.1"]
+    answered = [start for start in starts if start >= 200.0]
+    assert answered[0] <= 200.0 + 8 * 30.0
+    assert len(answered) >= 15
+    assert gaps(answered) == pytest.approx([30.0] * (len(answered) - 1))
+
+
+@pytest.mark.parametrize("kind", [FaultKind.UNREACHABLE, FaultKind.REFUSED])
+def test_a_silent_host_is_tried_every_interval_so_its_return_is_seen_within_one(kind: FaultKind) -> None:
+    played = play(assigned([job("10.0.0.1")]), lambda _, __: (2.0, kind), 1000.0)
+    assert gaps(played.starts["10.0.0.1"])[1:] == pytest.approx([30.0] * 32)  # all but the first of 1000 / 30
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [FaultKind.DENIED, FaultKind.MALFORMED, FaultKind.OVERSIZE, FaultKind.UNSUPPORTED, FaultKind.IDENTITY],
+)
+def test_every_other_fault_is_an_answer_and_changes_nothing(kind: FaultKind) -> None:
+    played = play(assigned([job("10.0.0.1")]), lambda _, __: (0.02, kind), 400.0)
+    assert max(gaps(played.starts["10.0.0.1"])[1:]) == pytest.approx(30.0)
+    assert played.most_in_lane == Counter({Lane.HEALTHY: 1})
+
+
+def share_of(bad: Behaviour, ratio: float) -> Behaviour:
+    return lambda job, now_s: (bad if offset_ratio("share" + job.key) < ratio else healthy)(job, now_s)
+
+
+def healthy_lags(played: Played, ratio: float) -> list[float]:
+    return [lag for key, lags in played.lags.items() if offset_ratio("share" + key) >= ratio for lag in lags]
+
+
+@pytest.mark.parametrize("bad", [hung, silent])
+def test_with_30_per_cent_bad_hosts_the_healthy_are_looked_at_as_without_them(bad: Behaviour) -> None:
+    control = play(assigned(farm(1000)), healthy, 600.0)
+    faulty = play(assigned(farm(1000)), share_of(bad, 0.3), 600.0)
+    p999_s = quantile(healthy_lags(faulty, 0.3), 0.999)
+    assert p999_s <= quantile(healthy_lags(control, 0.3), 0.999) + 1e-6
+    for key, starts in faulty.starts.items():
+        if offset_ratio("share" + key) >= 0.3:
+            assert starts == control.starts[key]
+
+
+@pytest.mark.parametrize(("bad", "lane", "share"), [(hung, Lane.HUNG, 0.25), (silent, Lane.SILENT, 0.5)])
+def test_bad_hosts_hold_no_more_than_their_share(bad: Behaviour, lane: Lane, share: float) -> None:
+    played = play(assigned(farm(1000), max_in_flight=40), share_of(bad, 0.6), 900.0)
+    assert played.most_in_lane[lane] == 40 * share
+    settled = [
+        lag
+        for key, starts in played.starts.items()
+        if offset_ratio("share" + key) >= 0.6
+        for start, lag in zip(starts, played.lags[key], strict=True)
+        if start > 300.0
+    ]
+    assert max(settled) == 0.0
+
+
+def test_with_all_hosts_hung_everyone_keeps_being_tried() -> None:
+    schedule = assigned(farm(1000))
+    played = play(schedule, hung, 3000.0)
+    assert played.most_in_flight <= 400
+    last = [starts[-1] for starts in played.starts.values()]
+    assert len(last) == 1000
+    assert min(last) > 3000.0 - 2 * 300.0
+
+
+def test_a_shared_switch_that_returns_is_seen_within_one_interval() -> None:
+    def back_at_1000(_: Job, now_s: float) -> tuple[float, FaultKind | None]:
+        return (2.0, FaultKind.UNREACHABLE) if now_s < 1000.0 else (0.02, None)
+
+    played = play(assigned(farm(1000)), back_at_1000, 1100.0)
+    seen = [next(start for start in starts if start >= 1000.0) for starts in played.starts.values()]
+    assert len(seen) == 1000
+    assert max(seen) <= 1030.0
+
+
+# --- lateness ----------------------------------------------------------------------------------------------------
+
+
+def test_a_look_longer_than_its_interval_drops_instants_and_never_queues_them() -> None:
+    schedule = assigned([job("10.0.0.1", interval_s=10.0)])
+    played = play(schedule, lambda _, __: (25.0, None), 400.0)
+    starts = played.starts["10.0.0.1"]
+    assert gaps(starts)[1:] == pytest.approx([30.0] * (len(starts) - 2))  # the third instant after each start
+    assert schedule.dropped == pytest.approx(2 * len(starts), abs=3)
+
+
+def test_a_look_that_waited_is_late_and_counts_only_from_its_latest_instant() -> None:
+    schedule = Schedule(max_in_flight=1)
+    schedule.assign([job("a", 10.0), job("b", 10.0)], 0.0)
+    (first,) = schedule.due(5.0)
+    assert schedule.due(31.0) == []
+    schedule.finished(first, 34.0, None)
+    (second,) = schedule.due(34.0)
+    assert second.job.key != first.job.key
+    assert 3.0 < second.lag_s < 10.0  # not the 34 s since its first instant
+    assert schedule.late == 2  # the other began late too, some five seconds after its first instant
+    assert schedule.dropped >= 3
+
+
+def test_lag_of_a_crowded_farm_stays_below_one_interval() -> None:
+    # 100 machines of 1 s each on one slot and 30 s: three times too much.
+    schedule = assigned(farm(100), max_in_flight=1)
+    played = play(schedule, lambda _, __: (1.0, None), 1000.0)
+    assert max(max(lags) for lags in played.lags.values()) < 30.0
+    counts = [len(starts) for starts in played.starts.values()]
+    assert min(counts) >= 8  # fair: everyone has its tenth of the thousand looks, none starves
+    assert max(counts) <= 12
+    assert schedule.dropped > 2000
+
+
+# --- assignments -------------------------------------------------------------------------------------------------
+
+
+def test_an_unchanged_job_keeps_its_place_and_its_past() -> None:
+    jobs = farm(100)
+    schedule = assigned(jobs)
+    play(schedule, hung, 100.0)
+    untouched = assigned(jobs)
+    play(untouched, hung, 100.0)
+    assert schedule.assign([*jobs, job("10.9.9.9")], 105.0) == []
+    assert schedule.jobs == 101
+    later, expected = play(schedule, hung, 900.0), play(untouched, hung, 900.0)
+    assert {key: later.starts[key] for key in expected.starts} == dict(expected.starts)
+
+
+def test_jobs_that_are_gone_or_changed_are_named_and_not_looked_at_again() -> None:
+    kept, gone, changed = job("a"), job("b"), job("c")
+    schedule = assigned([kept, gone, changed])
+    now = replace(changed, port=4029)
+    assert schedule.assign([kept, now], 1.0) == [gone, changed]
+    played = play(schedule, healthy, 100.0)
+    assert set(played.starts) == {"a", "c"}
+    assert len(gaps(played.starts["c"])) == pytest.approx(3, abs=1)
+
+
+def test_a_look_of_a_job_that_is_gone_still_holds_its_host() -> None:
+    schedule = assigned([job("a", host="10.0.0.1")])
+    (turn,) = schedule.due(30.0)
+    schedule.assign([job("b", host="10.0.0.1")], 30.0)
+    assert schedule.due(60.0) == []
+    schedule.finished(turn, 61.0, None)
+    assert [turn.job.key for turn in schedule.due(61.0)] == ["b"]
+    assert schedule.jobs == 1
+
+
+def test_the_oldest_look_is_known() -> None:
+    schedule = assigned([job("a"), job("b")])
+    assert schedule.oldest_s(10.0) == 0.0
+    assert len(schedule.due(30.0)) == 2
+    assert schedule.oldest_s(34.5) == pytest.approx(4.5)
