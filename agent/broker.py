@@ -17,7 +17,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from paho.mqtt.client import (
     Client,
@@ -42,35 +41,19 @@ _IN_FLIGHT = 50  # the throughput optimum of the library; the broker may announc
 _REFUSED = 0x80  # MQTT 5: reason codes from here on are failures
 
 
-class BrokerUrlError(ValueError):
-    """The URL of the broker cannot be used; the message says why."""
-
-
 @dataclass(frozen=True, slots=True)
 class BrokerOptions:
-    """Where and as whom. With `mqtts://` the server's certificate is always checked, by `ca_file` or the system's."""
+    """Where and as whom. With TLS the server's certificate is always checked, by `ca_file` or the system's."""
 
-    url: str
+    host: str
+    port: int
     client_id: str
+    is_tls: bool = False
     username: str | None = None
     password: str | None = None
     ca_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
-
-    def address(self) -> tuple[str, int, bool]:
-        """Host, port and whether TLS is asked for; BrokerUrlError if the URL says something else."""
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or parts.path.strip("/"):
-            raise BrokerUrlError(f"{parts.scheme}://...: expected mqtt://HOST[:PORT] or mqtts://HOST[:PORT]")
-        if parts.username or parts.password:
-            raise BrokerUrlError("credentials do not belong into the url; use username and password_file")
-        try:
-            port = parts.port
-        except ValueError:
-            raise BrokerUrlError("the port of the url is not a number up to 65535") from None
-        is_tls = parts.scheme == "mqtts"
-        return parts.hostname, port or (8883 if is_tls else 1883), is_tls
 
 
 class Broker:
@@ -79,7 +62,6 @@ class Broker:
     def __init__(self, options: BrokerOptions, *, birth: Message, will: Message, farewell: Message | None = None):
         self._options = options
         self._birth, self._will, self._farewell = birth, will, farewell or will
-        self._host, self._port, self._is_tls = options.address()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._connected = threading.Event()
@@ -168,7 +150,7 @@ class Broker:
             if self._stopping.is_set():
                 break
             if not is_known_bad:
-                log.warning("mqtt %s:%d: %s; trying again", self._host, self._port, problem)
+                log.warning("mqtt %s:%d: %s; trying again", self._options.host, self._options.port, problem)
                 is_known_bad = True
             self._stopping.wait(wait_s)
             wait_s = min(wait_s * 2, BACK_OFF_S[1])
@@ -177,7 +159,7 @@ class Broker:
         """One connection from beginning to end; what ended it."""
         try:
             client = self._new_client()
-            client.connect(self._host, self._port, KEEPALIVE_S, clean_start=True)
+            client.connect(self._options.host, self._options.port, KEEPALIVE_S, clean_start=True)
             self._client = client
             if self._stopping.is_set():
                 client.disconnect()
@@ -202,7 +184,7 @@ class Broker:
         client.max_queued_messages_set(2 * MAX_PENDING)
         if options.username is not None:
             client.username_pw_set(options.username, options.password)
-        if self._is_tls:
+        if options.is_tls:
             context = ssl.create_default_context(cafile=options.ca_file)
             if options.cert_file:
                 context.load_cert_chain(options.cert_file, options.key_file)
@@ -222,7 +204,7 @@ class Broker:
         if code.is_failure:
             self._ending = f"the broker refused us: {code}"
             return
-        log.info("mqtt %s:%d: connected", self._host, self._port)
+        log.info("mqtt %s:%d: connected", self._options.host, self._options.port)
         self._publish(client, self._birth)
         self._session += 1
         self._connected.set()
