@@ -108,18 +108,16 @@ def parse_json(body: bytes) -> object:
 
 def _is_deeper(value: object, levels: int) -> bool:
     """Whether `value` has more than `levels` levels of containers; no recursion, as the input may be hostile."""
-    level = [value]
-    for _ in range(levels + 1):
-        level = [child for container in level for child in _children(container)]
-        if not level:
-            return False
-    return True
+    level = _containers([value])
+    for _ in range(levels):
+        level = [inner for container in level for inner in _containers(container)]
+    return bool(level)
 
 
-def _children(value: object) -> list[object]:
-    if isinstance(value, dict):
-        return list(value.values())
-    return value if isinstance(value, list) else []
+def _containers(value: object) -> list[object]:
+    """The lists and objects directly inside `value`."""
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [child for child in children if isinstance(child, dict | list)]
 
 
 def _check_head(response: httpx.Response, max_bytes: int) -> None:

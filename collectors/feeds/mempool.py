@@ -27,7 +27,7 @@ PRICE_SOFT_S = 3600.0  # the server's default update interval
 PRICE_GOOD_FOR_S = PRICE_SOFT_S + HARD_AGE_S[MarketInput.BTC_USD]
 
 MAX_WINDOW_BLOCKS = 1008  # asked are 144; a server that indexes anew may answer with fewer
-SUBSIDY_TOLERANCE = 0.1  # a block may claim less than it is allowed; a slip of units is a factor
+SUBSIDY_TOLERANCE = 0.003  # a block may claim a little less than it is allowed; one of 144 missing is 0.007
 HASHRATE_FACTOR = 4.0  # no honest estimate is further than one retarget from what the difficulty implies
 
 
