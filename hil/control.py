@@ -15,7 +15,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from hil.loopback import tcp_listener
 
@@ -110,18 +110,20 @@ class FarmProcess:
     """A farm in a process of its own: `with FarmProcess("--machines", "1000") as farm: farm.control.order(...)`.
 
     `ready` is what the farm printed when everything listened: machines, pdus, feeds, control, and config where asked.
-    It runs in a session of its own, so that a Ctrl-C at the terminal is ours to pass on.
+    It runs in a session of its own, so that a Ctrl-C at the terminal is ours to pass on. `log` takes its complaints.
     """
 
-    def __init__(self, *arguments: str, deadline_s: float = 60.0) -> None:
+    def __init__(self, *arguments: str, deadline_s: float = 60.0, log: TextIO | None = None) -> None:
         self._arguments = (*arguments, *(() if "--control" in arguments else ("--control", "0")))
         self._deadline_s = deadline_s
+        self._log = log
         self.ready: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
         self.process = subprocess.Popen(  # noqa: S603 - our own module, arguments of the caller
             (sys.executable, "-m", "hil.farm", *self._arguments),
             stdout=subprocess.PIPE,
+            stderr=self._log,
             stdin=subprocess.DEVNULL,
             cwd=Path(__file__).parent.parent,
             start_new_session=True,

@@ -1,0 +1,235 @@
+"""What `make run` starts: a virtual farm, a broker where one is installed, the agent, and its live console view.
+
+Everything is a child process in a session of its own, so that Ctrl-C reaches only us and we end the children in order:
+agent, broker, farm. Files go to `run/`, which git does not see. With `--config` there is no farm and no broker: the
+agent runs on the operator's own configuration.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn, TextIO
+
+from agent import console
+from agent.config import ConfigError, load_listener
+from hil.control import ControlError, FarmProcess, end
+from hil.loopback import free_tcp_port, tcp_listener
+
+ROOT = Path(__file__).parent.parent
+RUN = ROOT / "run"
+USUAL_LISTEN, USUAL_MQTT = 9851, 1883
+READY_S = 90.0
+OK, WORLD_FAILED, INPUT_WRONG = 0, 1, 2
+
+FARM = (
+    *("--machines", "200", "--pdus", "6", "--boot-s", "20", "--warmup-s", "90"),
+    *("--mix", "Antminer S19j Pro=0.35", "--mix", "Antminer S19 XP=0.2", "--mix", "Antminer S21=0.35"),
+    *("--mix", "WhatsMiner M50=0.1"),
+    *("--fault", "hang=0.01", "--fault", "refuse=0.01", "--fault", "silent=0.01", "--fault", "malformed=0.005"),
+    # 85,300 USD is where an S19j Pro breaks even at 0.05 USD/kWh: 29.8 J/TH, 5 % overhead, 1.4 % fee and rejects,
+    # difficulty 141.67T, 3.145 BTC per block. The price wanders around it, so the old machines turn every few minutes.
+    *("--price", "85300", "--walk", "0.03", "--relax-s", "300"),
+)
+USD_PER_KWH = 0.05
+POLICY = {
+    # A thousandth of a real turn's cost, and minutes instead of half hours: the demo shows in minutes what takes hours.
+    "stop_start_cost_usd": 0.0001,
+    "min_up_s": 60.0,
+    "min_down_s": 60.0,
+    "stop_ramp_s": 60.0,
+    "start_ramp_s": 20.0,
+    "hold_release_min": 2.0,
+}
+
+
+class Failed(Exception):
+    """The demo cannot go on; the text is for the user. `code` is the exit code."""
+
+    def __init__(self, text: str, code: int = WORLD_FAILED) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m hil.demo", description="Hashwatt at work, live, until Ctrl-C.")
+    parser.add_argument("--config", type=Path, metavar="PATH", help="run this farm instead of the virtual one")
+    args = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with ExitStack() as children:
+            children.callback(_say, "Stopped.")
+            try:
+                return _run(args.config, children)
+            finally:
+                # From here on another Ctrl-C would only leave children behind.
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    except KeyboardInterrupt:
+        return OK
+    except Failed as error:
+        sys.stderr.write(f"{error}\n")
+        return error.code
+
+
+def _run(config: Path | None, children: ExitStack) -> int:
+    RUN.mkdir(exist_ok=True)
+    mqtt_url = None
+    if config is None:
+        config, mqtt_url = _virtual_site(children)
+    try:
+        url = console.url_of(load_listener(config))
+    except ConfigError as error:
+        raise Failed(str(error), INPUT_WRONG) from None
+    agent = _start_agent(config, children)
+    _wait_until_ready(url, agent)
+    _say(f"  status page  {url}/")
+    _say(f"  metrics      {url}/metrics")
+    if mqtt_url:
+        _say(f"  MQTT         {mqtt_url}   (mosquitto_sub -L {mqtt_url}/hashwatt/# -v)")
+    _say(f"  files        {RUN}  (logs; the virtual farm's configuration, inventory and journal)")
+    _say("  Ctrl-C ends everything.")
+    return _watch(url, agent)
+
+
+def _virtual_site(children: ExitStack) -> tuple[Path, str | None]:
+    """Starts farm and broker and writes the site's files; returns the configuration and the broker's URL."""
+    _say("Starting a virtual farm: 200 machines and 6 PDUs on 127/8, with market feeds of its own ...")
+    for stale in RUN.glob("hashwatt.db*"):
+        stale.unlink()  # yesterday's advice is about yesterday's farm
+    try:
+        farm = children.enter_context(FarmProcess(*FARM, log=_log("farm.log", children)))
+        mqtt_url = _start_broker(children)
+        config = farm.write_site(
+            RUN,
+            name="demo",
+            interval_s=5.0,
+            poll={"tick_s": 2.0},
+            usd_per_kwh=USD_PER_KWH,
+            policy=POLICY,
+            listen=f"127.0.0.1:{_usual_or_free(USUAL_LISTEN)}",
+            mqtt_url=mqtt_url,
+        )
+    except (ControlError, OSError) as error:
+        raise Failed(f"The virtual farm does not start: {error}\n{_tail('farm.log')}".rstrip()) from None
+    return config, mqtt_url
+
+
+def _start_broker(children: ExitStack) -> str | None:
+    """A mosquitto on loopback, or None where none is installed."""
+    program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+    if program is None:
+        _say("No mosquitto here, so nothing is published over MQTT (`make peers` installs it).")
+        return None
+    port = _usual_or_free(USUAL_MQTT)
+    conf = RUN / "mosquitto.conf"
+    conf.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n", encoding="utf-8")
+    _spawn([program, "-c", str(conf)], "mosquitto.log", children)
+    return f"mqtt://127.0.0.1:{port}"
+
+
+def _start_agent(config: Path, children: ExitStack) -> subprocess.Popen[bytes]:
+    return _spawn([sys.executable, "-m", "agent", "run", "--config", str(config.absolute())], "agent.log", children)
+
+
+def _spawn(command: Sequence[str], log: str, children: ExitStack) -> subprocess.Popen[bytes]:
+    output = _log(log, children)
+    process = subprocess.Popen(  # noqa: S603 - programs we chose, no shell
+        command,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    )
+    children.callback(end, process)
+    return process
+
+
+def _log(name: str, children: ExitStack) -> TextIO:
+    return children.enter_context((RUN / name).open("w", encoding="utf-8"))
+
+
+def _wait_until_ready(url: str, agent: subprocess.Popen[bytes]) -> None:
+    """Until the agent has polled and thought once. Errors: Failed when it ends or takes too long."""
+    started = time.monotonic()
+    while not _is_ready(url):
+        waited = time.monotonic() - started
+        if agent.poll() is not None:
+            _progress("")
+            raise Failed(_tail("agent.log") or f"The agent ended (exit {agent.returncode}).", agent.returncode or 1)
+        if waited > READY_S:
+            _progress("")
+            _say(f"The agent is not ready after {READY_S:.0f} s; see run/agent.log. Showing what it has.")
+            return
+        _progress(f"Waiting for the first readings ... {waited:.0f} s")
+        time.sleep(0.25)
+    _progress("")
+    _say(f"Ready after {time.monotonic() - started:.1f} s.")
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=2.0) as answer:  # noqa: S310 - http, our own agent
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def _watch(url: str, agent: subprocess.Popen[bytes]) -> int:
+    """The console view until Ctrl-C, or until the agent ends by itself."""
+    over = threading.Event()
+
+    def wait_for_agent() -> None:
+        agent.wait()
+        over.set()
+
+    threading.Thread(target=wait_for_agent, daemon=True).start()
+    code = console.watch(url, until=over)
+    if over.is_set() and agent.returncode:
+        raise Failed(f"The agent ended (exit {agent.returncode}):\n{_tail('agent.log')}", agent.returncode)
+    return code
+
+
+def _usual_or_free(port: int) -> int:
+    """The usual port where nobody has it, else a free one."""
+    try:
+        tcp_listener("127.0.0.1", port).close()
+    except OSError:
+        return free_tcp_port()
+    return port
+
+
+def _tail(name: str, lines: int = 8) -> str:
+    path = RUN / name
+    return "\n".join(path.read_text("utf-8", "replace").splitlines()[-lines:]) if path.exists() else ""
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _progress(text: str) -> None:
+    """One line that is overwritten; nothing where nobody watches."""
+    if sys.stdout.isatty():
+        sys.stdout.write(f"\r\x1b[K{text}")
+        sys.stdout.flush()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())
