@@ -1,9 +1,10 @@
 """When to look at what: a heap of due times and three lanes of slots, without a clock, a loop or a socket.
 
 Every job has its own offset inside its interval, hashed from its key, so the load is flat and stays where it was when a
-worker is replaced. At most one look per host is in flight, and at most `max_in_flight` in all. A job is in one place at
-a time: on the heap, in its lane's queue, parked behind its host, or in flight; so a late look is never joined by a
-second one of the same job. The instants that pass meanwhile are dropped and counted.
+worker is replaced. At most one look per host is in flight, and at most `max_in_flight` in all. A host is an address
+with its port, since several machines may stand behind one address. A job is in one place at a time: on the heap, in its
+lane's queue, parked behind its host, or in flight; so a late look is never joined by a second one of the same job. The
+instants that pass meanwhile are dropped and counted.
 
 Hosts that misbehave pay with their own slots: what accepts and hangs may hold a quarter of them and backs off; what is
 silent at connect may hold a half, each for the length of one connect, and is tried every interval so that its return
@@ -94,7 +95,7 @@ class Schedule:
     _queues: dict[Lane, deque[Turn]] = field(default_factory=lambda: {lane: deque() for lane in Lane})
     _in_flight: dict[Turn, Lane] = field(default_factory=dict)
     _held: dict[Lane, int] = field(default_factory=lambda: dict.fromkeys(Lane, 0))
-    _behind_host: dict[str, deque[Turn]] = field(default_factory=dict)
+    _behind_host: dict[tuple[str, int], deque[Turn]] = field(default_factory=dict)
 
     @property
     def jobs(self) -> int:
@@ -196,6 +197,6 @@ class Schedule:
         heapq.heappush(self._heap, (turn.due_s, next(self._order), turn))
 
 
-def _host(job: Job) -> str:
+def _host(job: Job) -> tuple[str, int]:
     """What may be looked at by one look at a time. A job that names no host stands for itself."""
-    return job.host or f"job {job.key}"
+    return (job.host, job.port) if job.host else (f"job {job.key}", 0)

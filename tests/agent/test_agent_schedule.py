@@ -137,7 +137,7 @@ def test_many_first_looks_take_no_longer_than_one_interval() -> None:
 
 
 def test_one_look_per_host_at_a_time_whatever_the_number_of_jobs() -> None:
-    schedule = assigned([job(f"10.0.0.1:{port}", host="10.0.0.1") for port in range(8)])
+    schedule = assigned([job(f"part {n}", host="10.0.0.1") for n in range(8)])
     running: list[tuple[float, float]] = []
 
     def slow(_: Job, now_s: float) -> tuple[float, FaultKind | None]:
@@ -147,6 +147,11 @@ def test_one_look_per_host_at_a_time_whatever_the_number_of_jobs() -> None:
     played = play(schedule, slow, 300.0)
     assert all(earlier_end <= start for (_, earlier_end), (start, _) in itertools.pairwise(sorted(running)))
     assert {len(starts) >= 8 for starts in played.starts.values()} == {True}  # and none of them starves
+
+
+def test_machines_behind_one_address_do_not_wait_for_each_other() -> None:
+    schedule = assigned([replace(job(f"127.0.0.1:{port}", host="127.0.0.1"), port=port) for port in (20_000, 20_001)])
+    assert len(schedule.due(30.0)) == 2
 
 
 def test_jobs_without_a_host_do_not_wait_for_each_other() -> None:
