@@ -25,7 +25,7 @@ Labels = tuple[str, ...]
 
 
 class Vitals:
-    """Counts, gauges and histograms by metric and label values, changed on the event loop, read by a scrape's thread."""
+    """Counts, gauges and histograms by metric and labels; changed on the event loop, read by a scrape's thread."""
 
     def __init__(self) -> None:
         self._values: dict[Metric, dict[Labels, float]] = {}
