@@ -84,12 +84,12 @@ class HttpClient:
         # half the deadline for the connection tells a dead host from a slow one; the total is the caller's
         timeout = httpx.Timeout(None, connect=deadline_s / 2)
         async with self._client.stream("GET", url, headers=dict(headers), timeout=timeout) as response:
-            _check_head(response, max_bytes)
+            _check_head(response)
             body = bytearray()
             async for chunk in response.aiter_raw():
                 body += chunk
                 if len(body) > max_bytes:
-                    raise _oversize(max_bytes)
+                    raise PollError(FaultKind.OVERSIZE, f"more than {max_bytes} bytes")
             return bytes(body)
 
 
@@ -120,7 +120,7 @@ def _containers(value: object) -> list[object]:
     return [child for child in children if isinstance(child, dict | list)]
 
 
-def _check_head(response: httpx.Response, max_bytes: int) -> None:
+def _check_head(response: httpx.Response) -> None:
     status = response.status_code
     if response.next_request is not None:
         raise PollError(FaultKind.MALFORMED, f"redirect to {printable(response.next_request.url.host)}")
@@ -130,13 +130,6 @@ def _check_head(response: httpx.Response, max_bytes: int) -> None:
     encoding = response.headers.get("content-encoding", "identity")
     if encoding.lower() != "identity":
         raise PollError(FaultKind.MALFORMED, f"unasked content encoding {printable(encoding)}")
-    length = response.headers.get("content-length", "")
-    if length.isascii() and length.isdigit() and int(length) > max_bytes:
-        raise _oversize(max_bytes)
-
-
-def _oversize(max_bytes: int) -> PollError:
-    return PollError(FaultKind.OVERSIZE, f"more than {max_bytes} bytes")
 
 
 def _as_poll_error(error: httpx.HTTPError | httpx.InvalidURL) -> PollError:

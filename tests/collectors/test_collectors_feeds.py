@@ -191,7 +191,7 @@ async def test_a_compressed_answer_is_refused_unopened(serve: Serve, client: Htt
     assert (fault.kind, fault.detail) == (FaultKind.MALFORMED, "unasked content encoding gzip")
 
 
-async def test_a_long_answer_is_refused_by_its_head(serve: Serve, client: HttpClient) -> None:
+async def test_a_long_answer_is_refused(serve: Serve, client: HttpClient) -> None:
     server = await serve({"/": http(200, b'"' + b"x" * 70_000 + b'"')})
     assert (await fault_of(client, server.url + "/")).kind is FaultKind.OVERSIZE
 
