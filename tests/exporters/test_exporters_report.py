@@ -1,0 +1,101 @@
+"""The documents for people and scripts: shape, nulls, sums with their coverage."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from cycles import AT_S, NAN, make_cycle, small_cycle
+
+from exporters.report import marginal_rows, once_document, status_document
+from fleet.market import InputState, MarketInput
+from fleet.snapshot import MachineInfo
+
+
+def as_json(document):
+    return json.loads(json.dumps(document, allow_nan=False))
+
+
+def test_once_tells_each_machine_with_what_is_unknown_as_null():
+    document = as_json(once_document(small_cycle()))
+    assert list(document) == ["site", "at", "machines", "pdus", "market", "recommendation"]
+    assert document["site"] == "north"
+    assert document["at"] == "2027-01-15T08:00:00.000Z"
+    first, _, silent = document["machines"]
+    assert first == {
+        "id": "a1", "ip": "10.1.0.1", "make": "Antminer", "model": "S19j Pro", "up": True, "fault": None,
+        "state": "mining", "hashrate_hs": 1.0e14, "power_w": 3250.0, "power_source": "metered",
+        "temperature_c": {"board_0": 61.0, "chip_0": 74.5, "inlet": 24.0},
+        "margin_usd_h": 0.025, "breakeven_usd_kwh": 0.0366, "action": "run", "reasons": [],
+    }  # fmt: skip
+    assert silent == {
+        "id": "c3", "ip": "10.1.0.3", "make": None, "model": None, "up": False, "fault": "timeout",
+        "state": "unknown", "hashrate_hs": None, "power_w": None, "power_source": None, "temperature_c": {},
+        "margin_usd_h": None, "breakeven_usd_kwh": None, "action": "run", "reasons": ["UNREACHABLE"],
+    }  # fmt: skip
+
+
+def test_once_tells_the_outlets_and_whose_they_are():
+    (pdu,) = as_json(once_document(small_cycle()))["pdus"]
+    assert pdu["power_w"] == 3300.0
+    assert pdu["outlets"] == [
+        {"id": "1", "on": True, "power_w": 3250.0, "is_measured": True, "machine": "a1"},
+        {"id": "2", "on": False, "power_w": None, "is_measured": True, "machine": None},
+    ]
+
+
+def test_market_inputs_stand_with_state_age_and_sources():
+    inputs = as_json(once_document(small_cycle()))["market"]["inputs"]
+    assert inputs["btc_usd"] == {
+        "value": 70_005.0, "state": "fresh", "age_s": 7.0, "sources": ["coinbase", "kraken"],
+    }  # fmt: skip
+    assert inputs["block_fees_btc"]["value"] == 0.02
+
+
+@pytest.mark.parametrize("state", [InputState.STALE_HARD, InputState.CONFLICT, InputState.MISSING])
+def test_an_input_that_may_not_be_used_has_no_value(state):
+    valuation = {
+        "states": dict.fromkeys(MarketInput, state), "difficulty": NAN, "height": NAN, "btc_usd": NAN,
+        "hashprice_usd_ph_day": NAN, "power_usd_per_kwh": NAN,
+    }  # fmt: skip
+    if state is InputState.MISSING:
+        valuation |= {"used": {}, "ages_s": {}}
+    market = as_json(once_document(make_cycle(("a",), valuation=valuation)))["market"]
+    assert market["hashprice_usd_ph_day"] is None
+    assert all(entry["value"] is None for entry in market["inputs"].values())
+    assert all(entry["state"] == state for entry in market["inputs"].values())
+
+
+def test_status_sums_with_coverage():
+    fleet = as_json(status_document(small_cycle(), AT_S + 120))["fleet"]
+    assert (fleet["machines"], fleet["up"], fleet["down"], fleet["running"]) == (3, 2, 1, 2)
+    assert (fleet["hashrate_hs"], fleet["hashrate_of"]) == (2.1e14, 2)
+    assert fleet["power_w_by_source"] == {"metered": 3250.0, "reported": 3400.0}
+    assert fleet["margin_usd_h"] == pytest.approx(0.025 - 0.1125)
+
+
+def test_status_of_a_farm_that_nobody_has_seen_yet_knows_nothing_and_says_no_zero_watts():
+    document = as_json(status_document(make_cycle(("a", "b"))))
+    assert document["fleet"]["power_w"] is None
+    assert document["fleet"]["hashrate_hs"] is None
+    assert document["marginal"] == []
+    assert document["recommendation"]["valid_until"] is None
+
+
+def test_status_names_faults_and_the_recommendation():
+    document = as_json(status_document(small_cycle(), AT_S + 120))
+    assert document["faults"] == {"timeout": 1}
+    assert document["pdus"] == {"count": 1, "up": 1}
+    assert document["recommendation"]["actions"] == {"run": 2, "stop": 1, "preset": 0, "hold": 0}
+    assert document["recommendation"]["valid_until"] == "2027-01-15T08:02:00.000Z"
+
+
+def test_the_marginal_machines_are_those_nearest_to_zero():
+    assert marginal_rows(np.array([0.5, -0.1, NAN, 0.2, -0.05]), 3).tolist() == [4, 1, 3]
+
+
+def test_texts_of_devices_are_cleaned_everywhere():
+    cycle = make_cycle(("id\x1b[2J",), snapshot={"infos": (MachineInfo(make="Ant\ud800", model="S19\n\x00"),)})
+    (machine,) = as_json(once_document(cycle))["machines"]
+    assert (machine["id"], machine["make"], machine["model"]) == ("id[2J", "Ant", "S19")
