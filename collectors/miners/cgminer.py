@@ -154,7 +154,8 @@ def decode(raw: bytes) -> Reply:
 
 
 _TOKEN = re.compile(
-    r'"(?P<string>(?:[^"\\]++|\\.)*+)(?P<close>"?)|(?P<mark>[{}\[\],:])|(?P<word>[^\s"{}\[\],:]++)', re.DOTALL
+    r'"(?P<string>(?:[^"\\]++|\\.)*+)(?P<close>"?)|(?P<mark>[{}\[\],:])|(?P<word>[^\s\x00-\x1f\x7f"{}\[\],:]++)',
+    re.DOTALL,
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BAD_ESCAPE = re.compile(r'\\(?!["\\/bfnrtu])|\\u(?![0-9a-fA-F]{4})')
@@ -314,7 +315,7 @@ def number(value: object) -> float | None:
     A unit is dropped only where it does not scale the number: kilo and mega may not vanish silently.
     """
     if isinstance(value, str):
-        matched = _QUANTITY.fullmatch(value.strip()[:MAX_TEXT_CHARS])
+        matched = _QUANTITY.fullmatch(value.strip()) if len(value) <= MAX_TEXT_CHARS else None
         if matched is None or (matched[2] or "").lower() not in _PLAIN_UNITS:
             return None
         value = float(matched[1].replace(",", ""))

@@ -1,0 +1,365 @@
+"""Stock Antminer: the mapping against a recorded S19 Pro, and the look over a real socket.
+
+Expected numbers are read by hand from tests/captures/miners/antminer-stock-2022: `GHS 30m` 111 878.26, `GHS 5s`
+110 566.89, `GHS av` 111 834.85 (summary), `total_rateideal` 110 000 GH/s, Elapsed 50 474 s.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+import pytest
+from scripted_miner import Answer, Hang, captured, refuse, scripted_miner, wire
+
+from collectors.catalogue import open_device
+from collectors.miners import makes
+from collectors.miners.antminer import AntminerStock, parse
+from collectors.miners.auto import AutoMiner
+from fleet.ports import PollError
+from fleet.readings import FaultKind, MinerReading, OperatingState, Sensor, Temperature
+from fleet.site import fold_model, parse_nameplates
+
+FOLDER = "antminer-stock-2022"
+VERSION, SUMMARY, STATS, POOLS = (captured(FOLDER, name) for name in ("version", "summary", "stats", "pools"))
+
+
+def edited(summary: dict[str, object] | None = None, stats: dict[str, object] | None = None) -> MinerReading:
+    """The recorded machine with some fields of its summary and stats changed; None removes a field."""
+
+    def change(row: Any, changes: dict[str, object]) -> dict[str, object]:
+        return {key: value for key, value in (dict(row) | changes).items() if value is not None}
+
+    totals: Any = SUMMARY["SUMMARY"]
+    details: Any = STATS["STATS"]
+    return parse(
+        VERSION,
+        SUMMARY | {"SUMMARY": [change(totals[0], summary or {})]},
+        STATS | {"STATS": [details[0], change(details[1], stats or {})]},
+        POOLS,
+    )
+
+
+def test_the_recorded_s19_pro() -> None:
+    assert parse(VERSION, SUMMARY, STATS, POOLS) == MinerReading(
+        driver="antminer",
+        make="Antminer",
+        model="S19 Pro",
+        firmware="Tue Dec  6 16:12:30 CST 2022",
+        algorithm="sha256",
+        state=OperatingState.MINING,
+        hashrate_hs=111_878.26e9,
+        hashrate_window_s=1800.0,
+        hashrate_now_hs=110_566.89e9,
+        hashrate_expected_hs=110_000e9,
+        temperatures=(
+            Temperature(Sensor.BOARD, 1, 73.0),
+            Temperature(Sensor.CHIP, 1, 78.0),
+            Temperature(Sensor.BOARD, 2, 66.0),
+            Temperature(Sensor.CHIP, 2, 71.0),
+            Temperature(Sensor.BOARD, 3, 64.0),
+            Temperature(Sensor.CHIP, 3, 69.0),
+        ),
+        fans_rpm=(6000.0, 5880.0, 5040.0, 5040.0),
+        uptime_s=50_474.0,
+        shares_accepted=4057.0,
+        shares_rejected=11.0,
+        difficulty_accepted=1_305_083_904.0,
+        difficulty_rejected=2_490_368.0,
+        pool_host="btc.global.luxor.tech",
+        pool_alive=True,
+    )
+
+
+def test_no_window_is_longer_than_the_uptime() -> None:
+    young = edited({"Elapsed": 1799})
+    assert (young.hashrate_hs, young.hashrate_window_s) == (pytest.approx(111_834.85e9), 1799.0)
+    assert edited({"Elapsed": 1800}).hashrate_window_s == 1800.0
+
+
+@pytest.mark.parametrize(
+    ("now", "elapsed", "state"),
+    [
+        (110_000.0, 50_000, OperatingState.MINING),
+        (110_000.0, 299, OperatingState.WARMING_UP),
+        (0.0, 299, OperatingState.WARMING_UP),
+        (0.0, 50_000, OperatingState.IDLE),
+    ],
+)
+def test_the_state_follows_the_evidence(now: float, elapsed: int, state: OperatingState) -> None:
+    assert edited({"GHS 5s": now, "Elapsed": elapsed}).state is state
+
+
+def test_a_machine_without_hashrate_is_unknown_and_not_stopped() -> None:
+    silent = {"GHS 5s": "", "GHS 30m": "nan", "GHS av": None}
+    reading = edited(silent, {"GHS 5s": None, "GHS av": None, "rate_30m": None})
+    assert reading.state is OperatingState.UNKNOWN
+    assert reading.hashrate_hs is None
+    assert reading.hashrate_now_hs is None
+
+
+def test_an_idle_machine_does_not_keep_the_average_of_its_history() -> None:
+    reading = edited({"GHS 5s": 0.0, "GHS 30m": None}, {"GHS 5s": 0.0, "rate_30m": None})
+    assert (reading.hashrate_hs, reading.hashrate_window_s) == (None, None)
+    assert reading.hashrate_now_hs == 0.0
+    assert reading.state is OperatingState.IDLE
+    assert "hashrate_history_only" in reading.warnings
+
+
+def test_the_rate_unit_is_honoured() -> None:
+    assert edited(stats={"rate_unit": "MH"}).hashrate_hs == pytest.approx(111_878.26e6)
+    assert edited(stats={"rate_unit": "KSol"}).hashrate_hs is None
+    assert edited(stats={"rate_unit": None}).hashrate_hs == pytest.approx(111_878.26e9)
+
+
+@pytest.mark.parametrize(
+    ("key", "said", "watts"),
+    [("chain_power", "3250 W", 3250.0), ("power", 3400, 3400.0), ("Power", "3100", 3100.0), ("watt", 3010.5, 3010.5),
+     ("power", 0, None), ("power", -1, None), ("chain_power", "", None)],
+)  # fmt: skip
+def test_watts_where_a_firmware_has_them(key: str, said: object, watts: float | None) -> None:
+    reading = edited(stats={key: said})
+    assert reading.reported_power_w == watts
+    assert (reading.power_side is None) == (watts is None)
+
+
+@pytest.mark.parametrize(
+    ("stats", "expected"),
+    [
+        ({"temp_pcb1": "0-0-0-0"}, None),
+        ({"temp_pcb1": ""}, None),
+        ({"temp_pcb1": "255-255-40-41"}, 41.0),
+        ({"temp_pcb1": None, "temp_out_pcb_1": "60-61"}, 61.0),
+        ({"temp_pcb1": 55}, 55.0),
+    ],
+)
+def test_board_temperatures(stats: dict[str, object], expected: float | None) -> None:
+    found = {(t.sensor, t.index): t.celsius for t in edited(stats=stats).temperatures}
+    assert found.get((Sensor.BOARD, 1)) == expected
+
+
+S9_FANS: dict[str, object] = {f"fan{i}": 0 for i in range(1, 9)} | {"fan_num": 2}
+
+
+@pytest.mark.parametrize(
+    ("stats", "rpm"),
+    [
+        ({"fan_num": None}, (6000.0, 5880.0, 5040.0, 5040.0)),
+        ({"fan2": 0}, (6000.0, 0.0, 5040.0, 5040.0)),
+        ({"fan2": ""}, (6000.0, None, 5040.0, 5040.0)),
+        # an S9: eight places, the two fans are the third and the sixth
+        (S9_FANS | {"fan3": 4200, "fan6": 4300}, (4200.0, 4300.0)),
+        (S9_FANS | {"fan3": 4200}, (4200.0, 0.0)),
+    ],
+)  # fmt: skip
+def test_fans(stats: dict[str, object], rpm: tuple[float | None, ...]) -> None:
+    assert edited(stats=stats).fans_rpm == rpm
+
+
+def with_type(name: str) -> MinerReading:
+    row: Any = VERSION["VERSION"]
+    identity: Any = STATS["STATS"]
+    return parse(
+        VERSION | {"VERSION": [row[0] | {"Type": name}]},
+        SUMMARY,
+        STATS | {"STATS": [identity[0] | {"Type": name}, identity[1]]},
+        POOLS,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "algorithm"),
+    [
+        ("Antminer S19j Pro (104T)", "S19j Pro", "sha256"),
+        ("ANTMINER S9", "S9", "sha256"),
+        ("Antminer S21+ Hyd.", "S21+ Hyd.", "sha256"),
+        ("Antminer T21", "T21", "sha256"),
+        ("Antminer L7", "L7", None),
+        ("Antminer S190", "S190", None),
+        ("Antminer D9", "D9", None),
+        ("Antminer BHB42601", None, None),
+    ],
+)
+def test_only_known_families_are_proven_sha256(name: str, model: str | None, algorithm: str | None) -> None:
+    reading = with_type(name)
+    assert (reading.model, reading.algorithm) == (model, algorithm)
+
+
+def pool(**changes: object) -> dict[str, object]:
+    rows: Any = POOLS["POOLS"]
+    return rows[0] | {key.replace("_", " "): value for key, value in changes.items()}
+
+
+@pytest.mark.parametrize(
+    ("rows", "host", "alive"),
+    [
+        ([pool(Stratum_Active=False), pool(URL="stratum+tcp://B.example:3333")], "b.example", True),
+        ([pool(URL="stratum+ssl://user:pass@c.example:443/x")], "c.example", True),
+        ([pool(URL="d.example:3333")], "d.example", True),
+        ([pool(URL="http://[bad")], None, True),
+        ([pool(URL="")], None, True),
+        ([pool(Status="Dead")], "btc.global.luxor.tech", False),
+        ([pool(Status="Dead", Stratum_Active=False)], None, False),
+        ([pool(Stratum_Active=False)], None, None),
+        ([], None, None),
+    ],
+)
+def test_the_pool_that_gets_the_work(rows: list[object], host: str | None, alive: bool | None) -> None:
+    reading = parse(VERSION, SUMMARY, STATS, POOLS | {"POOLS": rows})
+    assert (reading.pool_host, reading.pool_alive) == (host, alive)
+    assert "satokierepair" not in repr(reading)
+
+
+def test_a_refused_summary_is_a_fault_and_refused_pools_are_not() -> None:
+    denied = {"STATUS": [{"STATUS": "E", "Code": 45, "Msg": "Access denied to 'summary' command"}]}
+    with pytest.raises(PollError) as caught:
+        parse(VERSION, denied, STATS, POOLS)
+    assert caught.value.kind is FaultKind.DENIED
+    assert "pools_missing" in parse(VERSION, SUMMARY, STATS, denied).warnings
+
+
+@pytest.mark.parametrize("empty", [{"STATUS": [{"STATUS": "S"}], "SUMMARY": [], "STATS": []}, {"STATUS": "S", "id": 1}])
+def test_empty_sections_are_malformed(empty: dict[str, object]) -> None:
+    with pytest.raises(PollError) as caught:
+        parse(VERSION, empty, empty)
+    assert caught.value.kind is FaultKind.MALFORMED
+
+
+def test_a_missing_status_is_read_and_said() -> None:
+    bare = {key: value for key, value in SUMMARY.items() if key != "STATUS"}
+    reading = parse(VERSION, bare, STATS, POOLS)
+    assert reading.hashrate_hs == pytest.approx(111_878.26e9)
+    assert "no_status" in reading.warnings
+
+
+LUXOS = {"STATUS": [{"STATUS": "S", "Description": "LUXminer 2025.4"}], "VERSION": [{"Type": "Antminer S19k Pro"}]}
+BTMINER = {"STATUS": [{"STATUS": "E", "Code": 14, "Msg": "invalid", "Description": "btminer"}]}
+
+
+@pytest.mark.parametrize(
+    ("version", "maker"),
+    [
+        (VERSION, "antminer"),
+        (LUXOS, "luxos"),
+        (BTMINER, "whatsminer"),
+        ({"VERSION": [{"Miner": "vnish 1.2", "Type": "Antminer S19"}]}, "vnish"),
+        ({"VERSION": [{"BOSer": "boser-openwrt 0.1"}]}, "braiins"),
+        ({"VERSION": [{"PROD": "AvalonMiner 1566"}]}, "avalon"),
+        ({"VERSION": [{"CGMiner": "4.9"}]}, None),
+    ],
+)
+def test_custom_firmware_wins_over_the_hardware_it_names(version: dict[str, object], maker: str | None) -> None:
+    assert makes.classify(version) == maker
+
+
+# --- over a socket -----------------------------------------------------------------------------------------------
+
+
+def answers(**changes: Answer) -> dict[str, Answer]:
+    plain: dict[str, Answer] = {
+        "version": wire(VERSION), "summary": wire(SUMMARY), "stats": wire(STATS), "pools": wire(POOLS),
+        "*": refuse(14, "Invalid command"),
+    }  # fmt: skip
+    return plain | changes
+
+
+async def test_a_look_costs_two_connections_and_pools_every_tenth() -> None:
+    async with scripted_miner(answers()) as server:
+        miner = AntminerStock(server.host, server.port, 30.0)
+        assert await miner.read() == parse(VERSION, SUMMARY, STATS, POOLS)
+        assert server.asked == ["version", "summary", "stats", "pools"]
+        for _ in range(9):
+            assert (await miner.read()).pool_host == "btc.global.luxor.tech"
+        assert server.asked[4:] == ["summary", "stats"] * 9
+        await miner.read()
+        assert server.asked[-3:] == ["summary", "stats", "pools"]
+
+
+async def test_silent_pools_cost_the_pool_and_not_the_hashrate() -> None:
+    async with scripted_miner(answers(pools=b"")) as server:
+        reading = await AntminerStock(server.host, server.port, 30.0).read()
+    assert reading.hashrate_hs == pytest.approx(111_878.26e9)
+    assert reading.pool_host is None
+    assert "pools_missing" in reading.warnings
+
+
+async def test_a_repaired_reply_says_so() -> None:
+    async with scripted_miner(answers(stats=wire(STATS).replace(b"}, {", b"}{"))) as server:
+        reading = await AntminerStock(server.host, server.port, 30.0).read()
+    assert reading.warnings == ("repaired",)
+    assert reading.hashrate_expected_hs == 110_000e9
+
+
+async def test_another_model_at_the_address_is_a_fault_and_then_itself() -> None:
+    identity: Any = STATS["STATS"]
+    row: Any = VERSION["VERSION"]
+    other = wire(STATS | {"STATS": [identity[0] | {"Type": "Antminer S21"}, identity[1]]})
+    async with scripted_miner(answers()) as server:
+        miner = AntminerStock(server.host, server.port, 30.0)
+        await miner.read()
+        server.answers |= {"stats": other, "version": wire(VERSION | {"VERSION": [row[0] | {"Type": "Antminer S21"}]})}
+        with pytest.raises(PollError) as caught:
+            await miner.read()
+        assert caught.value.kind is FaultKind.IDENTITY
+        assert (await miner.read()).model == "S21"
+
+
+@pytest.mark.parametrize(
+    ("version", "kind", "said"),
+    [
+        (wire(LUXOS), FaultKind.UNSUPPORTED, "luxos"),
+        (wire({"STATUS": [{"STATUS": "S"}], "VERSION": [{"API": "3.1"}]}), FaultKind.UNSUPPORTED, "unknown"),
+        (refuse(45, "Access denied to 'version' command"), FaultKind.DENIED, "denied"),
+        (Hang(), FaultKind.TIMEOUT, ""),
+    ],
+    ids=["luxos", "nameless", "denied", "hang"],
+)
+async def test_who_is_no_stock_antminer_is_not_read_as_one(version: Answer, kind: FaultKind, said: str) -> None:
+    async with scripted_miner(answers(version=version)) as server:
+        for miner in (AntminerStock(server.host, server.port, 0.3), AutoMiner(server.host, server.port, 0.3)):
+            with pytest.raises(PollError) as caught:
+                await miner.read()
+            assert caught.value.kind is kind
+            assert said in caught.value.detail
+        assert set(server.asked) == {"version"}
+
+
+async def test_auto_asks_who_it_is_once_and_then_reads_natively() -> None:
+    async with scripted_miner(answers()) as server:
+        miner = AutoMiner(server.host, server.port, 30.0)
+        await miner.read()
+        await miner.read()
+        assert server.asked == ["version", "summary", "stats", "pools", "summary", "stats"]
+
+
+@pytest.mark.parametrize(
+    ("version", "detail"),
+    [(wire(BTMINER), "needs pyasic: whatsminer"), (b"HTTP/1.1 400 Bad Request\r\n\r\n", "needs pyasic: http")],
+    ids=["whatsminer", "epic"],
+)
+async def test_auto_names_who_needs_the_library(version: Answer, detail: str) -> None:
+    async with scripted_miner(answers(version=version)) as server:
+        with pytest.raises(PollError) as caught:
+            await AutoMiner(server.host, server.port, 30.0).read()
+    assert caught.value.kind is FaultKind.UNSUPPORTED
+    assert caught.value.detail.startswith(detail)
+
+
+# --- catalogues --------------------------------------------------------------------------------------------------
+
+
+def test_the_catalogue_opens_miners_and_names_what_it_knows() -> None:
+    assert isinstance(open_device("antminer", "127.0.0.1", 4028, 5.0), AntminerStock)
+    assert isinstance(open_device("auto", "127.0.0.1", 4028, 5.0, {}), AutoMiner)
+    with pytest.raises(ValueError, match=r"unknown kind 'toaster'.*pyasic"):
+        open_device("toaster", "127.0.0.1", 4028, 5.0, {})
+
+
+def test_nameplates_cover_the_models_that_we_read_and_are_plausible() -> None:
+    plates = parse_nameplates((files("fleet") / "nameplates.csv").read_text())
+    for model in ("Antminer S19 Pro", "S19j Pro", "M30S++", "M50S", "Avalon 1566", "S21 XP Hyd."):
+        assert fold_model(model) in plates
+    s19_xp = plates[fold_model("S19 XP")]
+    assert s19_xp.power_w / (s19_xp.hashrate_hs / 1e12) == pytest.approx(21.4, abs=0.1)
+    for plate in plates.values():
+        assert 10 < plate.power_w / (plate.hashrate_hs / 1e12) < 105, plate.model
