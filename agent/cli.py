@@ -137,11 +137,11 @@ def _once(args: argparse.Namespace) -> int:
     config = _config_of(args)
     _log_to_stderr("debug" if args.debug else "warning")
 
+    from agent import wiring
     from exporters.report import once_document
 
-    from agent import wiring
-
-    document = once_document(wiring.once(config))
+    cycle = wiring.once(config)
+    document = once_document(cycle)
     if args.json:
         import orjson
 
@@ -151,8 +151,10 @@ def _once(args: argparse.Namespace) -> int:
         from agent import console
 
         console.show_once(document)
-    devices = [*document["machines"], *document["pdus"]]
-    return WORLD_FAILED if devices and not any(device["up"] for device in devices) else OK
+    snapshot = cycle.snapshot
+    has_devices = len(snapshot) or len(snapshot.pdus.ids)
+    has_answer = (snapshot.up == 1.0).any() or (snapshot.pdus.up == 1.0).any()
+    return WORLD_FAILED if has_devices and not has_answer else OK
 
 
 def _check(args: argparse.Namespace) -> int:

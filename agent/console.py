@@ -79,7 +79,7 @@ def _show_status(url: str, console: Console) -> int:
     except Unreachable as error:
         console.print(_trouble(url, error))
         return 1
-    console.print(frame(document, time.time(), height=10_000))
+    console.print(frame(document, time.time(), height=10_000, width=console.width))
     return 0
 
 
@@ -93,8 +93,8 @@ def _live(url: str, console: Console, stop: threading.Event) -> None:
             except Unreachable as error:
                 trouble = _trouble(url, error, " Trying again every 2 seconds; Ctrl-C ends.")
             footer = trouble or Text(f"{url}   Ctrl-C ends", style="dim")
-            height = console.size.height
-            body = Text("") if document is None else frame(document, time.time(), height - 1)
+            size = console.size
+            body = Text("") if document is None else frame(document, time.time(), size.height - 1, size.width)
             live.update(Group(body, footer), refresh=True)
             stop.wait(REFRESH_S)
 
@@ -126,47 +126,48 @@ def fetch(url: str) -> Document:
 # --- the picture -----------------------------------------------------------------------------------------------------
 
 
-def frame(document: Document, now_s: float, height: int = 24) -> RenderableType:
+def frame(document: Document, now_s: float, height: int = 24, width: int = 80) -> RenderableType:
     """The whole status in at most `height` lines: totals, market, advice, faults, and the machines nearest to zero.
+
+    Below 100 columns the table leaves out the models, so that names and reasons stay readable.
 
     Errors: KeyError, TypeError, ValueError where `document` is no status document.
     """
     lines = [
         _title(document, now_s),
-        *_fleet_lines(document["fleet"], document["pdus"]),
+        *_fleet_lines(document["fleet"]),
         *_market_lines(document["market"]),
         *_advice_lines(document["recommendation"], now_s),
         _fault_line(document["faults"]),
     ]
     machines = document["marginal"][: max(0, height - len(lines) - 2)]
     rule = Rule(Text("machines nearest to zero margin"), style="dim", align="left")
-    return Group(*lines, rule, machine_table(machines))
+    return Group(*lines, rule, machine_table(machines, with_model=width >= 100))
 
 
 def _title(document: Document, now_s: float) -> Text:
     age_s = _age_s(document["at"], now_s)
     line = _line(("Hashwatt  ", "bold"), (_plain(document["site"]), "bold cyan"), f"  {_clock(document['at'])}")
     line.append(f"  {age(age_s)} ago", "red" if not age_s < OLD_S else "dim")
+    line.append(f"   PDUs {document['pdus']['up']} of {document['pdus']['count']} up")
     return line
 
 
-def _fleet_lines(fleet: Document, pdus: Document) -> Iterable[Text]:
-    yield _line(
-        _label("fleet"),
-        f"{fleet['machines']} machines: {fleet['up']} up, {fleet['down']} down, {fleet['running']} running",
-        f"   PDUs: {pdus['up']} of {pdus['count']} up",
-    )
+def _fleet_lines(fleet: Document) -> Iterable[Text]:
     shares = fleet["power_w_by_source"]
     total = sum(shares.values())
     sources = ", ".join(f"{share / total:.0%} {_plain(name)}" for name, share in shares.items()) if total > 0 else ""
+    yield _line(
+        _label("fleet"),
+        f"{fleet['machines']} machines: {fleet['up']} up, {fleet['down']} down, {fleet['running']} running   margin ",
+        (money(fleet["margin_usd_h"], 2), _sign_style(fleet["margin_usd_h"])),
+        " USD/h",
+    )
     yield _line(
         _label(""),
         hashrate(fleet["hashrate_hs"]) + _covered(fleet["hashrate_of"], fleet["machines"]),
         "   " + power(fleet["power_w"]) + _covered(fleet["power_of"], fleet["machines"]),
         (f" {sources}", "dim"),
-        "   margin ",
-        (money(fleet["margin_usd_h"], 2), _sign_style(fleet["margin_usd_h"])),
-        " USD/h",
     )
 
 
@@ -185,7 +186,7 @@ def _market_lines(market: Document) -> Iterable[Text]:
         (_fixed(market["power_usd_kwh"], 4), "bold"),
         f" USD/kWh ({_plain(market['power_source']) or 'no source'})",
     )
-    line = _line(_label(""), "from ")
+    line = _line(_label(""))
     for i, (name, shown) in enumerate((("btc_usd", "BTC"), ("difficulty", "difficulty"), ("block_fees_btc", "fees"))):
         line.append_text(_input(shown, inputs.get(name), ", " if i else ""))
     yield line
@@ -204,18 +205,19 @@ def _input(name: str, quote: Document | None, lead: str) -> Text:
 
 def _advice_lines(advice: Document, now_s: float) -> Iterable[Text]:
     status, left_s = str(advice["status"]), -_age_s(advice.get("valid_until"), now_s)
-    line = _line(_label("advice"), (status.upper(), STYLES.get(status, "bold")), f" {_plain(advice['mode'])}   ")
-    for action, count in advice["actions"].items():
-        if count:
-            line.append(f"{_plain(action)} {count}  ", STYLES.get(action, ""))
-    line.append(f" shed {power(advice['shed_w'])}  ")
+    line = _line(_label("advice"), (status.upper(), STYLES.get(status, "bold")), f" {_plain(advice['mode'])}  ")
     if math.isnan(left_s):
         line.append("no lease", "dim")
     else:
         line.append(f"valid {left_s:.0f} s" if left_s > 0 else "expired", "" if left_s > 0 else "bold red")
+    line.append("   ")
+    for action, count in advice["actions"].items():
+        if count:
+            line.append(f"{_plain(action)} {count}  ", STYLES.get(action, ""))
     yield line
-    if reasons := ", ".join(map(_plain, advice["status_reasons"])):
-        yield _line(_label(""), (f"because {reasons}", STYLES.get(status, "")))
+    reasons = ", ".join(map(_plain, advice["status_reasons"]))
+    because = (f"   because {reasons}", STYLES.get(status, "")) if reasons else ""
+    yield _line(_label(""), f"shed {power(advice['shed_w'])}", because)
 
 
 def _fault_line(faults: Document) -> Text:
@@ -224,23 +226,24 @@ def _fault_line(faults: Document) -> Text:
     return _line(_label("faults"), (", ".join(f"{_plain(kind)} {count}" for kind, count in faults.items()), "yellow"))
 
 
-def machine_table(machines: Iterable[Document]) -> Table:
+def machine_table(machines: Iterable[Document], with_model: bool) -> Table:
     """One line per machine, cut to the width rather than wrapped."""
     table = Table(box=None, pad_edge=False, expand=True, header_style="dim")
     table.add_column("machine", no_wrap=True, overflow="ellipsis", ratio=3, min_width=10)
-    table.add_column("model", no_wrap=True, overflow="ellipsis", ratio=3, min_width=8)
+    if with_model:
+        table.add_column("model", no_wrap=True, overflow="ellipsis", ratio=3, min_width=8)
     table.add_column("power", no_wrap=True, justify="right", min_width=7)
     table.add_column("", no_wrap=True, overflow="ellipsis", max_width=10, style="dim")
     table.add_column("USD/h", no_wrap=True, justify="right", min_width=7)
     table.add_column("breakeven", no_wrap=True, justify="right", min_width=9)
     table.add_column("do", no_wrap=True, min_width=4)
-    table.add_column("because", no_wrap=True, overflow="ellipsis", ratio=3, min_width=8)
+    table.add_column("because", no_wrap=True, overflow="ellipsis", ratio=3, min_width=15)
     for machine in machines:
         why = machine["reasons"] or ([machine["fault"]] if machine["fault"] else [])
         action = str(machine["action"])
         table.add_row(
             Text(_plain(machine["id"])),
-            Text(_plain(machine["model"]) or DASH),
+            *([Text(_plain(machine["model"]) or DASH)] if with_model else []),
             Text(power(machine["power_w"])),
             Text(_plain(machine["power_source"])),
             Text(money(machine["margin_usd_h"]), _sign_style(machine["margin_usd_h"])),

@@ -174,3 +174,8 @@ def _fixed_options(config: Config) -> Options:
         "good_for_s": None if fixed.good_for_h is None else fixed.good_for_h * 3600.0,
     }
     return {name: value for name, value in values.items() if value is not None}
+
+
+def handed_to_pyasic(config: Config, job: Job) -> Job:
+    """The same machine as a job for the worker that carries pyasic, with that worker's deadline."""
+    return _job(config, job.key, "pyasic", job.host, job.port, job.options or {})

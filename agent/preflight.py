@@ -50,7 +50,7 @@ def _check_protection(config: Config) -> None:
     if not web.users and web.tls.client_auth is not ssl.CERT_REQUIRED:
         raise ConfigError(
             "prometheus.web_config",
-            f"{section.listen} is public and asks nobody who he is: basic_auth_users or client certificates are missing",
+            f"{section.listen} is public and asks nobody for a name: add basic_auth_users or client certificates",
             config.source.name,
         )
 

@@ -1,0 +1,291 @@
+"""The command line as an operator meets it: help, exit codes, one line for every failure, and a cheap start."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent import cli, probe
+from agent.probe import Finding
+from fleet.readings import (
+    Fault,
+    FaultKind,
+    MinerReading,
+    OperatingState,
+    PduReading,
+    PduRow,
+    Quality,
+    RowKind,
+    Sensor,
+    Temperature,
+)
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("numpy", "pyasic", "pysnmp", "aiohttp", "httpx", "sqlalchemy", "rich", "uvloop", "paho", "msgspec")
+
+
+def hashwatt(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "agent", *words], capture_output=True, text=True, cwd=ROOT, env=os.environ | environment
+    )
+
+
+def config_file(folder: Path, text: str = "") -> Path:
+    path = folder / "hashwatt.toml"
+    path.write_text(
+        f'[site]\nname = "north"\n[journal]\npath = "{folder}/state/hashwatt.db"\n'
+        f"[market]\nfixed = {{ btc_usd = 70000.0, difficulty = 1e14, height = 935140, block_fees_btc = 0.02 }}\n"
+        f"[tariff]\nusd_per_kwh = 0.06\n{text}"
+    )
+    return path
+
+
+def free_port() -> int:
+    with socket.socket() as probe_socket:
+        probe_socket.bind(("127.0.0.1", 0))
+        return int(probe_socket.getsockname()[1])
+
+
+# --- the start -------------------------------------------------------------------------------------------------------
+
+
+def test_help_names_every_command_and_every_exit_code() -> None:
+    done = hashwatt("--help")
+    assert done.returncode == 0
+    for word in ("run", "once", "check", "status", "probe", "hashprice", "--config", "Exit 0", "Exit 1", "Exit 2"):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize("command", ["run", "once", "check", "status", "probe", "hashprice"])
+def test_every_command_explains_itself_and_takes_a_configuration(command: str) -> None:
+    done = hashwatt(command, "--help")
+    assert done.returncode == 0
+    assert "--config PATH" in done.stdout
+
+
+def test_help_loads_nothing_heavy() -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "agent.cli", "--help"], capture_output=True, text=True, cwd=ROOT
+    )
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines() if "|" in line}
+    assert "argparse" in loaded
+    assert loaded.isdisjoint(HEAVY)
+
+
+@pytest.mark.parametrize("words", [("--help",), ("check", "--config", "docs/hashwatt.example.toml")])
+def test_the_start_costs_less_than_half_a_second_of_cpu(words: tuple[str, ...]) -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # one BLAS thread: what numpy spends on starting a pool is not ours to count on a test machine with many cores
+    hashwatt(*words, OPENBLAS_NUM_THREADS="1")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
+
+
+# --- the operator's input is wrong: 2 --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [(), ("fly",), ("check", "--fast"), ("probe",), ("status", "--conf", "x")])
+def test_wrong_words_are_exit_2_with_the_usage(words: tuple[str, ...]) -> None:
+    done = hashwatt(*words)
+    assert done.returncode == 2
+    assert "usage: hashwatt" in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("command", ["run", "once", "check", "status"])
+@pytest.mark.parametrize("before", [True, False])
+def test_a_missing_configuration_is_exit_2_for_every_command(tmp_path: Path, command: str, before: bool) -> None:
+    option = ("--config", str(tmp_path / "none.toml"))
+    done = hashwatt(*option, command) if before else hashwatt(command, *option)
+    assert done.returncode == 2
+    assert done.stderr == f"none.toml: cannot read {tmp_path}/none.toml: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("miner.lan", "probe: 'miner.lan' is not an IP address"),
+        ("10.0.0.0/24", "probe: '10.0.0.0/24' is not one address"),
+        ("8.8.8.8", "--insecure permits it"),
+        ("169.254.169.254", "never polled"),
+    ],
+)
+def test_probe_refuses_what_is_no_device(tmp_path: Path, host: str, said: str) -> None:
+    done = hashwatt("probe", host, "--config", str(config_file(tmp_path)))
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_port_in_use_is_one_line(tmp_path: Path, command: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        path = config_file(tmp_path, f'[prometheus]\nlisten = "127.0.0.1:{port}"\n')
+        done = hashwatt(command, "--config", str(path))
+    assert done.returncode == 2
+    assert done.stderr == f"hashwatt.toml: prometheus.listen: 127.0.0.1:{port} is in use\n"
+
+
+def test_an_address_of_another_machine_is_one_line(tmp_path: Path) -> None:
+    path = config_file(tmp_path, '[prometheus]\nlisten = "192.0.2.1:9851"\ninsecure = true\n')
+    done = hashwatt("check", "--config", str(path))
+    assert done.returncode == 2
+    assert done.stderr == "hashwatt.toml: prometheus.listen: 192.0.2.1:9851 is no address of this machine\n"
+
+
+@pytest.mark.parametrize(
+    ("web", "said"),
+    [
+        ("basic_auth_users: {}\n", "is public and has no tls_server_config"),
+        ("tls_servr_config: {}\n", "tls_servr_config"),
+    ],
+)
+def test_a_public_listener_needs_a_web_config_that_protects(tmp_path: Path, web: str, said: str) -> None:
+    (tmp_path / "web.yml").write_text(web)
+    path = config_file(tmp_path, '[prometheus]\nlisten = "0.0.0.0:9851"\nweb_config = "web.yml"\n')
+    done = hashwatt("check", "--config", str(path))
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("journal", "said"),
+    [("", "is a directory"), ("hashwatt.toml/x.db", "hashwatt.toml is not a writable directory")],
+)
+def test_a_journal_that_cannot_be_written_is_one_line(tmp_path: Path, journal: str, said: str) -> None:
+    path = config_file(tmp_path)
+    path.write_text(path.read_text().replace("state/hashwatt.db", journal))
+    done = hashwatt("check", "--config", str(path))
+    assert done.returncode == 2
+    assert done.stderr.startswith("hashwatt.toml: journal.path: ")
+    assert said in done.stderr
+
+
+# --- a good file: 0 --------------------------------------------------------------------------------------------------
+
+
+def test_check_sums_up_a_good_file_and_warns_on_standard_error(tmp_path: Path) -> None:
+    path = config_file(
+        tmp_path,
+        f'[prometheus]\nlisten = "127.0.0.1:{free_port()}"\n'
+        "[[miners]]\ntargets = ['10.1.0.0/29', '10.2.0.1']\n[[pdus]]\ntargets = ['10.9.0.1']\n",
+    )
+    done = hashwatt("check", "--config", str(path))
+    assert done.returncode == 0
+    assert "7 miner addresses, 1 PDU addresses every 30 s" in done.stdout
+    assert "0.06 USD/kWh" in done.stdout
+    assert done.stderr.startswith("warning: pdus[0].snmp.community: ")
+    assert not (tmp_path / "state").exists(), "check changes nothing"
+
+
+# --- the world failed: 1 ---------------------------------------------------------------------------------------------
+
+
+def test_status_without_an_agent_is_exit_1(tmp_path: Path) -> None:
+    path = config_file(tmp_path, f'[prometheus]\nlisten = "127.0.0.1:{free_port()}"\n')
+    done = hashwatt("status", "--config", str(path), COLUMNS="200")
+    assert done.returncode == 1
+    assert "No agent answers at http://127.0.0.1:" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_watching_ends_cleanly_on_ctrl_c(tmp_path: Path) -> None:
+    watcher = subprocess.Popen(
+        [sys.executable, "-m", "agent", "status", "--watch", "--url", f"http://127.0.0.1:{free_port()}"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    assert watcher.stdout is not None
+    assert "No agent answers" in watcher.stdout.readline()
+    watcher.send_signal(signal.SIGINT)
+    _, errors = watcher.communicate(timeout=60)
+    assert watcher.returncode == 0
+    assert errors == ""
+
+
+def test_an_internal_error_is_one_line_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def break_down(args: object) -> int:
+        raise RuntimeError("the\nreason\x1b[2J")
+
+    monkeypatch.setattr(cli, "_check", break_down)
+    assert cli.main(["check"]) == 1
+    out, errors = capsys.readouterr()
+    assert out == ""
+    assert errors == "internal error: RuntimeError: the reason [2J (--debug logs where)\n"
+    assert cli.main(["check", "--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("command", "code"), [("_run", 0), ("_once", 1)])
+def test_ctrl_c_ends_what_runs_for_ever_well_and_leaves_the_rest_undone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, code: int
+) -> None:
+    def interrupt(args: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, command, interrupt)
+    assert cli.main([command[1:]]) == code
+    assert capsys.readouterr() == ("", "")
+
+
+# --- probe -----------------------------------------------------------------------------------------------------------
+
+MINER = MinerReading(
+    driver="antminer", make="Antminer", model="Antminer S19\x1b[2J", state=OperatingState.MINING,
+    hashrate_hs=104.2e12, temperatures=(Temperature(Sensor.BOARD, 0, 61.5),), fans_rpm=(5880.0, None), uptime_s=3600.0,
+)  # fmt: skip
+PDU = PduReading(
+    profile="apc", power_w=3250.0,
+    rows=(PduRow(RowKind.OUTLET, "1", power_w=110.0, power_quality=Quality.MEASURED, is_on=True),),
+)  # fmt: skip
+
+
+def test_probe_prints_every_value_with_its_unit(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    findings = [Finding("auto", reading=MINER), Finding("snmp", fault=Fault(FaultKind.TIMEOUT, "no answer"))]
+    monkeypatch.setattr(probe, "look", _returning(findings))
+    assert probe.run("127.0.0.1", None, as_json=False, insecure=False) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    for line in (
+        "as auto: recognised", "model Antminer S19·[2J", "hashrate 104.20 TH/s", "temperature board 0 61.5 °C",
+        "fans 5,880 rpm, –", "uptime 3,600 s", "serial –", "as snmp: timeout (no answer)",
+    ):  # fmt: skip
+        assert line in lines, line
+
+
+def test_probe_prints_outlets(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(probe, "look", _returning([Finding("snmp", reading=PDU)]))
+    assert probe.run("127.0.0.1", None, as_json=False, insecure=False) == 0
+    out = capsys.readouterr().out
+    assert "power                       3,250 W" in out
+    assert "power 110 W, power quality measured, is on yes" in out
+
+
+def test_probe_as_json_leaves_unknown_null(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(probe, "look", _returning([Finding("auto", reading=MINER)]))
+    assert probe.run("127.0.0.1", None, as_json=True, insecure=False) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["recognised"] is True
+    reading = document["findings"][0]["reading"]
+    assert reading["hashrate_hs"] == 104.2e12
+    assert reading["serial"] is None
+    assert reading["temperatures"] == [{"sensor": "board", "index": 0, "celsius": 61.5}]
+
+
+def _returning(findings: list[Finding]) -> object:
+    async def look(*_: object) -> list[Finding]:
+        return findings
+
+    return look
