@@ -1,7 +1,7 @@
 """The explicit map from the kind of a feed to its class. The HTTP library is imported only where a feed needs it.
 
-Options: `mempool`, `coinbase` and `kraken` take `url` (of the server, without a path), `proxy` and `ca_file`; `fixed`
-takes one key per market input, `as_of_s` (Unix time) and `good_for_s`.
+Options: `mempool`, `coinbase` and `kraken` take `base_url` (of the server, without a path), `proxy` and `ca_file`;
+`fixed` takes one key per market input, `as_of_s` (Unix time) and `good_for_s`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fleet.ports import Feed
 Options = Mapping[str, str | float | bool]
 Clock = Callable[[], float]
 
-HTTP_OPTIONS = ("url", "proxy", "ca_file")
+HTTP_OPTIONS = ("base_url", "proxy", "ca_file")
 
 
 def open_feed(kind: str, options: Options, deadline_s: float, now: Clock) -> Feed:
@@ -76,10 +76,10 @@ def _http_options(options: Options) -> tuple[str | None, dict[str, str]]:
     """The base URL, and the keyword arguments of HttpClient."""
     _refuse_unknown(options, HTTP_OPTIONS)
     texts = {key: _text(key, value) for key, value in options.items()}
-    for key in ("url", "proxy"):
+    for key in ("base_url", "proxy"):
         if key in texts and not _is_address(texts[key]):
             raise ValueError(f"{key} is not an http:// or https:// address without a query")
-    return texts.pop("url", None), texts
+    return texts.pop("base_url", None), texts
 
 
 def _is_address(url: str) -> bool:

@@ -440,7 +440,7 @@ MEMPOOL = {
 
 
 async def read(kind: str, server: Server, deadline_s: float = PATIENCE_S) -> tuple[Quote, ...]:
-    feed = open_feed(kind, {"url": server.url + "/"}, deadline_s, lambda: NOW)
+    feed = open_feed(kind, {"base_url": server.url + "/"}, deadline_s, lambda: NOW)
     try:
         return await feed.read()
     finally:
@@ -681,11 +681,11 @@ async def test_fixed_values_lapse_where_the_operator_says_so() -> None:
     ("kind", "options", "message"),
     [
         ("bitcoin", {}, "unknown feed 'bitcoin'"),
-        ("mempool", {"base": "x"}, "unknown option 'base'"),
-        ("mempool", {"url": 5.0}, "url is not a text"),
-        ("kraken", {"url": "ftp://x"}, "url is not an http"),
-        ("kraken", {"url": "http://"}, "url is not an http"),
-        ("kraken", {"url": "https://x/?a=1"}, "url is not an http"),
+        ("mempool", {"url": "x"}, "unknown option 'url'"),
+        ("mempool", {"base_url": 5.0}, "base_url is not a text"),
+        ("kraken", {"base_url": "ftp://x"}, "base_url is not an http"),
+        ("kraken", {"base_url": "http://"}, "base_url is not an http"),
+        ("kraken", {"base_url": "https://x/?a=1"}, "base_url is not an http"),
         ("coinbase", {"proxy": "socks5://x"}, "proxy is not an http"),
         ("fixed", {"price": 1.0}, "unknown option 'price'"),
         ("fixed", {"btc_usd": 0.0}, "btc_usd 0 is not between 1000 and 1e"),
