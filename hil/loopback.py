@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import resource
 import socket
 
@@ -83,3 +84,18 @@ def addresses(base: str, count: int) -> list[str]:
             found.append(require_loopback(str(ipaddress.IPv4Address(value))))
         value += 1
     return found
+
+
+def free_block() -> int:
+    """A second octet whose 127.x/16 nobody seems to use, so that farms of several test processes stay apart.
+
+    Processes start their search at different places; two that still meet get an error, never each other's farm.
+    """
+    for block in (64 + (os.getpid() + k) % 180 for k in range(180)):
+        try:
+            tcp_listener(f"127.{block}.0.1", 4028).close()
+            udp_socket(f"127.{block}.250.1", 1161).close()
+        except OSError:
+            continue
+        return block
+    raise OSError("no free block of loopback addresses")
