@@ -116,7 +116,7 @@ class Broker:
             return self._count("offline")
         if self._pending >= MAX_PENDING:
             return self._count("full")
-        if any(character in message.topic for character in "\0+#"):
+        if not message.topic or any(character in message.topic for character in "\0+#"):
             return self._count("refused")  # mosquitto answers a NUL by cutting the link, again after each reconnect
         try:
             code = self._publish(client, message).rc
