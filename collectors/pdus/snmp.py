@@ -1,0 +1,188 @@
+"""What a PDU collector asks of SNMP: get many objects, walk one subtree. Engines live elsewhere, the rules live here.
+
+The rules are sans-IO (`Fetch`, `Walk`): an engine sends what `next_request` names and hands the answer back, so every
+engine behaves alike on the agents that exist. Answers are matched by OID and never by position; an object that the
+agent does not have is an absent key; a walk needs strictly increasing OIDs and ends at its prefix, at its caps or with
+a named error. `Pace` remembers per device how much one answer can carry.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from fleet.ports import PollError
+from fleet.readings import FaultKind
+
+Oid = tuple[int, ...]
+Value = int | bytes | Oid
+"""INTEGER and its kin as int, OCTET STRING and IpAddress as bytes, OBJECT IDENTIFIER as a tuple."""
+
+Varbind = tuple[Oid, Value | None]
+"""One object of an answer; None stands for noSuchObject, noSuchInstance, endOfMibView and NULL."""
+
+SYS_DESCR: Oid = (1, 3, 6, 1, 2, 1, 1, 1, 0)
+SYS_OBJECT_ID: Oid = (1, 3, 6, 1, 2, 1, 1, 2, 0)
+SYS_UPTIME: Oid = (1, 3, 6, 1, 2, 1, 1, 3, 0)
+TICKS_PER_S = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """How to be let in. Equal credentials share one engine; the secret never shows in a repr."""
+
+    community: str = field(repr=False)
+    version: Literal["2c"] = "2c"
+
+    def __repr__(self) -> str:
+        return f"Credential(version={self.version!r}, community=***)"
+
+
+@dataclass(slots=True)
+class Pace:
+    """How much this device can carry; shrinks on tooBig and is never raised again by itself."""
+
+    varbinds: int = 25
+    repetitions: int = 10
+    bulk: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class WalkLimits:
+    """Where a walk ends whatever the agent says: honest tables of one PDU are far below."""
+
+    rows: int = 2048
+    octets: int = 256 * 1024
+    seconds: float = 10.0
+
+
+class SnmpClient(Protocol):
+    """One device. Errors: PollError (TIMEOUT, MALFORMED, OVERSIZE, DENIED, UNREACHABLE)."""
+
+    async def get(self, oids: Sequence[Oid]) -> dict[Oid, Value]:
+        """The objects that the device has; what it has not is not a key."""
+        ...
+
+    async def walk(self, root: Oid, limits: WalkLimits = ...) -> dict[Oid, Value]:
+        """All objects below `root`, in the order of their OIDs."""
+        ...
+
+    def set_pace(self, pace: Pace) -> None:
+        """Start again from these sizes: the profile of the device is known now."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+class Fetch:
+    """GET of any number of objects in chunks. While `next_request()` is not empty: send it, then report the answer."""
+
+    def __init__(self, oids: Iterable[Oid], pace: Pace) -> None:
+        self.answers: dict[Oid, Value] = {}
+        self._pace = pace
+        self._due = deque(dict.fromkeys(oids))
+        self._asked: tuple[Oid, ...] = ()
+
+    def next_request(self) -> tuple[Oid, ...]:
+        count = min(len(self._due), max(1, self._pace.varbinds))
+        self._asked = tuple(self._due.popleft() for _ in range(count))
+        return self._asked
+
+    def receive(self, varbinds: Iterable[Varbind]) -> None:
+        """Keeps what was asked for; what the answer left out is missing, what it added is ignored."""
+        asked = frozenset(self._asked)
+        self.answers.update((oid, value) for oid, value in varbinds if value is not None and oid in asked)
+
+    def too_big(self) -> None:
+        """The answer did not fit: ask again in halves. A single object that does not fit is missing."""
+        if len(self._asked) > 1:
+            self._pace.varbinds = len(self._asked) // 2
+            self._due.extendleft(reversed(self._asked))
+
+    def refuse(self, position: int) -> None:
+        """The agent failed on one object (1-based error index): ask again without it."""
+        if not 1 <= position <= len(self._asked):
+            raise PollError(FaultKind.MALFORMED, f"error index {position} for {len(self._asked)} objects")
+        rest = self._asked[: position - 1] + self._asked[position:]
+        self._due.extendleft(reversed(rest))
+
+
+class Walk:
+    """Walk of one subtree. While `next_request()` gives an OID: ask for what follows it, then report the answer."""
+
+    def __init__(self, root: Oid, pace: Pace, limits: WalkLimits = WalkLimits()) -> None:
+        self.answers: dict[Oid, Value] = {}
+        self._root = root
+        self._pace = pace
+        self._limits = limits
+        self._last = root
+        self._octets = 0
+        self._is_done = False
+
+    @property
+    def repetitions(self) -> int:
+        """How many rows to ask for at once; 0 = the agent knows only GETNEXT."""
+        return max(1, self._pace.repetitions) if self._pace.bulk else 0
+
+    def next_request(self) -> Oid | None:
+        return None if self._is_done else self._last
+
+    def receive(self, varbinds: Sequence[Varbind]) -> None:
+        """Takes the rows below the root.
+
+        Errors: PollError MALFORMED if an OID does not come after the one before it (a looping agent), OVERSIZE past
+        the caps.
+        """
+        if not varbinds:
+            self._is_done = True
+        for oid, value in varbinds:
+            if value is None or oid[: len(self._root)] != self._root:
+                # The end, even if this OID is smaller: some agents wrap to their first object after the last.
+                self._is_done = True
+                return
+            if oid <= self._last:
+                raise PollError(FaultKind.MALFORMED, f"OIDs do not increase in the walk of {format_oid(self._root)}")
+            self._last = oid
+            self._octets += 4 * len(oid) + (len(value) if isinstance(value, bytes) else 8)
+            if len(self.answers) >= self._limits.rows or self._octets > self._limits.octets:
+                raise PollError(FaultKind.OVERSIZE, f"the walk of {format_oid(self._root)} does not end")
+            self.answers[oid] = value
+
+    def too_big(self) -> None:
+        """The answer did not fit: ask for half as many rows. One row that does not fit ends the walk."""
+        if self.repetitions <= 1:
+            raise PollError(FaultKind.OVERSIZE, f"one row of {format_oid(self._root)} does not fit an answer")
+        self._pace.repetitions = self.repetitions // 2
+
+    def refuse(self) -> None:
+        """The agent answers with an error where it should say endOfMibView: old agents end their tree so."""
+        self._is_done = True
+
+
+def parse_oid(text: str) -> Oid:
+    """`1.3.6.1`, a leading dot allowed. Errors: ValueError that says what is wrong."""
+    parts = text.strip().removeprefix(".").split(".")
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise ValueError(f"{text!r} is not an OID in numbers")
+    oid = tuple(int(part) for part in parts)
+    if max(oid) > 0xFFFFFFFF or len(oid) > 128:
+        raise ValueError(f"{text!r} is not an OID: a part above 2^32 - 1, or more than 128 parts")
+    return oid
+
+
+def format_oid(oid: Oid) -> str:
+    return ".".join(map(str, oid))
+
+
+def printable(value: Value | None, limit: int = 64) -> str | None:
+    """Text of a device, safe to show: cut at the first NUL, without control characters, at most `limit` characters.
+
+    None for what is not text or holds nothing that can be seen.
+    """
+    if not isinstance(value, bytes):
+        return None
+    text = value[: 8 * limit].split(b"\0", 1)[0].decode("utf-8", errors="replace")
+    seen = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return seen[:limit].rstrip() or None
