@@ -19,16 +19,11 @@ CONNECT_S = 2.0
 
 
 class _Exchange(asyncio.Protocol):
-    """Sends the request on connect and collects until the receiver is satisfied, the peer ends or the line breaks."""
+    """Collects until the receiver is satisfied, the peer ends or the line breaks."""
 
-    def __init__(self, request: bytes, receiver: Receiver, done: asyncio.Future[None]) -> None:
-        self._request = request
+    def __init__(self, receiver: Receiver, done: asyncio.Future[None]) -> None:
         self._receiver = receiver
         self._done = done
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
         if self._done.done():
@@ -95,8 +90,9 @@ async def _collect(
 ) -> Receiver:
     receiver = Receiver(max_bytes)
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    transport = await _connect(lambda: _Exchange(request, receiver, done), host, port, deadline_at, connect_s)
+    transport = await _connect(lambda: _Exchange(receiver, done), host, port, deadline_at, connect_s)
     try:
+        transport.write(request)
         async with asyncio.timeout_at(deadline_at):
             await done
     except TimeoutError:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvloop
 from scripted_miner import Answer, Dribble, Flood, Hang, KeepOpen, Reset, scripted_miner
 
 from collectors.miners.cgminer import encode
@@ -17,6 +20,10 @@ from fleet.readings import FaultKind
 
 REPLY = b'{"STATUS":[{"STATUS":"S"}],"SUMMARY":[{"Elapsed":5}],"id":1}'
 GENEROUS_S = 30.0
+
+# Workers run on uvloop, whose transports share no class with those of asyncio.
+on_both_loops = pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+Run = Callable[[Coroutine[Any, Any, None]], None]
 
 
 def now() -> float:
@@ -33,11 +40,15 @@ def descriptors() -> int:
     [REPLY, REPLY + b"\0", REPLY + b"\0\0", REPLY + b"\n", KeepOpen(REPLY), KeepOpen(REPLY + b"\0"), Dribble(REPLY)],
     ids=["fin", "nul", "two nul", "newline", "no fin", "nul, no fin", "byte by byte, no fin"],
 )
-async def test_every_honest_ending_gives_the_reply(answer: Answer) -> None:
-    async with scripted_miner({"summary": answer}) as miner:
-        reply = await exchange(miner.host, miner.port, encode("summary"), now() + GENEROUS_S)
-        assert reply["SUMMARY"] == [{"Elapsed": 5}]
-        await asyncio.wait_for(miner.all_closed.wait(), GENEROUS_S)
+@on_both_loops
+def test_every_honest_ending_gives_the_reply(run: Run, answer: Answer) -> None:
+    async def look() -> None:
+        async with scripted_miner({"summary": answer}) as miner:
+            reply = await exchange(miner.host, miner.port, encode("summary"), now() + GENEROUS_S)
+            assert reply["SUMMARY"] == [{"Elapsed": 5}]
+            await asyncio.wait_for(miner.all_closed.wait(), GENEROUS_S)
+
+    run(look())
 
 
 async def test_undecoded_bytes_end_where_the_reply_ends() -> None:
@@ -59,26 +70,42 @@ async def test_undecoded_bytes_end_where_the_reply_ends() -> None:
     ],
     ids=["hang", "half, then silent", "reset", "empty", "cut", "endless", "endlessly deep", "api down"],
 )
-async def test_every_failure_has_its_kind_and_closes(answer: Answer, wait_s: float, kind: FaultKind) -> None:
-    async with scripted_miner({"summary": answer}) as miner:
+@on_both_loops
+def test_every_failure_has_its_kind_and_closes(run: Run, answer: Answer, wait_s: float, kind: FaultKind) -> None:
+    async def look() -> None:
+        async with scripted_miner({"summary": answer}) as miner:
+            with pytest.raises(PollError) as caught:
+                await exchange(miner.host, miner.port, encode("summary"), now() + wait_s)
+            assert caught.value.kind is kind
+            await asyncio.wait_for(miner.all_closed.wait(), GENEROUS_S)
+
+    run(look())
+
+
+@on_both_loops
+def test_nobody_listens_is_refused(run: Run, free_port: int) -> None:
+    async def look() -> None:
+        deadline_at = now() + GENEROUS_S
+        for attempt in (
+            exchange("127.0.0.1", free_port, b"{}", deadline_at),
+            probe("127.0.0.1", free_port, deadline_at),
+        ):
+            with pytest.raises(PollError) as caught:
+                await attempt
+            assert caught.value.kind is FaultKind.REFUSED
+
+    run(look())
+
+
+@on_both_loops
+def test_no_route_is_unreachable(run: Run) -> None:
+    async def look() -> None:
+        # the broadcast address is no TCP peer; the kernel says so at once, as it does for a missing route
         with pytest.raises(PollError) as caught:
-            await exchange(miner.host, miner.port, encode("summary"), now() + wait_s)
-        assert caught.value.kind is kind
-        await asyncio.wait_for(miner.all_closed.wait(), GENEROUS_S)
+            await exchange("255.255.255.255", 4028, b"{}", now() + GENEROUS_S)
+        assert caught.value.kind is FaultKind.UNREACHABLE
 
-
-async def test_nobody_listens_is_refused(free_port: int) -> None:
-    for look in (exchange("127.0.0.1", free_port, b"{}", now() + GENEROUS_S), probe("127.0.0.1", free_port, now() + 9)):
-        with pytest.raises(PollError) as caught:
-            await look
-        assert caught.value.kind is FaultKind.REFUSED
-
-
-async def test_no_route_is_unreachable() -> None:
-    # the broadcast address is no TCP peer; the kernel says so at once, as it does for a missing route
-    with pytest.raises(PollError) as caught:
-        await exchange("255.255.255.255", 4028, b"{}", now() + GENEROUS_S)
-    assert caught.value.kind is FaultKind.UNREACHABLE
+    run(look())
 
 
 async def test_silence_at_connect_is_unreachable() -> None:
