@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
-from agent.targets import MAX_ADDRESSES, Span, TargetError, parse_target
+from agent.targets import MAX_ADDRESSES, MINER_PORT, SNMP_PORT, Span, TargetError, join_port, parse_target
 from fleet.curtailment import Policy
 from fleet.market import BOUNDS, MarketInput
 from fleet.site import EconomicTerms, Machine, SiteError, parse_inventory
@@ -102,7 +102,7 @@ class MinersSection(Section, frozen=True):
     targets: Targets
     credential: str | None = None
     driver: Literal["auto", "antminer", "pyasic"] = "auto"
-    port: Port = 4028
+    port: Port = MINER_PORT
     insecure: bool = False
 
 
@@ -120,7 +120,7 @@ class SnmpSection(Section, frozen=True):
 class PdusSection(Section, frozen=True):
     targets: Targets
     profile: Text = "auto"
-    port: Port = 161
+    port: Port = SNMP_PORT
     snmp: SnmpSection = SnmpSection()
     insecure: bool = False
 
@@ -502,6 +502,12 @@ def _check_pdus(config: Document, machines: tuple[Machine, ...]) -> Iterable[str
     if sum(len(span) for _, span, _ in spans) > MAX_ADDRESSES:
         raise ConfigError("pdus", f"the targets cover more than {MAX_ADDRESSES} addresses; split the site")
     yield from _overlaps(spans)
+    known = {join_port(host, port, SNMP_PORT) for _, span, port in spans for host in span.hosts()}
+    if lost := [machine for machine in machines if machine.pdu and machine.pdu not in known]:
+        yield (
+            f"site.inventory: {len(lost)} machines name a PDU that no [[pdus]] entry covers, first {lost[0].id} with "
+            f"{lost[0].pdu!r}; a PDU is named by its address, with :port where that is not {SNMP_PORT}"
+        )
 
 
 def _spans(targets: Iterable[str], insecure: bool, key: str) -> Iterable[tuple[str, Span]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from agent.config import Config, MinersSection, PdusSection
-from agent.targets import join_port, parse_target
+from agent.targets import MINER_PORT, SNMP_PORT, join_port, parse_target
 from agent.wire import Assignment, Job
 from fleet.curtailment import Mode, Policy
 from fleet.site import EconomicTerms, Machine, Site, parse_nameplates
@@ -20,9 +20,6 @@ from fleet.tariff import FlatTariff
 
 if TYPE_CHECKING:
     from agent.config import SnmpSection
-
-MINER_PORT = 4028
-SNMP_PORT = 161
 
 WORKER_OF_KIND = {"auto": "miners", "antminer": "miners", "pyasic": "pyasic", "snmp": "snmp"}
 """Which worker process looks at which kind; every feed belongs to "feeds"."""

@@ -8,6 +8,7 @@ by value with its unit; whatever does not is named by its fault.
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
@@ -15,8 +16,8 @@ from enum import Enum
 from typing import Any
 
 from agent.config import Config, ConfigError
-from agent.plan import DEADLINE_S, MINER_PORT, SNMP_PORT, assignments_of, site_of
-from agent.targets import TargetError, parse_target
+from agent.plan import DEADLINE_S, assignments_of, site_of
+from agent.targets import MINER_PORT, SNMP_PORT, TargetError, parse_target
 from agent.wire import Job
 from fleet.ports import PollError
 from fleet.readings import Fault, FaultKind, MinerReading, PduReading, PduRow, Temperature
@@ -33,6 +34,8 @@ UNITS = {
 """Unit of a field by the last word of its name."""
 
 Reading = MinerReading | PduReading
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,8 @@ async def _look(job: Job) -> Finding:
         return Finding(job.kind, fault=error.as_fault())
     except TimeoutError:
         return Finding(job.kind, fault=Fault(FaultKind.TIMEOUT, f"no end after {job.deadline_s:g} s"))
-    except Exception as error:  # noqa: BLE001 - a probe of an unknown device must not end in a traceback
+    except Exception as error:  # a probe of an unknown device must not end in a traceback
+        log.debug("%s failed", job.kind, exc_info=error)
         return Finding(job.kind, fault=Fault(FaultKind.MALFORMED, f"driver failed: {type(error).__name__}"))
     if not isinstance(reading, Reading):
         return Finding(job.kind, fault=Fault(FaultKind.UNSUPPORTED, "is no device"))

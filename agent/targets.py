@@ -10,6 +10,9 @@ import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+MINER_PORT = 4028
+SNMP_PORT = 161
+
 MAX_ADDRESSES = 131_072
 """Largest span of one target, a /15: more is a typing error, and the largest sites on earth are smaller."""
 

@@ -217,6 +217,13 @@ def test_what_is_allowed_but_unwise_is_a_warning(tmp_path: Path) -> None:
     }
 
 
+def test_an_outlet_of_an_unknown_pdu_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "machines.csv").write_text("id,pdu,outlet\na,10.9.0.1,1\nb,10.9.0.2:1161,1\nc,10.9.0.1:161,2\nd,p9,1\n")
+    config = config_of(tmp_path, "inventory = 'machines.csv'\n[[pdus]]\ntargets = ['10.9.0.1', '10.9.0.2:1161']\n")
+    warning = next(w for w in config.warnings if w.startswith("site.inventory"))
+    assert "2 machines name a PDU that no [[pdus]] entry covers, first c with '10.9.0.1:161'" in warning
+
+
 def test_secrets_are_read_beside_the_file_and_never_shown(tmp_path: Path) -> None:
     for name, secret in (("hall1.pw", "hunter2\n"), ("community", "n0tpublic"), ("mqtt.pw", "br0ker\r\n")):
         (tmp_path / name).write_text(secret)
