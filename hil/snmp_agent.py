@@ -48,7 +48,8 @@ def encode(tag: int, body: bytes) -> bytes:
 
 def encode_integer(value: int, tag: int = INTEGER) -> bytes:
     """Shortest two's complement; an unsigned type above its sign bit gets the leading zero that BER wants."""
-    return encode(tag, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
+    magnitude = value if value >= 0 else ~value
+    return encode(tag, value.to_bytes(magnitude.bit_length() // 8 + 1, "big", signed=True))
 
 
 @lru_cache(maxsize=65536)
