@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import resource
-import selectors
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from virtual_time import run
 
 from agent.poller import BATCH_OUTCOMES, Device, Poller
 from agent.wire import Assignment, Job, Outcome, Pulse, Report
@@ -18,33 +18,6 @@ from fleet.readings import Fault, FaultKind, MinerReading, PduReading
 
 WALL_S = 1.8e9
 READING = MinerReading("scripted", "Scripted", hashrate_hs=1e14)
-
-
-class _VirtualSelector(selectors.SelectSelector):
-    """Instead of waiting, lets the time pass."""
-
-    now_s = 1000.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        events = super().select(0)
-        if not events:
-            assert timeout is not None, "everything waits and nothing is going to happen"
-            self.now_s += timeout
-        return events
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self._virtual = _VirtualSelector()
-        super().__init__(self._virtual)
-
-    def time(self) -> float:
-        return self._virtual.now_s
-
-
-def run(story: Coroutine[Any, Any, None]) -> None:
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.run(story)
 
 
 class Scripted:
