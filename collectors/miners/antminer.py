@@ -55,7 +55,8 @@ class AntminerStock:
     async def read_until(self, deadline_at: float, version: cgminer.Reply | None = None) -> MinerReading:
         """The same by a deadline of the loop's clock, with a `version` reply where the caller has just got one."""
         version = version or self._version or await self._ask("version", deadline_at)
-        _check_is_stock(version)
+        if version is not self._version:
+            _check_is_stock(version)
         summary = await self._ask("summary", deadline_at)
         stats = await self._ask("stats", deadline_at)
         was, is_now = _type_of(version), _type_of(stats)
@@ -67,7 +68,7 @@ class AntminerStock:
         if self._looks % POOLS_EVERY == 0:
             self._pools = await self._ask_pools(deadline_at)
         self._looks += 1
-        return parse(version, summary, stats, self._pools)
+        return _reading(version, summary, stats, self._pools)
 
     async def aclose(self) -> None:
         """Nothing is held between two looks."""
@@ -90,6 +91,11 @@ def parse(version: Fields, summary: Fields, stats: Fields, pools: Fields | None 
             MALFORMED where neither reply has a single field.
     """
     _check_is_stock(version)
+    return _reading(version, summary, stats, pools)
+
+
+def _reading(version: Fields, summary: Fields, stats: Fields, pools: Fields | None) -> MinerReading:
+    """`parse` for a version reply that has been checked; the check costs more than the rest of the identity."""
     cgminer.require(summary, "summary")
     cgminer.require(stats, "stats")
     totals = _merged(cgminer.section(summary, "SUMMARY"))
@@ -216,19 +222,26 @@ def _power_w(details: Fields) -> float | None:
 def _temperatures(details: Fields) -> Iterator[Temperature]:
     """Hottest PCB and chip sensor of each board, by the board's own number; a board of zeros is absent."""
     for slot in range(1, MAX_SLOTS + 1):
-        for sensor, keys in (
-            (Sensor.BOARD, (f"temp_pcb{slot}", f"temp_out_pcb_{slot}")),
-            (Sensor.CHIP, (f"temp_chip{slot}", f"temp_out_chip_{slot}", f"temp2_{slot}")),
-        ):
-            hottest = next((c for c in map(_hottest_c, (details.get(key) for key in keys)) if c is not None), None)
-            if hottest is not None:
-                yield Temperature(sensor, slot, hottest)
+        for sensor, keys in _SENSOR_KEYS[slot - 1]:
+            for key in keys:
+                if (said := details.get(key)) is not None and (hottest := _hottest_c(said)) is not None:
+                    yield Temperature(sensor, slot, hottest)
+                    break
+
+
+_SENSOR_KEYS = tuple(
+    (
+        (Sensor.BOARD, (f"temp_pcb{slot}", f"temp_out_pcb_{slot}")),
+        (Sensor.CHIP, (f"temp_chip{slot}", f"temp_out_chip_{slot}", f"temp2_{slot}")),
+    )
+    for slot in range(1, MAX_SLOTS + 1)
+)
+_DEGREES = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
 def _hottest_c(said: object) -> float | None:
     """`73-45-64-65` -> 73.0; zeros are absent sensors, 255 and the like are none at all."""
-    parts = said.split("-") if isinstance(said, str) else [said]
-    values = (cgminer.number(part) for part in parts[:MAX_SLOTS])
+    values = map(float, _DEGREES.findall(said[:64])) if isinstance(said, str) else [cgminer.number(said)]
     return max((value for value in values if value is not None and 0.0 < value <= 150.0), default=None)
 
 

@@ -348,5 +348,8 @@ def text(value: object, limit: int = MAX_TEXT_CHARS) -> str | None:
         return None
     if isinstance(value, int) and abs(value) > 2**64:
         return None
-    printable = "".join(c for c in str(value)[: 4 * limit] if c.isprintable()).strip()
+    printable = str(value)[: 4 * limit]
+    if not printable.isprintable():
+        printable = "".join(c for c in printable if c.isprintable())
+    printable = printable.strip()
     return printable[:limit] or None
