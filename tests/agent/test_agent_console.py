@@ -12,9 +12,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from cycles import small_cycle
 from rich.console import Console
 
 from agent import console
+from exporters.report import once_document, status_document
 
 AT_S = 1_787_227_200.0  # 2026-08-20T12:00:00Z, by `date -d`
 
@@ -98,6 +100,18 @@ def test_every_part_of_the_status_is_on_the_screen() -> None:
     assert row == [
         "hall1-001", "Antminer", "S19j", "Pro", "3251", "W", "metered", "-0.0123", "0.0587", "stop", "MARGIN_NEGATIVE",
     ]  # fmt: skip
+
+
+def test_it_draws_what_the_agent_really_says() -> None:
+    cycle = small_cycle()
+    document = json.loads(json.dumps(status_document(cycle, cycle.at_s + 90)))
+    lines = drawn(document, cycle.at_s + 1)
+    assert f"{len(cycle.site)} machines" in line_with(lines, "fleet")
+    assert "valid 89 s" in line_with(lines, "advice")
+    assert not any("nan" in line.lower().split() for line in lines)
+    screen = Console(record=True, width=160, file=io.StringIO())
+    console.show_once(json.loads(json.dumps(once_document(cycle))), screen)
+    assert cycle.snapshot.ids[0] in screen.export_text()
 
 
 def test_unknown_is_a_dash_and_never_zero() -> None:
