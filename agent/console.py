@@ -100,7 +100,7 @@ def _live(url: str, console: Console, stop: threading.Event) -> None:
 
 
 def _trouble(url: str, error: Unreachable, advice: str = "") -> Text:
-    return Text(f"No agent answers at {_plain(url)}: {_plain(str(error))}.{advice}", style="bold red")
+    return Text(f"No status from the agent at {_plain(url)}: {_plain(str(error))}.{advice}", style="bold red")
 
 
 def fetch(url: str) -> Document:
@@ -112,7 +112,8 @@ def fetch(url: str) -> Document:
     try:
         with opener.open(url.rstrip("/") + "/status.json", timeout=FETCH_TIMEOUT_S) as answer:
             document = json.loads(answer.read(MAX_DOCUMENT_BYTES))
-        frame(document, 0.0)  # what cannot be drawn is no status
+        if document:
+            frame(document, 0.0)  # what cannot be drawn is no status
     except urllib.error.HTTPError as error:
         raise Unreachable(f"it says {error.code} {error.reason}") from None
     except OSError as error:
@@ -120,6 +121,8 @@ def fetch(url: str) -> Document:
         raise Unreachable(getattr(cause, "strerror", None) or str(cause) or type(cause).__name__) from None
     except Exception as error:  # noqa: BLE001 - any bytes may come back from a port that is not ours
         raise Unreachable(f"its answer is no status ({type(error).__name__})") from None
+    if not document:
+        raise Unreachable("it has not finished its first look")
     return document  # type: ignore[no-any-return]
 
 

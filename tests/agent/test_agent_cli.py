@@ -195,7 +195,7 @@ def test_status_without_an_agent_is_exit_1(tmp_path: Path) -> None:
     path = config_file(tmp_path, f'[prometheus]\nlisten = "127.0.0.1:{free_port()}"\n')
     done = hashwatt("status", "--config", str(path), COLUMNS="200")
     assert done.returncode == 1
-    assert "No agent answers at http://127.0.0.1:" in done.stdout
+    assert "No status from the agent at http://127.0.0.1:" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
 
@@ -205,7 +205,7 @@ def test_watching_ends_cleanly_on_ctrl_c(tmp_path: Path) -> None:
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
     )  # fmt: skip
     assert watcher.stdout is not None
-    assert "No agent answers" in watcher.stdout.readline()
+    assert "No status" in watcher.stdout.readline()
     watcher.send_signal(signal.SIGINT)
     _, errors = watcher.communicate(timeout=60)
     assert watcher.returncode == 0

@@ -260,14 +260,15 @@ def test_once_without_an_agent_says_so_and_returns_1() -> None:
         pass  # now nobody listens there
     code, text = watched(url, once=True)
     assert code == 1
-    assert f"No agent answers at {url}: Connection refused." in text
+    assert f"No status from the agent at {url}: Connection refused." in text
 
 
 @pytest.mark.parametrize(
     ("body", "status", "said"),
     [
         (b"not json", 200, "its answer is no status"),
-        (b"[]", 200, "its answer is no status"),
+        (b"[3]", 200, "its answer is no status"),
+        (b"{}", 200, "it has not finished its first look"),
         (b'{"site": "x"}', 200, "its answer is no status"),
         (json.dumps(changed("marginal", to=[3])).encode(), 200, "its answer is no status"),
         (b"\xff\xfe\x00", 200, "its answer is no status"),
