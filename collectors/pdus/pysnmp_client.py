@@ -21,6 +21,7 @@ from functools import lru_cache, partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from pyasn1.type import univ  # type: ignore[import-untyped]
 from pysnmp.carrier.asyncio.dgram import udp
 from pysnmp.carrier.error import CarrierError
 from pysnmp.entity import config
@@ -242,10 +243,11 @@ def _empty(oid: Oid) -> tuple[Any, Any]:
 
 
 def _plain(value: Any) -> Value | None:
-    if isinstance(value, (rfc1905.NoSuchObject, rfc1905.NoSuchInstance, rfc1905.EndOfMibView, rfc1902.Null)):
+    # The exceptions of SNMPv2 are Nulls to pyasn1, and every other type is one of the three bases.
+    if isinstance(value, univ.Null):
         return None
-    if isinstance(value, rfc1902.ObjectIdentifier):
+    if isinstance(value, univ.ObjectIdentifier):
         return tuple(value)
-    if isinstance(value, rfc1902.OctetString | rfc1902.IpAddress | rfc1902.Opaque):
+    if isinstance(value, univ.OctetString):
         return bytes(value)
     return int(value)
