@@ -56,6 +56,10 @@ def test_what_follows_the_reply_is_not_read() -> None:
     assert receiver.finish() == {"a": 1}
 
 
+def test_a_nul_ends_the_reply_even_where_an_escape_stood_open() -> None:
+    assert Receiver().feed(b'{"a":"x\\\0')
+
+
 # brackets, quotes and escapes weigh more than in random bytes
 _json_like = st.lists(
     st.sampled_from([b"{", b"}", b"[", b"]", b'"', b"\\", b",", b":", b"\0", b"1", b"nan", b"e", b" ", b"\xff", b"\n"])

@@ -33,18 +33,17 @@ DEVDETAILS = {
 VERSION = refuse(14, "Invalid command", "btminer")
 
 
-def joined(*names: str) -> bytes:
-    parts = {"summary": SUMMARY, "devs": DEVS, "pools": POOLS}
-    return wire({name: [parts[name]] for name in names} | {"id": 1})
+class Replaying(dict[str, Answer]):
+    """Answers by command. Joined commands come in the order of a set; the answer has the members that were asked."""
 
-
-class AnyOrder(dict[str, Answer]):
-    """Joined commands come in the order of a set; the answer has the members that were asked."""
+    def __init__(self, answers: dict[str, Answer], **changed: object) -> None:
+        super().__init__(answers)
+        self._parts = {"summary": SUMMARY, "devs": DEVS, "pools": POOLS} | changed
 
     def get(self, command: str, default: object = None) -> object:  # type: ignore[override]
-        if "+" in command and command not in self:
-            return joined(*command.split("+"))
-        return super().get(command, default)
+        if "+" not in command:
+            return super().get(command, default)
+        return wire({name: [self._parts[name]] for name in command.split("+")} | {"id": 1})
 
 
 def whatsminer(**changes: Answer) -> dict[str, Answer]:
@@ -72,10 +71,11 @@ def host(worker_id: str) -> str:
     return f"127.7.{worker}.{next(_numbers)}"
 
 
-async def look(host: str, answers: dict[str, Answer], deadline_s: float = 20.0) -> MinerReading:
+async def look(host: str, answers: dict[str, Answer], **changed: object) -> MinerReading:
+    """One look at the machine, with the named parts of its joined reply changed."""
     async with scripted_miner(answers, host, 4028) as server:
-        server.answers = AnyOrder(server.answers)
-        miner = PyasicMiner(host, deadline_s)
+        server.answers = Replaying(server.answers, **changed)
+        miner = PyasicMiner(host, 20.0)
         try:
             return await miner.read()
         finally:
@@ -121,34 +121,24 @@ async def test_a_reply_without_terminator_and_without_fin_is_read(host: str) -> 
 async def test_quoted_nan_is_missing_and_not_zero(host: str) -> None:
     row = SUMMARY["SUMMARY"][0] | {"MHS 1m": "nan", "Power": -1}  # type: ignore[index]
     boards = [board | {"MHS 1m": "nan"} for board in DEVS["DEVS"]]  # type: ignore[attr-defined]
-    reply = {"summary": [SUMMARY | {"SUMMARY": [row]}], "devs": [DEVS | {"DEVS": boards}], "pools": [POOLS], "id": 1}
-
-    class Spoiled(AnyOrder):
-        def get(self, command: str, default: object = None) -> object:  # type: ignore[override]
-            return wire(reply) if "+" in command else super().get(command, default)
-
-    async with scripted_miner(whatsminer(), host, 4028) as server:
-        server.answers = Spoiled(server.answers)
-        reading = await PyasicMiner(host, 20.0).read()
+    reading = await look(host, whatsminer(), summary=SUMMARY | {"SUMMARY": [row]}, devs=DEVS | {"DEVS": boards})
     assert reading.hashrate_hs is None
     assert reading.reported_power_w is None
     assert reading.state is OperatingState.UNKNOWN
     assert len(reading.temperatures) == 6
 
 
+async def test_zero_watts_and_zero_degrees_of_a_running_machine_are_missing(host: str) -> None:
+    row = SUMMARY["SUMMARY"][0] | {"Power": 0}  # type: ignore[index]
+    boards = [board | {"Temperature": 0.0} for board in DEVS["DEVS"]]  # type: ignore[attr-defined]
+    reading = await look(host, whatsminer(), summary=SUMMARY | {"SUMMARY": [row]}, devs=DEVS | {"DEVS": boards})
+    assert (reading.reported_power_w, reading.power_side) == (None, None)
+    assert {t.sensor for t in reading.temperatures} == {Sensor.CHIP}
+
+
 async def test_one_broken_field_costs_that_field_only(host: str) -> None:
     pools = POOLS | {"POOLS": [POOLS["POOLS"][0] | {"URL": "nonsense+tcp://x.example:1"}]}  # type: ignore[index]
-
-    class Spoiled(AnyOrder):
-        def get(self, command: str, default: object = None) -> object:  # type: ignore[override]
-            if "+" in command:
-                parts = {"summary": SUMMARY, "devs": DEVS, "pools": pools}
-                return wire({name: [parts[name]] for name in command.split("+")} | {"id": 1})
-            return super().get(command, default)
-
-    async with scripted_miner(whatsminer(), host, 4028) as server:
-        server.answers = Spoiled(server.answers)
-        reading = await PyasicMiner(host, 20.0).read()
+    reading = await look(host, whatsminer(), pools=pools)
     assert reading.reported_power_w == 3417.0
     assert reading.pool_host is None
     assert "field_failed" in reading.warnings
@@ -175,7 +165,7 @@ async def test_a_machine_that_was_known_and_fails_gives_a_fault(
     host: str, answer: Answer, kinds: set[FaultKind]
 ) -> None:
     async with scripted_miner(whatsminer(), host, 4028) as server:
-        server.answers = AnyOrder(server.answers)
+        server.answers = Replaying(server.answers)
         miner = PyasicMiner(host, 20.0)
         await miner.read()
         server.answers = {"*": answer}
@@ -188,7 +178,7 @@ async def test_a_machine_that_was_known_and_fails_gives_a_fault(
 
 async def test_another_machine_at_the_address_is_a_fault(host: str) -> None:
     async with scripted_miner(whatsminer(), host, 4028) as server:
-        server.answers = AnyOrder(server.answers)
+        server.answers = Replaying(server.answers)
         miner = PyasicMiner(host, 20.0)
         await miner.read()
         miner._mac, miner._looks = "001122334455", 10
@@ -201,7 +191,7 @@ async def test_another_machine_at_the_address_is_a_fault(host: str) -> None:
 async def test_nothing_is_written_and_nothing_is_logged(host: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         async with scripted_miner(whatsminer(), host, 4028) as server:
-            server.answers = AnyOrder(server.answers)
+            server.answers = Replaying(server.answers)
             await PyasicMiner(host, 20.0).read()
             await asyncio.wait_for(server.all_closed.wait(), 20.0)
     members = {part for command in server.asked for part in command.split("+")}

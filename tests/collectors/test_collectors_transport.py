@@ -73,11 +73,15 @@ async def test_undecoded_bytes_end_where_the_reply_ends() -> None:
 @on_both_loops
 def test_every_failure_has_its_kind_and_closes(run: Run, answer: Answer, wait_s: float, kind: FaultKind) -> None:
     async def look() -> None:
+        lost: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: lost.append(context))
         async with scripted_miner({"summary": answer}) as miner:
             with pytest.raises(PollError) as caught:
                 await exchange(miner.host, miner.port, encode("summary"), now() + wait_s)
             assert caught.value.kind is kind
+            assert isinstance(answer, Reset) == (caught.value.detail == "connection reset")
             await asyncio.wait_for(miner.all_closed.wait(), GENEROUS_S)
+        assert lost == []  # nothing may be left to asyncio's own log
 
     run(look())
 
