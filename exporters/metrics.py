@@ -57,6 +57,9 @@ class Metric:
     labels: tuple[str, ...] = ()
     columns: Columns | None = None
 
+    def __str__(self) -> str:
+        return self.name
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Family:

@@ -1,0 +1,177 @@
+"""The alert rules and their unit tests, with the metric names of `exporters.metrics`.
+
+An alert about a value asks that the value is there; what is missing has alerts of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from exporters import metrics as m
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One rule. In the texts `{{ $labels.x }}` is the only template, so that their tests can be made from labels."""
+
+    name: str
+    expr: str
+    for_: str
+    severity: str
+    summary: str
+    action: str
+
+
+ALERTS: Sequence[Alert] = (
+    Alert(
+        "HashwattAgentDown", 'up{job="hashwatt"} == 0 or absent(up{job="hashwatt"})', "2m", "critical",
+        "The agent does not answer Prometheus",
+        "Leases run out by themselves. See systemctl status hashwatt and the network to the gateway.",
+    ),
+    Alert(
+        "HashwattMachinesUnreachable", f"count({m.MACHINE_UP} == 0) / count({m.MACHINE_UP}) > 0.1", "5m", "critical",
+        "More than a tenth of the machines do not answer",
+        f"Look at {m.MACHINE_FAULT} by kind: a switch or a feeder is likelier than many machines.",
+    ),
+    Alert(
+        "HashwattMachineDown", f"{m.MACHINE_UP} == 0", "15m", "warning",
+        "Machine {{ $labels.machine }} does not answer", f"{m.MACHINE_FAULT} names the fault of the last poll.",
+    ),
+    Alert(
+        "HashwattPowerWithoutHash",
+        f"{m.MACHINE_METERED_POWER} > 300 unless on (machine) {m.MACHINE_HASHRATE} > 0", "20m", "warning",
+        "Machine {{ $labels.machine }} draws power and shows no hash",
+        "Its outlet meters more than standby power. Look at its log, or switch the outlet off and on.",
+    ),
+    Alert(
+        "HashwattMachineHot", f'max by (machine) ({m.MACHINE_TEMPERATURE}{{sensor="chip"}}) > 95', "5m", "warning",
+        "Chips of machine {{ $labels.machine }} are hotter than 95 degrees", "Look at fans, filters and inlet air.",
+    ),
+    Alert(
+        "HashwattPduDown", f"{m.PDU_UP} == 0", "5m", "warning", "PDU {{ $labels.pdu }} does not answer",
+        "Its machines fall back to the power that they report themselves.",
+    ),
+    Alert(
+        "HashwattHashpriceStale",
+        f'time() - max by (input) ({m.QUOTE_AS_OF}{{input="btc_usd",source!="fixed"}}) > 600'
+        f" or absent({m.HASHPRICE})", "2m", "warning", "The hashprice is old or missing",
+        "Without fresh quotes no new economic stop is advised. See the feeds on the status page.",
+    ),
+    Alert(
+        "HashwattRecommendationExpired", f"time() > {m.VALID_UNTIL}", "1m", "critical",
+        "The recommendation has expired", "Whatever acts on it must have fallen back to its failsafe by now.",
+    ),
+    Alert(
+        "HashwattHold", f'{m.STATUS}{{status="hold"}} == 1', "15m", "warning",
+        "The recommendation has been on hold for 15 minutes",
+        "The head names the reason; economic stops return to run.",
+    ),
+    Alert(
+        "HashwattStorageFailed", f"{m.STORAGE_OK} == 0", "1m", "critical", "The journal cannot be written",
+        "Advice is on hold until it can be. See the disk of the gateway.",
+    ),
+)  # fmt: skip
+
+
+def rules() -> dict[str, object]:
+    """The alert rules as Prometheus loads them."""
+    return {"groups": [{"name": "hashwatt", "rules": [_rule(alert) for alert in ALERTS]}]}
+
+
+def _rule(alert: Alert) -> dict[str, object]:
+    return {
+        "alert": alert.name,
+        "expr": alert.expr,
+        "for": alert.for_,
+        "labels": {"severity": alert.severity},
+        "annotations": {"summary": alert.summary, "action": alert.action},
+    }
+
+
+@dataclass(frozen=True)
+class Case:
+    """Series at one sample a minute, and the alerts that fire at `at`: name -> labels; every other one is silent."""
+
+    what: str
+    series: Mapping[str, str]
+    at: str
+    fires: Mapping[str, Mapping[str, str]]
+
+
+UP = 'up{job="hashwatt"}'
+WELL = {UP: "1x60", f"{m.HASHPRICE}": "31.5x60", f"{m.VALID_UNTIL}": "120+60x60"}
+"""Series of an agent that is well; its leases end two minutes ahead."""
+
+CASES: Sequence[Case] = (
+    Case("all is well", {
+        **WELL, f'{m.MACHINE_UP}{{machine="a"}}': "1x60", f'{m.MACHINE_METERED_POWER}{{machine="a"}}': "3250x60",
+        f'{m.MACHINE_HASHRATE}{{machine="a"}}': "1e14x60", f'{m.PDU_UP}{{pdu="p"}}': "1x60",
+        f"{m.STORAGE_OK}": "1x60",
+        f'{m.STATUS}{{status="ok"}}': "1x60",
+        f'{m.MACHINE_TEMPERATURE}{{machine="a",sensor="chip",index="0"}}': "80x60",
+        f'{m.QUOTE_AS_OF}{{input="btc_usd",source="kraken"}}': "0+60x60",
+    }, "40m", {}),
+    Case("the scrape fails", {**WELL, UP: "0x60"}, "10m", {"HashwattAgentDown": {"job": "hashwatt"}}),
+    Case("the agent was never there", {f"{m.HASHPRICE}": "31.5x60"}, "10m", {"HashwattAgentDown": {"job": "hashwatt"}}),
+    Case("one machine of two is down", {
+        **WELL, f'{m.MACHINE_UP}{{machine="a"}}': "1x60", f'{m.MACHINE_UP}{{machine="b"}}': "0x60",
+    }, "20m", {"HashwattMachinesUnreachable": {}, "HashwattMachineDown": {"machine": "b"}}),
+    Case("a machine comes back in time", {**WELL, f'{m.MACHINE_UP}{{machine="b"}}': "0x10 1x50"}, "20m", {}),
+    Case("a machine that was taken away is no alarm", {
+        **WELL, f'{m.MACHINE_UP}{{machine="b"}}': "0x10 stale",
+    }, "20m", {}),
+    Case("power without hash", {
+        **WELL, f'{m.MACHINE_METERED_POWER}{{machine="a"}}': "3250x60",
+        f'{m.MACHINE_METERED_POWER}{{machine="b"}}': "20x60",
+        f'{m.MACHINE_METERED_POWER}{{machine="c"}}': "3250x60", f'{m.MACHINE_HASHRATE}{{machine="c"}}': "1e14x60",
+    }, "30m", {"HashwattPowerWithoutHash": {"machine": "a"}}),
+    Case("a hot chip", {
+        **WELL, f'{m.MACHINE_TEMPERATURE}{{machine="a",sensor="chip",index="2"}}': "101x60",
+    }, "10m", {"HashwattMachineHot": {"machine": "a"}}),
+    Case("a silent PDU", {**WELL, f'{m.PDU_UP}{{pdu="p"}}': "0x60"}, "10m", {"HashwattPduDown": {"pdu": "p"}}),
+    Case("a quote that grows old", {
+        **WELL, f'{m.QUOTE_AS_OF}{{input="btc_usd",source="kraken"}}': "60x60",
+    }, "20m", {"HashwattHashpriceStale": {"input": "btc_usd"}}),
+    Case("one of two tickers is enough, and a fixed value has no age", {
+        **WELL, f'{m.QUOTE_AS_OF}{{input="btc_usd",source="kraken"}}': "60x60",
+        f'{m.QUOTE_AS_OF}{{input="btc_usd",source="coinbase"}}': "0+60x60",
+        f'{m.QUOTE_AS_OF}{{input="btc_usd",source="fixed"}}': "0x60",
+    }, "20m", {}),
+    Case("no hashprice at all", {UP: "1x60", f"{m.VALID_UNTIL}": "120+60x60"}, "10m", {"HashwattHashpriceStale": {}}),
+    Case("leases are no longer renewed", {
+        UP: "1x60", f"{m.HASHPRICE}": "31.5x60", f"{m.VALID_UNTIL}": "120x60",
+    }, "10m", {"HashwattRecommendationExpired": {}}),
+    Case("a long hold", {**WELL, f'{m.STATUS}{{status="hold"}}': "1x60"}, "20m", {"HashwattHold": {"status": "hold"}}),
+    Case("a full disk", {**WELL, f"{m.STORAGE_OK}": "0x60"}, "10m", {"HashwattStorageFailed": {}}),
+)  # fmt: skip
+
+
+def rule_tests() -> dict[str, object]:
+    """The unit tests of the rules as `promtool test rules` reads them."""
+    return {"rule_files": ["alerts.yml"], "evaluation_interval": "1m", "tests": [_case(case) for case in CASES]}
+
+
+def _case(case: Case) -> dict[str, object]:
+    return {
+        "name": case.what,
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in case.series.items()],
+        "alert_rule_test": [
+            {"eval_time": case.at, "alertname": alert.name, "exp_alerts": list(_expected(alert, case))}
+            for alert in ALERTS
+        ],
+    }
+
+
+def _expected(alert: Alert, case: Case) -> Iterator[dict[str, object]]:
+    if alert.name not in case.fires:
+        return
+    labels = case.fires[alert.name]
+    summary = alert.summary
+    for name, value in labels.items():
+        summary = summary.replace("{{ $labels." + name + " }}", value)
+    yield {
+        "exp_labels": {"severity": alert.severity, **labels},
+        "exp_annotations": {"summary": summary, "action": alert.action},
+    }

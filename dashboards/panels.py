@@ -1,0 +1,250 @@
+"""The Grafana dashboard: rows of panels, with the metric names of `exporters.metrics`.
+
+Panels are laid out by flow, left to right; a panel is its title, unit and expressions, and nothing else is tuned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from exporters import metrics as m
+
+GRID_WIDTH = 24
+DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
+RATE = "[$__rate_interval]"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """`queries`: expression -> legend. `width` of 24, `unit` as Grafana names it."""
+
+    title: str
+    unit: str
+    queries: Mapping[str, str]
+    kind: str = "timeseries"
+    width: int = 8
+    height: int = 7
+    format: str = "time_series"
+    note: str = ""
+
+    @property
+    def is_instant(self) -> bool:
+        """Whether it asks for the value of now only."""
+        return self.kind in ("stat", "table", "bargauge", "histogram")
+
+
+def stat(title: str, unit: str, query: str, legend: str = "", width: int = 4, note: str = "") -> Panel:
+    return Panel(title, unit, {query: legend}, "stat", width, 4, note=note)
+
+
+def late(label: str, metric: m.Metric) -> str:
+    """99th percentile of a histogram, by `label`."""
+    return f"histogram_quantile(0.99, sum by ({label}, le) (rate({metric}_bucket{RATE})))"
+
+
+RUNNING = f"on (machine) {m.MACHINE_HASHRATE}"
+POWERED = f"on (machine) {m.MACHINE_POWER}"
+SOURCED = f"on (machine) group_left (source) {m.MACHINE_POWER_SOURCE}"
+NO_FAULT = f'label_replace(0 * count({m.MACHINE_UP}), "kind", "none", "", "")'
+ADVISED = f"on (machine) group_left (action) {m.MACHINE_RECOMMENDED}"
+CHOSEN = '{machine=~"$machine"}'
+
+ROWS: Mapping[str, Sequence[Panel]] = {
+    "Site": (
+        stat("Machines up", "none", f"sum({m.MACHINE_UP})"),
+        stat("Machines", "none", f"count({m.MACHINE_UP})", note="polled at least once"),
+        stat("Hashrate", "Hs", f"sum({m.MACHINE_HASHRATE})"),
+        stat("Power", "watt", f"sum({m.MACHINE_POWER})", note="by the best source of each machine"),
+        stat(
+            "Efficiency",
+            "suffix: J/TH",
+            f"1e12 * sum({m.MACHINE_POWER} and {RUNNING}) / sum({m.MACHINE_HASHRATE} and {POWERED})",
+        ),
+        stat("Margin per hour", "currencyUSD", f"sum({m.MACHINE_MARGIN} and {RUNNING})", note="machines that hash now"),
+        Panel(
+            "Hashrate",
+            "Hs",
+            {
+                f"sum({m.MACHINE_HASHRATE})": "hashing",
+                f"sum({m.MACHINE_EXPECTED_HASHRATE})": "expected by the machines",
+            },
+        ),
+        Panel("Power by source", "watt", {f"sum by (source) ({m.MACHINE_POWER} * {SOURCED})": "{{source}}"}),
+        Panel("Power by PDU", "watt", {f"topk(20, {m.PDU_POWER})": "{{pdu}}"}),
+    ),
+    "Economics": (
+        stat("Hashprice per PH and day", "currencyUSD", str(m.HASHPRICE), width=6),
+        stat("Power price per kWh", "currencyUSD", str(m.POWER_PRICE), width=6),
+        stat("Bitcoin", "currencyUSD", str(m.BTC_USD), width=6),
+        stat("Network difficulty", "short", str(m.DIFFICULTY), width=6),
+        Panel(
+            "Revenue and energy cost per hour",
+            "currencyUSD",
+            {
+                f"sum({m.MACHINE_REVENUE} and {RUNNING})": "revenue",
+                f"sum({m.MACHINE_ENERGY_COST} and {RUNNING})": "energy",
+            },
+        ),
+        Panel("Hashprice per PH and day", "currencyUSD", {str(m.HASHPRICE): "hashprice"}),
+        Panel("Age of the quotes in use", "s", {f"time() - {m.QUOTE_AS_OF}": "{{input}} {{source}}"}),
+        Panel(
+            "Watts by breakeven power price",
+            "watt",
+            {f"sum by (le) ({m.MERIT}_bucket)": "{{le}}"},
+            "bargauge",
+            12,
+            8,
+            "heatmap",
+            "the bars left of the power price run at a loss",
+        ),
+        Panel(
+            "Lowest margins per hour",
+            "currencyUSD",
+            {f"bottomk(20, {m.MACHINE_MARGIN})": "{{machine}}"},
+            "table",
+            12,
+            8,
+            "table",
+        ),
+    ),
+    "Machines": (
+        Panel(
+            "Machines",
+            "none",
+            {
+                f"{m.MACHINE_UP}{CHOSEN}": "up",
+                f"{m.MACHINE_HASHRATE}{CHOSEN}": "hashrate",
+                f"{m.MACHINE_POWER}{CHOSEN}": "power",
+                f'max by (machine) ({m.MACHINE_TEMPERATURE}{{machine=~"$machine"}})': "hottest",
+                f"{m.MACHINE_MARGIN}{CHOSEN}": "margin",
+                f"{m.MACHINE_BREAKEVEN}{CHOSEN}": "breakeven",
+                f"{m.MACHINE_INFO}{CHOSEN}": "info",
+            },
+            "table",
+            24,
+            9,
+            "table",
+        ),
+        Panel("Machines down by fault", "none", {f"count by (kind) ({m.MACHINE_FAULT}) or {NO_FAULT}": "{{kind}}"}),
+        Panel(
+            "Chips and boards",
+            "celsius",
+            {f'max by (machine, sensor) ({m.MACHINE_TEMPERATURE}{{sensor=~"chip|board"}})': "{{sensor}}"},
+            "histogram",
+        ),
+        Panel("Seconds since the last reading", "s", {f"topk(20, time() - {m.MACHINE_LAST_SEEN})": "{{machine}}"}),
+        Panel("Hashrate of $machine", "Hs", {f"topk(20, {m.MACHINE_HASHRATE}{CHOSEN})": "{{machine}}"}),
+        Panel(
+            "Power of $machine",
+            "watt",
+            {
+                f"topk(20, {m.MACHINE_POWER}{CHOSEN})": "{{machine}} used",
+                f"topk(20, {m.MACHINE_REPORTED_POWER}{CHOSEN})": "{{machine}} reported",
+            },
+        ),
+        Panel(
+            "Margin of $machine per hour", "currencyUSD", {f"bottomk(20, {m.MACHINE_MARGIN}{CHOSEN})": "{{machine}}"}
+        ),
+    ),
+    "Recommendation": (
+        stat("Status", "none", str(m.STATUS), "{{status}}", 6),
+        stat("Mode", "none", str(m.MODE), "{{mode}}", 6),
+        stat("Lease ends in", "s", f"{m.VALID_UNTIL} - time()", width=6, note="below 0 there is no recommendation"),
+        stat("Power to give up", "watt", str(m.SHED), width=6),
+        Panel("Machines by advice", "none", {f"count by (action) ({m.MACHINE_RECOMMENDED})": "{{action}}"}, width=12),
+        Panel(
+            "Advice of the machines with the lowest margin",
+            "currencyUSD",
+            {f"bottomk(20, {m.MACHINE_MARGIN} * {ADVISED})": "{{machine}} {{action}}"},
+            "table",
+            12,
+            7,
+            "table",
+        ),
+    ),
+    "Agent": (
+        Panel("Polls per second by outcome", "reqps", {f"sum by (outcome) (rate({m.POLLS}{RATE}))": "{{outcome}}"}),
+        Panel("Poll duration, 99th percentile", "s", {late("driver", m.POLL_DURATION): "{{driver}}"}),
+        Panel("Poll lag, 99th percentile", "s", {late("driver", m.POLL_LAG): "{{driver}}"}),
+        Panel("Cycle duration, 99th percentile", "s", {late("job", m.CYCLE_DURATION): "cycle"}),
+        Panel("CPU", "percentunit", {f"rate({m.AGENT_CPU}{RATE})": "{{process}}"}),
+        Panel("Resident memory", "bytes", {str(m.AGENT_MEMORY): "{{process}}"}),
+        stat("PDUs up", "none", f"sum({m.PDU_UP})"),
+        stat("MQTT connected", "bool_yes_no", str(m.MQTT_CONNECTED)),
+        stat("Journal written", "bool_yes_no", str(m.STORAGE_OK)),
+        stat("Clock trusted", "bool_yes_no", str(m.CLOCK_TRUSTED)),
+        stat("Workers replaced in 1 h", "none", f"sum(increase({m.WORKER_RESTARTS}[1h])) or 0 * sum({m.CYCLES})"),
+        stat("Failed sinks in 1 h", "none", f"sum(increase({m.SINK_ERRORS}[1h])) or 0 * sum({m.CYCLES})"),
+    ),
+}
+
+
+def dashboard() -> dict[str, object]:
+    """The dashboard as Grafana imports it."""
+    return {
+        "uid": "hashwatt",
+        "title": "Hashwatt",
+        "tags": ["hashwatt"],
+        "schemaVersion": 39,
+        "editable": True,
+        "refresh": "30s",
+        "time": {"from": "now-6h", "to": "now"},
+        "templating": {"list": list(_variables())},
+        "panels": list(_panels()),
+    }
+
+
+def _variables() -> Iterator[dict[str, object]]:
+    yield {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "current": {}}
+    query = f"label_values({m.MACHINE_UP}, machine)"
+    yield {
+        "name": "machine", "label": "Machine", "type": "query", "datasource": DATASOURCE, "definition": query,
+        "query": {"query": query, "refId": "machine"}, "refresh": 2, "sort": 1, "multi": True, "includeAll": True,
+        "allValue": ".*", "current": {"text": "All", "value": "$__all"},
+    }  # fmt: skip
+
+
+def _panels() -> Iterator[dict[str, object]]:
+    number, y = 0, 0
+    for title, panels in ROWS.items():
+        number += 1
+        yield {"id": number, "type": "row", "title": title, "collapsed": False, "gridPos": _place(0, y, GRID_WIDTH, 1)}
+        x, y, height = 0, y + 1, 0
+        for panel in panels:
+            if x + panel.width > GRID_WIDTH:
+                x, y, height = 0, y + height, 0
+            number += 1
+            yield _panel(panel, number, _place(x, y, panel.width, panel.height))
+            x, height = x + panel.width, max(height, panel.height)
+        y += height
+
+
+def _place(x: int, y: int, width: int, height: int) -> dict[str, int]:
+    return {"x": x, "y": y, "w": width, "h": height}
+
+
+def _panel(panel: Panel, number: int, place: Mapping[str, int]) -> dict[str, object]:
+    made: dict[str, object] = {
+        "id": number,
+        "type": panel.kind,
+        "title": panel.title,
+        "description": panel.note,
+        "datasource": DATASOURCE,
+        "gridPos": place,
+        "fieldConfig": {"defaults": {"unit": panel.unit, "noValue": "no data"}, "overrides": []},
+        "options": {},
+        "targets": [
+            {
+                "refId": chr(ord("A") + i), "datasource": DATASOURCE, "expr": expr, "legendFormat": legend,
+                "instant": panel.is_instant, "range": not panel.is_instant, "format": panel.format,
+            }
+            for i, (expr, legend) in enumerate(panel.queries.items())
+        ],
+    }  # fmt: skip
+    if panel.kind == "stat":
+        by_name = any("{{" in legend for legend in panel.queries.values())
+        made["options"] = {"reduceOptions": {"calcs": ["lastNotNull"]}, "textMode": "name" if by_name else "value"}
+    if panel.kind == "table":
+        made["transformations"] = [{"id": "merge", "options": {}}]
+    return made
