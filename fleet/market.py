@@ -79,6 +79,7 @@ BOUNDS: Mapping[MarketInput, tuple[float, float]] = {
 
 
 def in_bounds(input: MarketInput, value: float) -> bool:
+    """Whether `value` can be an honest one of this input; False for NaN and infinity."""
     low, high = BOUNDS[input]
     return math.isfinite(value) and low <= value <= high
 
