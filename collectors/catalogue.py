@@ -55,9 +55,16 @@ def _open_pyasic(host: str, deadline_s: float, options: Options) -> Miner:
 
 
 def _open_snmp(host: str, port: int, deadline_s: float, options: Options) -> Pdu:
-    from collectors.pdus.device import SnmpPdu
+    """`version` and `engine` have one value each in this release; the configuration refuses the others."""
+    from collectors.pdus.device import AUTO, SnmpPdu
 
-    return SnmpPdu(host, port, deadline_s, **options)
+    return SnmpPdu(
+        host,
+        port,
+        deadline_s,
+        community=str(options.get("community", "public")),
+        profile=str(options.get("profile", AUTO)),
+    )
 
 
 def _open_feed(kind: str, options: Options, deadline_s: float, now: Clock | None) -> Feed:

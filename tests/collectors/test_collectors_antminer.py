@@ -16,6 +16,8 @@ from collectors.catalogue import open_device
 from collectors.miners import makes
 from collectors.miners.antminer import AntminerStock, parse
 from collectors.miners.auto import AutoMiner
+from collectors.miners.pyasic_adapter import PyasicMiner
+from collectors.pdus.device import SnmpPdu
 from fleet.ports import PollError
 from fleet.readings import FaultKind, MinerReading, OperatingState, Sensor, Temperature
 from fleet.site import fold_model, parse_nameplates
@@ -348,9 +350,12 @@ async def test_auto_names_who_needs_the_library(version: Answer, detail: str) ->
 # --- catalogues --------------------------------------------------------------------------------------------------
 
 
-def test_the_catalogue_opens_miners_and_names_what_it_knows() -> None:
+def test_the_catalogue_opens_every_kind_and_names_what_it_knows() -> None:
     assert isinstance(open_device("antminer", "127.0.0.1", 4028, 5.0), AntminerStock)
     assert isinstance(open_device("auto", "127.0.0.1", 4028, 5.0, {}), AutoMiner)
+    assert isinstance(open_device("pyasic", "127.0.0.1", 4028, 5.0, {"user": "u", "password": "p"}), PyasicMiner)
+    pdu_options = {"profile": "auto", "version": "2c", "community": "public", "engine": "auto"}
+    assert isinstance(open_device("snmp", "127.0.0.1", 161, 5.0, pdu_options), SnmpPdu)
     with pytest.raises(ValueError, match=r"unknown kind 'toaster'.*pyasic"):
         open_device("toaster", "127.0.0.1", 4028, 5.0, {})
 
