@@ -128,12 +128,16 @@ class FarmProcess:
             cwd=Path(__file__).parent.parent,
             start_new_session=True,
         )
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise ControlError(f"the farm did not start (exit {self.process.wait()})")
-        self.ready = json.loads(line)
-        self.control = FarmControl(self.ready["control"], self._deadline_s)
+        try:
+            assert self.process.stdout is not None
+            line = self.process.stdout.readline()
+            if not line:
+                raise ControlError(f"the farm did not start (exit {self.process.wait()})")
+            self.ready = json.loads(line)
+            self.control = FarmControl(self.ready["control"], self._deadline_s)
+        except BaseException:  # also a Ctrl-C while it starts: nobody else would end it
+            end(self.process)
+            raise
         return self
 
     def __exit__(

@@ -2,7 +2,7 @@
 
 Everything is a child process in a session of its own, so that Ctrl-C reaches only us and we end the children in order:
 agent, broker, farm. Files go to `run/`, which git does not see. With `--config` there is no farm and no broker: the
-agent runs on the operator's own configuration.
+agent runs on the operator's own configuration. Two demos at once are fine if they have two directories.
 """
 
 from __future__ import annotations
@@ -20,16 +20,15 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn, TextIO
+from typing import NoReturn
 
 from agent import console
 from agent.config import ConfigError, load_listener
 from hil.control import ControlError, FarmProcess, end
-from hil.loopback import free_tcp_port, tcp_listener
+from hil.loopback import free_block, free_tcp_port, tcp_listener
 
 ROOT = Path(__file__).parent.parent
-RUN = ROOT / "run"
-USUAL_LISTEN, USUAL_MQTT = 9851, 1883
+USUAL_BLOCK, USUAL_LISTEN, USUAL_MQTT = 20, 9851, 1883
 READY_S = 90.0
 OK, WORLD_FAILED, INPUT_WRONG = 0, 1, 2
 
@@ -65,54 +64,60 @@ class Failed(Exception):
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m hil.demo", description="Hashwatt at work, live, until Ctrl-C.")
     parser.add_argument("--config", type=Path, metavar="PATH", help="run this farm instead of the virtual one")
+    parser.add_argument("--directory", type=Path, default=ROOT / "run", metavar="DIR", help="where its files go")
     args = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         with ExitStack() as children:
-            children.callback(_say, "Stopped.")
             try:
-                return _run(args.config, children)
+                return _run(args.config, args.directory.absolute(), children)
             finally:
                 # From here on another Ctrl-C would only leave children behind.
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
     except KeyboardInterrupt:
+        _progress("")
         return OK
     except Failed as error:
         sys.stderr.write(f"{error}\n")
         return error.code
 
 
-def _run(config: Path | None, children: ExitStack) -> int:
-    RUN.mkdir(exist_ok=True)
+def _run(config: Path | None, directory: Path, children: ExitStack) -> int:
+    directory.mkdir(parents=True, exist_ok=True)
     mqtt_url = None
     if config is None:
-        config, mqtt_url = _virtual_site(children)
+        config, mqtt_url = _virtual_site(directory, children)
     try:
         url = console.url_of(load_listener(config))
     except ConfigError as error:
         raise Failed(str(error), INPUT_WRONG) from None
-    agent = _start_agent(config, children)
-    _wait_until_ready(url, agent)
+    log = directory / "agent.log"
+    command = [sys.executable, "-m", "agent", "run", "--config", str(config.absolute())]
+    agent = _spawn(command, log, children)
+    _wait_until_ready(url, agent, log)
     _say(f"  status page  {url}/")
     _say(f"  metrics      {url}/metrics")
     if mqtt_url:
         _say(f"  MQTT         {mqtt_url}   (mosquitto_sub -L {mqtt_url}/hashwatt/# -v)")
-    _say(f"  files        {RUN}  (logs; the virtual farm's configuration, inventory and journal)")
+    _say(f"  files        {directory}  (logs; the virtual farm's configuration, inventory and journal)")
     _say("  Ctrl-C ends everything.")
-    return _watch(url, agent)
+    return _watch(url, agent, log)
 
 
-def _virtual_site(children: ExitStack) -> tuple[Path, str | None]:
+def _virtual_site(directory: Path, children: ExitStack) -> tuple[Path, str | None]:
     """Starts farm and broker and writes the site's files; returns the configuration and the broker's URL."""
     _say("Starting a virtual farm: 200 machines and 6 PDUs on 127/8, with market feeds of its own ...")
-    for stale in RUN.glob("hashwatt.db*"):
+    for stale in directory.glob("hashwatt.db*"):
         stale.unlink()  # yesterday's advice is about yesterday's farm
+    log = directory / "farm.log"
     try:
-        farm = children.enter_context(FarmProcess(*FARM, log=_log("farm.log", children)))
-        mqtt_url = _start_broker(children)
+        output = children.enter_context(log.open("w", encoding="utf-8"))
+        block = ("--block", str(free_block(USUAL_BLOCK)))
+        farm = children.enter_context(FarmProcess(*FARM, *block, log=output))
+        mqtt_url = _start_broker(directory, children)
         config = farm.write_site(
-            RUN,
+            directory,
             name="demo",
             interval_s=5.0,
             poll={"tick_s": 2.0},
@@ -122,29 +127,25 @@ def _virtual_site(children: ExitStack) -> tuple[Path, str | None]:
             mqtt_url=mqtt_url,
         )
     except (ControlError, OSError) as error:
-        raise Failed(f"The virtual farm does not start: {error}\n{_tail('farm.log')}".rstrip()) from None
+        raise Failed(f"The virtual farm does not start: {error}\n{_tail(log)}".rstrip()) from None
     return config, mqtt_url
 
 
-def _start_broker(children: ExitStack) -> str | None:
+def _start_broker(directory: Path, children: ExitStack) -> str | None:
     """A mosquitto on loopback, or None where none is installed."""
     program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
     if program is None:
         _say("No mosquitto here, so nothing is published over MQTT (`make peers` installs it).")
         return None
     port = _usual_or_free(USUAL_MQTT)
-    conf = RUN / "mosquitto.conf"
+    conf = directory / "mosquitto.conf"
     conf.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n", encoding="utf-8")
-    _spawn([program, "-c", str(conf)], "mosquitto.log", children)
+    _spawn([program, "-c", str(conf)], directory / "mosquitto.log", children)
     return f"mqtt://127.0.0.1:{port}"
 
 
-def _start_agent(config: Path, children: ExitStack) -> subprocess.Popen[bytes]:
-    return _spawn([sys.executable, "-m", "agent", "run", "--config", str(config.absolute())], "agent.log", children)
-
-
-def _spawn(command: Sequence[str], log: str, children: ExitStack) -> subprocess.Popen[bytes]:
-    output = _log(log, children)
+def _spawn(command: Sequence[str], log: Path, children: ExitStack) -> subprocess.Popen[bytes]:
+    output = children.enter_context(log.open("w", encoding="utf-8"))
     process = subprocess.Popen(  # noqa: S603 - programs we chose, no shell
         command,
         cwd=ROOT,
@@ -157,21 +158,17 @@ def _spawn(command: Sequence[str], log: str, children: ExitStack) -> subprocess.
     return process
 
 
-def _log(name: str, children: ExitStack) -> TextIO:
-    return children.enter_context((RUN / name).open("w", encoding="utf-8"))
-
-
-def _wait_until_ready(url: str, agent: subprocess.Popen[bytes]) -> None:
+def _wait_until_ready(url: str, agent: subprocess.Popen[bytes], log: Path) -> None:
     """Until the agent has polled and thought once. Errors: Failed when it ends or takes too long."""
     started = time.monotonic()
     while not _is_ready(url):
         waited = time.monotonic() - started
         if agent.poll() is not None:
             _progress("")
-            raise Failed(_tail("agent.log") or f"The agent ended (exit {agent.returncode}).", agent.returncode or 1)
+            raise Failed(_tail(log) or f"The agent ended (exit {agent.returncode}).", agent.returncode or 1)
         if waited > READY_S:
             _progress("")
-            _say(f"The agent is not ready after {READY_S:.0f} s; see run/agent.log. Showing what it has.")
+            _say(f"The agent is not ready after {READY_S:.0f} s; see {log}. Showing what it has.")
             return
         _progress(f"Waiting for the first readings ... {waited:.0f} s")
         time.sleep(0.25)
@@ -189,7 +186,7 @@ def _is_ready(url: str) -> bool:
         return False
 
 
-def _watch(url: str, agent: subprocess.Popen[bytes]) -> int:
+def _watch(url: str, agent: subprocess.Popen[bytes], log: Path) -> int:
     """The console view until Ctrl-C, or until the agent ends by itself."""
     over = threading.Event()
 
@@ -200,7 +197,7 @@ def _watch(url: str, agent: subprocess.Popen[bytes]) -> int:
     threading.Thread(target=wait_for_agent, daemon=True).start()
     code = console.watch(url, until=over)
     if over.is_set() and agent.returncode:
-        raise Failed(f"The agent ended (exit {agent.returncode}):\n{_tail('agent.log')}", agent.returncode)
+        raise Failed(f"The agent ended (exit {agent.returncode}):\n{_tail(log)}", agent.returncode)
     return code
 
 
@@ -213,8 +210,7 @@ def _usual_or_free(port: int) -> int:
     return port
 
 
-def _tail(name: str, lines: int = 8) -> str:
-    path = RUN / name
+def _tail(path: Path, lines: int = 8) -> str:
     return "\n".join(path.read_text("utf-8", "replace").splitlines()[-lines:]) if path.exists() else ""
 
 

@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -79,23 +80,23 @@ class FarmSpec:
     def outlets_per_pdu(self) -> int:
         return self.outlets or (math.ceil(self.machines / self.pdus) if self.pdus else 0)
 
-    @property
+    @cached_property
     def endpoints(self) -> list[tuple[str, int]]:
         if self.layout == "addresses":
             return [(address, MINER_PORT) for address in addresses(self.base, self.machines)]
         hosts = addresses(self.base, math.ceil(self.machines / PORTS_PER_ADDRESS))
         return [(hosts[i // PORTS_PER_ADDRESS], FIRST_PORT + i % PORTS_PER_ADDRESS) for i in range(self.machines)]
 
-    @property
+    @cached_property
     def machine_ids(self) -> list[str]:
         return [f"m{row + 1:05d}" for row in range(self.machines)]
 
-    @property
+    @cached_property
     def machine_addresses(self) -> list[str]:
         """As the agent names them: the port only where it is not the usual one."""
         return [host if port == MINER_PORT else f"{host}:{port}" for host, port in self.endpoints]
 
-    @property
+    @cached_property
     def pdu_targets(self) -> list[str]:
         return [
             host if self.pdu_port == 161 else f"{host}:{self.pdu_port}" for host in addresses(self.pdu_base, self.pdus)
@@ -264,12 +265,13 @@ class Farm:
         `wall_w` is what the outlet's meter sees, `reported_w` what the firmware would say; H/s, W, J, seconds.
         """
         state, orders = self.scene.view.state, self.scene.orders
+        places = [self.spec.outlet_of(row) for row in range(self.spec.machines)]
         return {
             "id": self.ids,
             "address": self.spec.machine_addresses,
             "model": [model.name for model in self.scene.build.models],
-            "pdu": [place[0] if (place := self.spec.outlet_of(row)) else None for row in range(self.spec.machines)],
-            "outlet": [place[1] if (place := self.spec.outlet_of(row)) else None for row in range(self.spec.machines)],
+            "pdu": [place and place[0] for place in places],
+            "outlet": [place and place[1] for place in places],
             "outlet_on": orders.outlet_on.tolist(),
             "awake": orders.awake.tolist(),
             "online": state.is_online.tolist(),

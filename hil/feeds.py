@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -17,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 
 from hil.faults import DRIBBLE_S, OVERSIZE_BYTES, SLOW_S, Misbehaviour
-from hil.loopback import SilentPort, tcp_listener
+from hil.loopback import silent_listener, tcp_listener
 
 RETARGET_INTERVAL = 2016
 BLOCK_S = 600.0
@@ -176,7 +177,7 @@ class FeedServer:
         self._shape = FEEDS[name]
         self._clock = clock
         self._server: asyncio.Server | None = None
-        self._silent: SilentPort | None = None
+        self._silent: socket.socket | None = None
         self._connections: set[_HttpConnection] = set()
 
     @property
@@ -200,7 +201,7 @@ class FeedServer:
             self.port = int(sock.getsockname()[1])
             self._server = await asyncio.get_running_loop().create_server(lambda: _HttpConnection(self), sock=sock)
         if fault is Misbehaviour.SILENT:
-            self._silent = SilentPort(self.host, self.port)
+            self._silent = silent_listener(self.host, self.port)
         self.fault = fault
 
     def body(self, target: str) -> str | None:

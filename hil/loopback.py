@@ -41,21 +41,17 @@ def udp_socket(host: str, port: int) -> socket.socket:
     return sock
 
 
-class SilentPort:
-    """A port that answers no SYN: its backlog is full, and the kernel drops what does not fit.
+def silent_listener(host: str, port: int) -> socket.socket:
+    """A port that answers no SYN: its backlog is full, and the kernel drops what does not fit. Closing it ends that.
 
-    Linux queues one connection more than the backlog says, so one filler is enough; it needs three descriptors.
+    Linux queues one connection more than the backlog says. Ours stays in the queue after we have closed it, because
+    nobody accepts, so a silent machine costs one descriptor like any other.
     """
-
-    def __init__(self, host: str, port: int) -> None:
-        self._listener = tcp_listener(host, port, backlog=0)
-        self._filler = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self._filler.setblocking(False)
-        self._filler.connect_ex((host, port))
-
-    def close(self) -> None:
-        self._filler.close()
-        self._listener.close()
+    listener = tcp_listener(host, port, backlog=0)
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as filler:
+        filler.settimeout(1.0)
+        filler.connect((host, listener.getsockname()[1]))
+    return listener
 
 
 def free_tcp_port(host: str = "127.0.0.1") -> int:
@@ -65,7 +61,7 @@ def free_tcp_port(host: str = "127.0.0.1") -> int:
 
 
 def raise_descriptor_limit() -> int:
-    """As many descriptors as the system allows; a machine is one, a silent machine three. Returns the limit."""
+    """As many descriptors as the system allows; each machine needs one. Returns the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -86,12 +82,14 @@ def addresses(base: str, count: int) -> list[str]:
     return found
 
 
-def free_block() -> int:
-    """A second octet whose 127.x/16 nobody seems to use, so that farms of several test processes stay apart.
+def free_block(preferred: int | None = None) -> int:
+    """A second octet whose 127.x/16 nobody seems to use, so that farms of several processes stay apart.
 
-    Processes start their search at different places; two that still meet get an error, never each other's farm.
+    `preferred` comes first. Processes start their search at different places; two that still meet get an error, never
+    each other's farm. Errors: OSError where all are taken.
     """
-    for block in (64 + (os.getpid() + k) % 180 for k in range(180)):
+    others = (64 + (os.getpid() + k) % 180 for k in range(180))
+    for block in (preferred, *others) if preferred is not None else others:
         try:
             tcp_listener(f"127.{block}.0.1", 4028).close()
             udp_socket(f"127.{block}.250.1", 1161).close()

@@ -8,12 +8,13 @@ the machine has power. `sync` brings the listeners in line after each tick; it o
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
 from hil.faults import DRIBBLE_S, GARBAGE, OVERSIZE_BYTES, SLOW_S, Misbehaviour
-from hil.loopback import SilentPort, tcp_listener
+from hil.loopback import silent_listener, tcp_listener
 from hil.replies import answer
 from hil.scene import Scene
 
@@ -65,7 +66,7 @@ class MinerServers:
         self._off = off
         self._shown = [Misbehaviour.REFUSE] * len(self.endpoints)
         self._listeners: dict[int, asyncio.Server] = {}
-        self._silent: dict[int, SilentPort] = {}
+        self._silent: dict[int, socket.socket] = {}
         self._connections: set[_Connection] = set()
 
     async def sync(self) -> None:
@@ -98,7 +99,7 @@ class MinerServers:
             self._listeners[row] = await loop.create_server(lambda: _Connection(self, row), sock=sock)
         else:
             if wanted is Misbehaviour.SILENT:
-                self._silent[row] = SilentPort(host, port)
+                self._silent[row] = silent_listener(host, port)
             # Sessions of a machine that lost power end too; a real one would leave them hanging, which HANG shows.
             for connection in [c for c in self._connections if c.row == row]:
                 connection.abort()
