@@ -257,6 +257,43 @@ def test_a_topic_that_would_cut_the_link_never_leaves(broker):
     assert broker.is_connected
 
 
+@pytest.mark.peer("openssl")
+@pytest.mark.peer("mosquitto_passwd")
+@pytest.mark.peer("mosquitto")
+def test_tls_with_a_password_and_a_certificate_that_is_checked(tmp_path, free_port, caplog):
+    run = {"check": True, "capture_output": True, "timeout": DEADLINE_S}
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
+         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"], **run
+    )  # fmt: skip
+    subprocess.run(["mosquitto_passwd", "-c", "-b", tmp_path / "passwords", "north", "secret"], **run)
+    lines = (f"certfile {tmp_path / 'cert.pem'}", f"keyfile {tmp_path / 'key.pem'}", f"user {_user()}",
+             "allow_anonymous false", f"password_file {tmp_path / 'passwords'}")  # fmt: skip
+    server = Mosquitto(tmp_path, free_port, *lines)
+    server.start()
+    options = BrokerOptions(
+        "127.0.0.1", free_port, "x", is_tls=True, username="north", password="secret", ca_file=tmp_path / "cert.pem"
+    )
+    will = status_message("north", "hashwatt", "boot-1", "offline", AT_S)
+    trusted, distrustful, stranger = (
+        Broker(chosen, birth=will, will=will)
+        for chosen in (options, replace(options, ca_file=None), replace(options, password="wrong", client_id="y"))
+    )
+    try:
+        trusted.start()
+        wait_for(lambda: trusted.is_connected)
+        distrustful.start()
+        wait_for(lambda: "CERTIFICATE_VERIFY_FAILED" in caplog.text)
+        stranger.start()
+        wait_for(lambda: "the broker refused us: Not authorized" in caplog.text)
+        assert trusted.is_connected
+        assert "secret" not in caplog.text
+    finally:
+        for broker in (trusted, distrustful, stranger):
+            broker.stop()
+        server.stop()
+
+
 def test_without_a_broker_nothing_raises_and_stop_is_quick(free_port):
     broker = make_broker(free_port)
     broker.start()

@@ -140,6 +140,14 @@ def test_labels_are_escaped_cleaned_and_bounded(text, printed):
     assert "{" + printed + "} 1.0\n" in page(make_cycle((text,), snapshot={"up": [1]}))
 
 
+def test_a_pdu_that_numbers_two_outlets_alike_does_not_spoil_the_scrape():
+    cycle = small_cycle()
+    cycle.snapshot.pdus.outlet_ids = ("1", "1")
+    on = {dict(labels)["outlet"]: value for (name, labels), value in samples(page(cycle)).items()
+          if name == "hashwatt_outlet_on"}  # fmt: skip
+    assert on == {"1": 1, "1~2": 0}
+
+
 def test_what_devices_say_of_themselves_does_not_grow_without_end():
     words = ["often", "often", *(f"model {i}" for i in range(10 * MAX_DISTINCT))]
     labels = capped(words)
