@@ -8,6 +8,7 @@ machines; `Recording` is any .snmprec walk. A datagram that cannot be read, or a
 from __future__ import annotations
 
 import asyncio
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -286,7 +287,10 @@ def _rpdu2_cells(outlets: int) -> tuple[Cell, ...]:
     add("2.1.6.1", _fixed(encode_text("v6.4.0")))
     add("2.1.8.1", _fixed(encode_text(model)))
     add("2.1.9.1", _text(lambda pdu, _: pdu.face.serial))
-    for column, value in ((1, 1), (4, outlets), (5, outlets), (6, outlets), (7, 3), (8, 0), (9, 63), (13, 440)):
+    rating_kw10 = 40 * outlets  # 4 kW for each outlet, so that no honest load is over the rating
+    phase_a = math.ceil(rating_kw10 * 100.0 / 3 / SUPPLY_V)
+    plate = {1: 1, 4: outlets, 5: outlets, 6: outlets, 7: 3, 8: 0, 9: phase_a, 13: rating_kw10}
+    for column, value in plate.items():
         add(f"4.2.1.{column}.1", _fixed(encode_integer(value)))
 
     # Device
@@ -306,7 +310,7 @@ def _rpdu2_cells(outlets: int) -> tuple[Cell, ...]:
         def phase_w(pdu: Rpdu2, index: int) -> float:
             return sum(pdu.outlet_w(outlet) for outlet in range(index, len(pdu.face.outlets) + 1, 3))
 
-        def phase_a(pdu: Rpdu2, index: int) -> float:
+        def phase_a10(pdu: Rpdu2, index: int) -> float:
             return _amperes_tenths(phase_w(pdu, index))
 
         def phase_w10(pdu: Rpdu2, index: int) -> float:
@@ -319,7 +323,7 @@ def _rpdu2_cells(outlets: int) -> tuple[Cell, ...]:
         add(f"6.3.1.2.{phase}", _fixed(encode_integer(1)))
         add(f"6.3.1.3.{phase}", _fixed(encode_integer(phase)))
         add(f"6.3.1.4.{phase}", _number(_load_state))
-        add(f"6.3.1.5.{phase}", _number(phase_a), phase)
+        add(f"6.3.1.5.{phase}", _number(phase_a10), phase)
         add(f"6.3.1.6.{phase}", _fixed(encode_integer(round(SUPPLY_V))))
         add(f"6.3.1.7.{phase}", _number(phase_w10), phase)
         add(f"6.3.1.8.{phase}", _number(phase_va10), phase)
