@@ -264,7 +264,9 @@ def test_tls_with_a_password_and_a_certificate_that_is_checked(tmp_path, free_po
     run = {"check": True, "capture_output": True, "timeout": DEADLINE_S}
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
-         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"], **run
+         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", tmp_path / "key.pem",
+         "-out", tmp_path / "cert.pem"],
+        **run,
     )  # fmt: skip
     subprocess.run(["mosquitto_passwd", "-c", "-b", tmp_path / "passwords", "north", "secret"], **run)
     lines = (f"certfile {tmp_path / 'cert.pem'}", f"keyfile {tmp_path / 'key.pem'}", f"user {_user()}",
