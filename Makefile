@@ -51,7 +51,7 @@ peers:
 # Everything is fetched and built before the installed copy is touched, so a network that fails leaves the gateway as it was.
 # Configuration and state are never changed: an upgrade is `git pull && make install`.
 install: env
-	@set -eu; wheels=$$(mktemp -d); trap 'rm -rf "$$wheels"' EXIT; \
+	@set -eu; umask 022; wheels=$$(mktemp -d); trap 'rm -rf "$$wheels"' EXIT; \
 	$(PIP) download --require-hashes --dest "$$wheels" -r requirements-gateway.lock; \
 	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir "$$wheels" .; \
 	.venv/bin/python -m venv --clear "$(DESTDIR)$(prefix)"; \
