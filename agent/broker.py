@@ -66,6 +66,7 @@ class Broker:
         self._stopping = threading.Event()
         self._connected = threading.Event()
         self._client: Client | None = None
+        self._ending = ""  # why the connection ended
         self._pending = 0
         self._session = 0
         self._counts: Counter[str] = Counter(accepted=0, refused=0, offline=0, full=0)

@@ -85,14 +85,14 @@ class _Told:
 
 
 class InfoOpenings:
-    """The descriptive label sets, kept until the tuple of infos or the site is another object."""
+    """The descriptive label sets, kept until the site is another object or an info differs."""
 
     def __init__(self) -> None:
         self._told: _Told | None = None
 
     def __call__(self, site: Site, ids: tuple[str, ...], infos: tuple[MachineInfo, ...]) -> Sequence[bytes]:
         told = self._told
-        if told is None or told.site is not site or told.infos is not infos:
+        if told is None or told.site is not site or told.infos != infos:
             told = self._told = _Told(site, infos, _info_openings(site.machines, ids, infos))
         return told.openings
 
