@@ -148,6 +148,17 @@ def test_rate_windows_forget_at_their_own_pace() -> None:
         assert np.allclose(later.rates_hs[window] / state.rates_hs[window], remains, atol=0.004), window
 
 
+def test_a_young_session_averages_over_what_there_is_of_it() -> None:
+    """600 s after its boot the 30-minute rate is the mean since then, as on a recorded machine; the ramp is in it."""
+    build, orders = assemble(N, boot_s=1.0, warmup_s=60.0), Orders.all_on(N)
+    orders.outlet_on[:] = False
+    state = settle(build, orders, 25.0)
+    orders.outlet_on[:] = True
+    young = _run(build, state, orders, 600.0)
+    assert np.allclose(young.rates_hs["30m"], young.hashes / young.api_s, rtol=0.01)
+    assert np.all(young.rates_hs["30m"] < 0.97 * young.hashrate_hs)
+
+
 def test_firmware_watts_are_wrong_by_5_to_20_per_cent_mostly_too_low() -> None:
     ratio = assemble(1000).firmware_ratio
     assert np.all((np.abs(ratio - 1) >= 0.05) & (np.abs(ratio - 1) <= 0.20))
