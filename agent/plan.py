@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from agent.config import Config, MinersSection, PdusSection
+from agent.config import Config, MinersSection
 from agent.targets import MINER_PORT, SNMP_PORT, join_port, parse_target
 from agent.wire import Assignment, Job
 from fleet.curtailment import Mode, Policy
 from fleet.site import EconomicTerms, Machine, Site, parse_nameplates
 from fleet.tariff import FlatTariff
-
-if TYPE_CHECKING:
-    from agent.config import SnmpSection
 
 WORKER_OF_KIND = {"auto": "miners", "antminer": "miners", "pyasic": "pyasic", "snmp": "snmp"}
 """Which worker process looks at which kind; every feed belongs to "feeds"."""
@@ -117,17 +113,8 @@ def _pdu_jobs(config: Config) -> Iterable[Job]:
             key = join_port(host, port, SNMP_PORT)
             if key not in seen:
                 seen.add(key)
-                yield _job(config, key, "snmp", host, port, _snmp_options(section))
-
-
-def _snmp_options(section: PdusSection) -> Options:
-    snmp: SnmpSection = section.snmp
-    return {
-        "profile": section.profile,
-        "version": snmp.version,
-        "community": snmp.reveal(),
-        "engine": snmp.engine,
-    }
+                options: Options = {"profile": section.profile, "community": section.snmp.reveal()}
+                yield _job(config, key, "snmp", host, port, options)
 
 
 def _job(config: Config, key: str, kind: str, host: str, port: int, options: Options) -> Job:

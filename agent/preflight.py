@@ -64,6 +64,19 @@ def _listen_problem(config: Config, error: OSError) -> str:
     return f"cannot listen on {listen}: {error.strerror or error}"
 
 
+def check_profiles(config: Config) -> None:
+    """Every PDU profile that the operator names must come with Hashwatt. Errors: ConfigError."""
+    if all(section.profile == "auto" for section in config.pdus):
+        return
+    from collectors.pdus.profile import packaged_profiles
+
+    known = ["auto", *(profile.id for profile in packaged_profiles())]
+    for i, section in enumerate(config.pdus):
+        if section.profile not in known:
+            message = f"there is no profile {section.profile!r}; known: {', '.join(known)}"
+            raise ConfigError(f"pdus[{i}].profile", message, config.source.name)
+
+
 def check_journal(config: Config) -> None:
     """The journal's file, or the nearest directory above it that exists, must be writable. Errors: ConfigError."""
     path = config.journal_path

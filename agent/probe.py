@@ -122,7 +122,7 @@ def _miner_job(address: str, port: int | None, config: Config | None) -> Job:
 def _pdu_job(address: str, port: int | None, config: Config | None) -> Job:
     wanted = _configured(address, port, config, ("snmp",))
     community = config.pdus[0].snmp.reveal() if config is not None and config.pdus else "public"
-    options: dict[str, str | float | bool] = {"profile": "auto", "version": "2c", "community": community}
+    options: dict[str, str | float | bool] = {"profile": "auto", "community": community}
     return wanted or Job(address, "snmp", address, port or SNMP_PORT, 0.0, DEADLINE_S["snmp"], options)
 
 

@@ -135,6 +135,15 @@ def test_a_port_in_use_is_one_line(tmp_path: Path, command: str) -> None:
     assert done.stderr == f"hashwatt.toml: prometheus.listen: 127.0.0.1:{port} is in use\n"
 
 
+@pytest.mark.parametrize("command", ["check", "run", "once"])
+def test_an_unknown_pdu_profile_is_one_line(tmp_path: Path, command: str) -> None:
+    path = config_file(tmp_path, "[[pdus]]\ntargets = ['10.9.0.1']\nprofile = 'apc_rpdu3'\n")
+    done = hashwatt(command, "--config", str(path))
+    assert done.returncode == 2
+    assert done.stderr.startswith("hashwatt.toml: pdus[0].profile: there is no profile 'apc_rpdu3'; known: auto, apc_")
+    assert done.stderr.count("\n") == 1
+
+
 def test_an_address_of_another_machine_is_one_line(tmp_path: Path) -> None:
     path = config_file(tmp_path, '[prometheus]\nlisten = "192.0.2.1:9851"\ninsecure = true\n')
     done = hashwatt("check", "--config", str(path))

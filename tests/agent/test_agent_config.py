@@ -329,7 +329,7 @@ def test_every_worker_gets_its_jobs_and_the_inventory_its_word(tmp_path: Path) -
         "[credentials.hall1]\npassword_file = 'hall1.pw'\n[credentials.odd]\nuser='admin'\npassword_file = 'odd.pw'\n"
         "[[miners]]\ntargets = ['10.1.0.0/29']\ncredential = 'hall1'\n"
         "[[miners]]\ntargets = ['10.1.0.2', '10.3.0.1']\ndriver = 'pyasic'\n"
-        "[[pdus]]\ntargets = ['10.9.0.1', '10.9.0.2:1161']\nprofile = 'apc-rpdu2'\n"
+        "[[pdus]]\ntargets = ['10.9.0.1', '10.9.0.2:1161']\nprofile = 'apc_rpdu2'\n"
         "[market]\nfixed = { btc_usd = 70000.0, as_of = 2026-01-01T00:00:00Z, good_for_h = 2 }\n"
         "mempool = { url = 'http://127.0.0.1:8999' }\nkraken = {}\n",
     )
@@ -342,9 +342,7 @@ def test_every_worker_gets_its_jobs_and_the_inventory_its_word(tmp_path: Path) -
     assert workers["miners"]["10.1.0.2"].options == {"user": "admin", "password": "odd.pw"}
     assert workers["miners"]["10.7.0.1"].options is None
     assert list(workers["snmp"]) == ["10.9.0.1", "10.9.0.2:1161"]
-    assert workers["snmp"]["10.9.0.1"].options == {
-        "profile": "apc-rpdu2", "version": "2c", "community": "public", "engine": "auto",
-    }  # fmt: skip
+    assert workers["snmp"]["10.9.0.1"].options == {"profile": "apc_rpdu2", "community": "public"}
     deadlines = {name: next(iter(jobs.values())).deadline_s for name, jobs in workers.items()}
     assert deadlines == {"miners": 5.0, "pyasic": 20.0, "snmp": 8.0, "feeds": 10.0}
 
