@@ -10,10 +10,12 @@ import asyncio
 import logging
 from itertools import count
 
+import httpx
 import pytest
 from scripted_miner import Answer, Hang, KeepOpen, Reset, captured, refuse, scripted_miner, wire
 
-from collectors.miners.pyasic_adapter import PyasicMiner, is_empty
+from collectors.miners import pyasic_adapter
+from collectors.miners.pyasic_adapter import Credential, PyasicMiner, is_empty
 from fleet.ports import PollError
 from fleet.readings import FaultKind, MinerReading, OperatingState, Sensor, Temperature
 
@@ -205,3 +207,91 @@ async def test_nothing_is_written_and_nothing_is_logged(host: str, caplog: pytes
 def test_a_zero_without_anything_beside_it_is_empty() -> None:
     assert is_empty(MinerReading("pyasic", "x", hashrate_hs=0.0))
     assert not is_empty(MinerReading("pyasic", "x", hashrate_hs=0.0, reported_power_w=20.0))
+
+
+# --- the library's doors stay closed -------------------------------------------------------------------------------
+
+
+async def test_identification_follows_no_redirect_and_sends_no_login() -> None:
+    requests: list[str] = []
+
+    async def page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        writer.write(b"HTTP/1.1 302 Found\r\nLocation: /secret\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(page, "127.0.0.1", 0)
+    async with server:
+        host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with httpx.AsyncClient(follow_redirects=True) as session:
+            _, response = await pyasic_adapter._web_ping(session, f"http://{host}/")
+        assert response is not None
+        assert response.status_code == 302
+        login = httpx.DigestAuth("root", "root")
+        assert await pyasic_adapter._send_web_command(host, "/cgi-bin/get_system_info.cgi", login) is None
+    assert len(requests) == 2
+    assert not any("secret" in request or "authorization" in request.lower() for request in requests)
+
+
+async def test_a_page_without_end_is_cut_off() -> None:
+    async def page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        try:
+            while True:
+                writer.write(b"x" * 65_536)
+                await writer.drain()
+        except ConnectionError:
+            writer.close()
+
+    server = await asyncio.start_server(page, "127.0.0.1", 0)
+    async with server, httpx.AsyncClient() as session:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        assert await asyncio.wait_for(pyasic_adapter._web_ping(session, url), 30.0) == (None, None)
+
+
+async def test_no_password_but_the_operators_is_known_to_the_library(host: str) -> None:
+    from pyasic import settings
+
+    async with scripted_miner(whatsminer(), host, 4028) as server:
+        server.answers = Replaying(server.answers)
+        miner = PyasicMiner(host, 20.0)
+        await miner.read()
+    assert miner._miner.rpc.pwd == ""
+    passwords = {name: getattr(settings._settings, name) for name in type(settings._settings).model_fields}
+    assert {value for name, value in passwords.items() if name.endswith("password")} == {""}
+
+
+@pytest.mark.parametrize(
+    ("credential", "login"), [(None, ("root", "")), (Credential("ops", "hall1"), ("ops", "hall1"))]
+)
+def test_a_client_with_a_built_in_password_gets_ours_or_none(
+    credential: Credential | None, login: tuple[str, str]
+) -> None:
+    library = pyasic_adapter._library()
+    from pyasic.miners.backends.marathon import MaraMiner
+
+    mara = MaraMiner("127.0.0.1")
+    library.harden(mara, credential, lambda: 0.0)
+    assert (mara.web.username, mara.web.pwd) == login
+
+
+async def test_a_call_that_swallows_its_cancellation_is_left_behind() -> None:
+    release = asyncio.Event()
+
+    async def stubborn() -> None:
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                continue
+
+    deadline_at = asyncio.get_running_loop().time() + 0.1
+    with pytest.raises(PollError) as caught:
+        await asyncio.wait_for(pyasic_adapter._abandonable(stubborn(), deadline_at), 30.0)
+    assert caught.value.kind is FaultKind.TIMEOUT
+    left = set(pyasic_adapter._abandoned)
+    release.set()
+    await asyncio.wait(left)
+    assert pyasic_adapter._abandoned == set()
