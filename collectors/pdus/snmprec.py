@@ -1,6 +1,6 @@
 """Reads a saved walk (.snmprec: `OID|TAG|VALUE` lines) into the same varbinds that a live device gives.
 
-TAG is the BER tag in decimal, with `x` for a hexadecimal value. The value is all after the second bar; lines need no
+TAG is the BER tag in decimal, with `x` for a hexadecimal value and `e` for one with backslash escapes. The value is all after the second bar; lines need no
 order. Tags of simulators (`4:writecache` and the like) carry settings instead of a value and are skipped.
 """
 
@@ -42,6 +42,8 @@ def _value(tag: str, raw: str) -> Value | None:
         return int(raw)
     if tag == "4":
         return raw.encode("utf-8")
+    if tag == "4e":
+        return raw.encode("latin-1", "backslashreplace").decode("unicode_escape").encode("latin-1", "replace")
     if tag in ("4x", "64x"):
         return bytes.fromhex(raw)
     if tag == "6":
