@@ -146,14 +146,14 @@ T = TypeVar("T")
 class FrameReader(Generic[T]):
     """Turns a byte stream, cut anywhere, into messages of one type.
 
-    Raises FrameError on a length beyond the limit or a body that does not fit the type, and on every call after that.
+    Raises FrameError on a length beyond the limit or a body that does not fit the type, and on every call after that,
+    since the bad frame stays where it is.
     """
 
     def __init__(self, type: type[T], max_bytes: int = MAX_FRAME_BYTES) -> None:
         self._decoder = msgspec.msgpack.Decoder(type)
         self._max_bytes = max_bytes
         self._buffer = bytearray()
-        self._broken = False
 
     def feed(self, chunk: bytes) -> list[T]:
         """Takes the next bytes; returns the messages that they complete, in order."""
@@ -165,20 +165,16 @@ class FrameReader(Generic[T]):
                 messages.append(self._decoder.decode(body))
                 start += _LENGTH_BYTES + len(body)
         except (ValueError, RecursionError, msgspec.MsgspecError) as error:
-            self._broken = True
             raise FrameError(f"body does not fit: {type(error).__name__}") from error
         del self._buffer[:start]
         return messages
 
     def _body_at(self, start: int) -> bytes | None:
-        if self._broken:
-            raise FrameError("stream is broken")
         body_start = start + _LENGTH_BYTES
         if len(self._buffer) < body_start:
             return None
         length = int.from_bytes(self._buffer[start:body_start], "little")
         if length > self._max_bytes:
-            self._broken = True
             raise FrameError(f"frame of {length} bytes, limit {self._max_bytes}")
         body_end = body_start + length
         return bytes(self._buffer[body_start:body_end]) if len(self._buffer) >= body_end else None

@@ -67,7 +67,7 @@ class Run:
                 self.starts.setdefault(outcome.key, []).append(outcome.at_s - outcome.duration_s)
 
     def missed_polls(self, interval_s: float) -> int:
-        """A gap of k intervals is k - 1 missed polls. The first gap joins the grid and may be 1.5: it does not count."""
+        """A gap of k intervals is k - 1 missed polls. The first gap joins the grid: it does not count."""
         gaps = np.concatenate([np.diff(starts[1:]) for starts in self.starts.values()] or [np.empty(0)])
         return int(np.sum(np.maximum(np.round(gaps / interval_s) - 1, 0)))
 

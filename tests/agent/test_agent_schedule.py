@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agent.schedule import Lane, Schedule, Turn, next_instant, offset_ratio
 from agent.wire import Job
@@ -167,9 +169,10 @@ def test_the_number_in_flight_is_bounded() -> None:
 # --- hosts that misbehave ----------------------------------------------------------------------------------------
 
 
-def test_a_hung_host_backs_off_1_2_4_8_10_intervals() -> None:
-    played = play(assigned([job("10.0.0.1")]), hung, 2000.0)
-    steps = [round(gap / 30.0, 6) for gap in gaps(played.starts["10.0.0.1"])]
+@pytest.mark.parametrize("interval_s", [10.0, 30.0])
+def test_a_hung_host_backs_off_1_2_4_8_10_intervals(interval_s: float) -> None:
+    played = play(assigned([job("10.0.0.1", interval_s)]), hung, 50 * interval_s)
+    steps = [round(gap / interval_s, 6) for gap in gaps(played.starts["10.0.0.1"])]
     assert steps[1:6] == [2, 4, 8, 10, 10]
     assert 0.5 <= steps[0] <= 1.5  # from the first look to the grid
 
@@ -258,6 +261,34 @@ def test_a_shared_switch_that_returns_is_seen_within_one_interval() -> None:
     seen = [next(start for start in starts if start >= 1000.0) for starts in played.starts.values()]
     assert len(seen) == 1000
     assert max(seen) <= 1030.0
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.data())
+def test_whatever_hosts_do_the_bounds_hold_and_nobody_is_forgotten(data: st.DataObject) -> None:
+    faults = st.sampled_from([None, None, *FaultKind])
+    script = data.draw(st.lists(st.tuples(st.floats(0.001, 40.0), faults), min_size=1, max_size=12))
+    slots = data.draw(st.integers(1, 12))
+    jobs = [
+        job(f"m{n}", interval_s=data.draw(st.sampled_from([5.0, 30.0, 60.0])), host=f"10.0.0.{n % 7}")
+        for n in range(10)
+    ]
+    spans: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    steps = itertools.cycle(script)
+
+    def scripted(job: Job, now_s: float) -> tuple[float, FaultKind | None]:
+        takes_s, fault = next(steps)
+        spans[job.host].append((now_s, now_s + takes_s))
+        return takes_s, fault
+
+    # Ten looks of at most 40 s on one slot are 400 s; the longest back-off is 300 s.
+    played = play(assigned(jobs, slots), scripted, 3000.0)
+    assert played.most_in_flight <= slots
+    for looks in spans.values():
+        assert all(before[1] <= after[0] for before, after in itertools.pairwise(looks))
+    assert all(starts[-1] > 3000.0 - 1000.0 for starts in played.starts.values())
+    assert len(played.starts) == 10
+    assert all(lag < 60.0 for lags in played.lags.values() for lag in lags)
 
 
 # --- lateness ----------------------------------------------------------------------------------------------------

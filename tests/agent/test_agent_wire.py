@@ -4,7 +4,7 @@ import math
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.wire import (
@@ -75,6 +75,7 @@ def test_the_length_is_four_bytes_little_endian() -> None:
     assert len(frame) == 4 + 303
 
 
+@settings(deadline=None)  # how fast this machine is plays no part
 @given(st.lists(st.integers(1, 700), max_size=20))
 def test_frames_may_be_cut_anywhere(cuts: list[int]) -> None:
     stream = encode_frame(REPORT) + encode_frame(Report()) + encode_frame(REPORT)
@@ -115,6 +116,7 @@ def test_what_is_no_frame_breaks_the_stream_for_good(stream: bytes) -> None:
         reader.feed(encode_frame(REPORT))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400))
 def test_random_bytes_raise_nothing_but_frame_errors(noise: bytes) -> None:
     try:
