@@ -13,10 +13,10 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from virtual_time import run
+from virtual_time import run, skip_time
 
 from agent import workers
-from agent.wire import Job, Outcome
+from agent.wire import Job, Outcome, Pulse, Report, encode_frame
 from agent.workers import Cause, Supervisor, WorkerSpec, WorkerStats
 from fleet.readings import MinerReading
 
@@ -271,6 +271,64 @@ async def test_a_blocked_worker_does_not_outlive_a_killed_parent(orphan: tuple[s
     assert is_running(worker)
     parent.kill()
     await until(lambda: not is_running(worker))
+
+
+class ScriptedProcess:
+    """A process that lives until it is killed and says what the test feeds it."""
+
+    pid = os.getpid()  # for its memory, which is not the point here
+    stdin = None
+
+    def __init__(self) -> None:
+        self.stdout, self.stderr = asyncio.StreamReader(), asyncio.StreamReader()
+        self.ended = asyncio.Event()
+
+    def kill(self) -> None:
+        self.stderr.feed_eof()
+        self.ended.set()
+
+    async def wait(self) -> int:
+        await self.ended.wait()
+        return -signal.SIGKILL
+
+
+PULSE = encode_frame(Report(pulse=Pulse(0.0, 0, 0, 0, 0, 0, 0, 0.0, 0, 10, 0.0)))
+
+
+def test_silence_is_ten_seconds_of_our_own_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    processes: list[ScriptedProcess] = []
+
+    async def start(*_: object, **__: object) -> ScriptedProcess:
+        processes.append(ScriptedProcess())
+        return processes[-1]
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
+
+    async def story() -> None:
+        supervisor = Supervisor([WorkerSpec("x", memory_bytes=2**40)], lambda _: None)
+        await supervisor.start()
+        await asyncio.sleep(29.0)
+        assert supervisor.stats()[0].restarts == {}  # still importing, from a slow card
+        processes[0].stdout.feed_data(PULSE)
+        await asyncio.sleep(9.0)
+        assert supervisor.stats()[0].restarts == {}
+        processes[0].stdout.feed_data(PULSE)
+        skip_time(60.0)  # the main process was held up for a minute; the worker was not
+        await asyncio.sleep(8.0)
+        assert supervisor.stats()[0].restarts == {}
+        await asyncio.sleep(3.0)
+        assert supervisor.stats()[0].restarts == {Cause.SILENT: 1}
+        assert processes[0].ended.is_set()
+        await asyncio.sleep(1.0)
+        processes[1].stdout.feed_data(b"no frame of ours")
+        await asyncio.sleep(0.1)
+        assert supervisor.stats()[0].restarts == {Cause.SILENT: 1, Cause.GARBAGE: 1}
+        await asyncio.sleep(1.5)
+        for process in processes:
+            process.kill()
+        await supervisor.aclose()
+
+    run(story())
 
 
 def test_restarts_back_off_from_half_a_second_to_thirty(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._virtual.now_s
 
 
+def skip_time(seconds: float) -> None:
+    """Lets time pass without giving anything its turn, as a process does that was held up."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    loop._virtual.now_s += seconds
+
+
 def run(story: Coroutine[Any, Any, None]) -> None:
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(story)
