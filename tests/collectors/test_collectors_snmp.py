@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pysnmp.entity.engine import SnmpEngine
 from udp_agent import (
     END_OF_MIB,
     GEN_ERR,
@@ -388,8 +389,8 @@ async def test_an_answer_from_another_address_is_not_heard() -> None:
 
 def port_of(snmp: PysnmpClient) -> int:
     assert snmp._session is not None
-    name = snmp._session.transport.transport.get_extra_info("sockname")
-    return int(name[1])
+    bound = snmp._session.transport.transport.get_extra_info("socket")  # its "sockname" is from before the first send
+    return int(bound.getsockname()[1])
 
 
 def looping(request: Request) -> Iterable[bytes]:
@@ -438,12 +439,20 @@ async def test_a_walk_over_the_end_of_the_mib_ends() -> None:
         await snmp.aclose()
 
 
-async def test_devices_with_one_credential_share_one_engine() -> None:
+async def test_devices_with_one_credential_share_one_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[SnmpEngine] = []
+
+    class CountedEngine(SnmpEngine):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+
+    monkeypatch.setattr("collectors.pdus.pysnmp_client.SnmpEngine", CountedEngine)
     async with UdpAgent(Honest(rows(1))) as one, UdpAgent(Honest(rows(2))) as two:
         clients = [client(one), client(two), PysnmpClient("127.0.0.1", one.port, Credential("other"))]
         answers = await asyncio.gather(*(snmp.walk(COLUMN) for snmp in clients))
         assert [len(answer) for answer in answers] == [1, 2, 1]
-        assert open_sessions() == 2
+        assert len(made) == open_sessions() == 2
         for snmp in clients:
             await snmp.aclose()
             await snmp.aclose()  # closing twice is closing once
