@@ -16,7 +16,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -30,12 +30,16 @@ from agent.record import RecordError, decode, encode
 from fleet.curtailment import Memory
 
 SCHEMA = 1
-"""Version of the tables, kept in SQLite's own user_version; 0 is an empty file."""
+"""Version of the tables, kept in SQLite's user_version and again in its application_id (APPLICATION + version), so that
+a flipped bit is told from a newer program."""
+
+APPLICATION = 0x4857_0000
 
 PAGE_BYTES = 4096
 KEPT_RATIO = 0.7  # of the cap; above it the oldest decisions leave
 CHUNK = 32  # decisions deleted in one commit, so that no commit becomes long
 BUSY_S = 5.0
+KEPT_CORRUPT = 3  # damaged files left for a post-mortem; a failing disk must not be filled with them
 
 _tables = sa.MetaData()
 _state = sa.Table(
@@ -192,7 +196,10 @@ class Journal:
             with self._turn, _plain_errors(self.path), engine.begin() as connection:
                 yield connection
         except _Damaged as error:
-            raise JournalError(f"journal {self.path}: {error}; the next start will move it aside") from error
+            # a page that the check at the start does not look into: say it to the next start
+            with suppress(OSError):
+                _damage_mark(self.path).touch()
+            raise JournalError(f"journal {self.path}: {error}; the next start moves it aside") from error
 
 
 class _Damaged(Exception):
@@ -204,11 +211,21 @@ def _plain_errors(path: Path) -> Iterator[None]:
     """SQLAlchemy's errors carry the statement and its parameters: the operator gets SQLite's own words instead."""
     try:
         yield
-    except sa.exc.DBAPIError as error:
-        code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise _Damaged(str(error.orig)) from error
-        raise JournalError(f"journal {path}: {error.orig}") from error
+    except (sa.exc.DBAPIError, sqlite3.Error) as error:
+        cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+        code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+        # SQLITE_ERROR: our statements are right, so it is the schema that they meet which is not; 0: the module itself
+        # could not read a text
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, 0):
+            raise _Damaged(_printable(cause)) from error
+        raise JournalError(f"journal {path}: {_printable(cause)}") from error
+    except UnicodeDecodeError as error:
+        raise _Damaged("a text that is none") from error
+
+
+def _printable(error: object) -> str:
+    """SQLite quotes what it cannot read."""
+    return "".join(c if c.isprintable() else "?" for c in str(error))[:200]
 
 
 def _lock(path: Path) -> int:
@@ -262,27 +279,48 @@ def _engine(path: Path, max_bytes: int, synchronous: Literal["FULL", "NORMAL"]) 
 
 def _prepare(path: Path, engine: sa.Engine) -> None:
     with engine.begin() as connection:
+        if _damage_mark(path).exists():
+            raise _Damaged("the last run met damage")
         if (verdict := connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()) != "ok":
             raise _Damaged(str(verdict))
-        found = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
-        if found > SCHEMA:
+        version, application = (
+            int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
+            for name in ("user_version", "application_id")
+        )
+        tables = set(sa.inspect(connection).get_table_names())
+        if application == APPLICATION + version and version > SCHEMA:
             raise JournalError(
-                f"journal {path} is of schema {found}, this program knows {SCHEMA}: install the newer Hashwatt again"
+                f"journal {path} is of schema {version}, this program knows {SCHEMA}: install the newer Hashwatt again"
             )
+        if tables and not tables & set(_tables.tables):
+            raise JournalError(f"journal {path} is the database of another program")
+        if tables and (version, application) != (SCHEMA, APPLICATION + SCHEMA):
+            raise _Damaged("its version is unreadable")
         _tables.create_all(connection)
+        for table in _tables.sorted_tables:  # a column whose name is damaged passes every check of SQLite's own
+            connection.execute(sa.select(table).limit(1)).all()
+        connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION + SCHEMA}")
         connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA}")
 
 
 def _move_aside(path: Path) -> Path:
-    """Rename a damaged journal, with what SQLite keeps beside it, to the first free `<name>.corrupt-<n>`."""
-    number = 1
-    while (aside := path.with_name(f"{path.name}.corrupt-{number}")).exists():
-        number += 1
+    """Rename a damaged journal, with what SQLite keeps beside it, to `<name>.corrupt-<n>`; only the last few stay."""
+    endings = (old.name.rpartition(".corrupt-")[2] for old in path.parent.glob(f"{path.name}.corrupt-*"))
+    earlier = sorted(int(ending) for ending in endings if ending.isdecimal())
+    for number in earlier[: -KEPT_CORRUPT + 1]:
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(f"{path.name}.corrupt-{number}{suffix}").unlink(missing_ok=True)
+    aside = path.with_name(f"{path.name}.corrupt-{max(earlier, default=0) + 1}")
     for suffix in ("-wal", "-shm"):
         if (companion := path.with_name(path.name + suffix)).exists():
             companion.rename(aside.with_name(aside.name + suffix))
     path.rename(aside)
+    _damage_mark(path).unlink(missing_ok=True)
     return aside
+
+
+def _damage_mark(path: Path) -> Path:
+    return path.with_name(path.name + ".damaged")
 
 
 def _put(connection: sa.Connection, name: str, content: bytes) -> None:

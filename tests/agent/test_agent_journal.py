@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.journal import Journal, JournalError
+from agent.journal import APPLICATION, Journal, JournalError
 from fleet.curtailment import Memory
 
 
@@ -157,7 +157,7 @@ def test_a_damaged_file_is_moved_aside_and_the_agent_starts_empty(path: Path, da
         path.write_bytes(content)
     else:
         path.write_text(damage)
-    for nth in (1, 2):
+    for nth in (1, 2, 3, 4, 5):
         journal = Journal.open(path)
         assert journal.moved_aside == (path.with_name(f"hashwatt.db.corrupt-{nth}"))
         assert journal.load_memory() is None
@@ -165,6 +165,8 @@ def test_a_damaged_file_is_moved_aside_and_the_agent_starts_empty(path: Path, da
         journal.close()
         path.write_text("damaged once more" * 1000)
         path.with_name("hashwatt.db-wal").unlink(missing_ok=True)
+    kept = sorted(old.name for old in path.parent.glob("*.corrupt-*"))
+    assert kept == [f"hashwatt.db.corrupt-{nth}" for nth in (3, 4, 5)]
 
 
 def test_damaged_content_is_missing_not_wrong(path: Path) -> None:
@@ -185,6 +187,7 @@ def test_damaged_content_is_missing_not_wrong(path: Path) -> None:
 def test_a_newer_schema_is_refused_in_one_line_and_left_alone(path: Path) -> None:
     with sqlite3.connect(path) as raw:
         raw.execute("PRAGMA user_version = 99")
+        raw.execute(f"PRAGMA application_id = {APPLICATION + 99}")
     raw.close()
     with pytest.raises(JournalError, match=r"schema 99.*newer Hashwatt") as caught:
         Journal.open(path)
@@ -192,6 +195,58 @@ def test_a_newer_schema_is_refused_in_one_line_and_left_alone(path: Path) -> Non
     with sqlite3.connect(path) as raw:
         assert raw.execute("SELECT name FROM sqlite_master").fetchall() == []
     raw.close()
+
+
+def test_the_database_of_another_program_is_refused_and_left_alone(path: Path) -> None:
+    with sqlite3.connect(path) as raw:
+        raw.execute("CREATE TABLE invoices (total REAL)")
+    raw.close()
+    with pytest.raises(JournalError, match="another program"):
+        Journal.open(path)
+    with sqlite3.connect(path) as raw:
+        assert raw.execute("SELECT name FROM sqlite_master").fetchall() == [("invoices",)]
+    raw.close()
+
+
+def test_flipped_bits_and_cut_files_never_stop_the_agent_and_never_change_a_number(tmp_path: Path) -> None:
+    """80 damaged copies; every fifth with all its damage in the header, every tenth cut short."""
+    path = tmp_path / "hashwatt.db"
+    journal = Journal.open(path)
+    noise = random.Random(3)
+    for number in range(20):
+        journal.commit_decision(memory(number), noise.randbytes(3000), f"d{number}", float(number))
+    journal.close()
+    sound = path.read_bytes()
+    moved_aside = kept = 0
+    for nth in range(80):
+        folder = tmp_path / str(nth)
+        folder.mkdir()
+        path = folder / "hashwatt.db"
+        damaged = bytearray(sound)
+        for _ in range(noise.randint(1, 64)):
+            bit = noise.randrange(8 * (100 if nth % 5 == 0 else len(damaged)))
+            damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged[: noise.randrange(len(damaged))] if nth % 10 == 9 else damaged)
+        for start in range(4):  # damage that only one page shows is met by use, and dealt with at the next start
+            journal = Journal.open(path)
+            moved_aside += journal.moved_aside is not None
+            try:
+                restored = journal.load_memory()
+                if restored is not None and restored.decision < 90:
+                    kept += 1
+                    assert restored.decision == 19
+                    np.testing.assert_array_equal(restored.loss_usd, memory(19).loss_usd)
+                journal.decisions()
+                journal.commit_decision(memory(90 + start), b"r", f"d{90 + start}", 90.0)
+                is_sound = True
+            except JournalError:
+                is_sound = False
+            journal.close()
+            if is_sound and start:
+                break
+        assert is_sound
+    assert moved_aside > 10, "no damage was seen: does the check run?"
+    assert kept > 10, "everything was thrown away"
 
 
 def test_old_decisions_leave_before_the_cap_and_new_ones_go_on(path: Path) -> None:
