@@ -136,7 +136,7 @@ def has_restarted(before: int | None, now: Value | None) -> bool:
 
 
 def _client(host: str, port: int, credential: Credential) -> SnmpClient:
-    # Imported here: pysnmp costs half a second, and a farm without PDUs never pays it.
+    # Imported here: a farm without PDUs never pays for an SNMP library, and a test can bring its own client.
     from collectors.pdus.pysnmp_client import PysnmpClient
 
     return PysnmpClient(host, port, credential)

@@ -1,7 +1,8 @@
 """Reads a saved walk (.snmprec: `OID|TAG|VALUE` lines) into the same varbinds that a live device gives.
 
-TAG is the BER tag in decimal, with `x` for a hexadecimal value and `e` for one with backslash escapes. The value is all after the second bar; lines need no
-order. Tags of simulators (`4:writecache` and the like) carry settings instead of a value and are skipped.
+TAG is the BER tag in decimal, with `x` for a hexadecimal value and `e` for one with backslash escapes. The value is
+all after the second bar; lines need no order. Tags of simulators (`4:writecache` and the like) carry settings instead
+of a value and are skipped.
 """
 
 from __future__ import annotations
