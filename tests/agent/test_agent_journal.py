@@ -169,6 +169,45 @@ def test_a_damaged_file_is_moved_aside_and_the_agent_starts_empty(path: Path, da
     assert kept == [f"hashwatt.db.corrupt-{nth}" for nth in (3, 4, 5)]
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "PRAGMA user_version = 17",
+        "PRAGMA application_id = 5",
+        "ALTER TABLE state RENAME COLUMN content TO cOntenu",
+        "DROP TABLE state; CREATE TABLE state (name TEXT)",
+    ],
+)
+def test_damage_that_leaves_a_sound_database_is_seen_at_the_start(path: Path, damage: str) -> None:
+    Journal.open(path).close()
+    with sqlite3.connect(path) as raw:
+        raw.executescript(damage)
+    raw.close()
+    journal = Journal.open(path)
+    assert journal.moved_aside is not None
+    journal.close()
+
+
+def test_damage_met_in_use_is_said_to_the_next_start(path: Path) -> None:
+    journal = Journal.open(path)
+    journal.commit_decision(memory(1), b"r", "d1", 1.0)
+    with sqlite3.connect(path) as raw:
+        raw.execute("ALTER TABLE state RENAME COLUMN content TO elsewhere")
+    raw.close()
+    with pytest.raises(JournalError, match="the next start moves it aside"):
+        journal.load_memory()
+    journal.close()
+    with sqlite3.connect(path) as raw:
+        raw.execute("ALTER TABLE state RENAME COLUMN elsewhere TO content")  # looks sound again
+    raw.close()
+    journal = Journal.open(path)
+    assert journal.moved_aside is not None
+    journal.close()
+    journal = Journal.open(path)
+    assert journal.moved_aside is None
+    journal.close()
+
+
 def test_damaged_content_is_missing_not_wrong(path: Path) -> None:
     journal = Journal.open(path)
     journal.commit_decision(memory(3), b"r", "d1", 1.0)

@@ -95,8 +95,9 @@ def test_the_arguments_of_a_decision_come_back(n: int) -> None:
     assert_same(decode_cycle_inputs(encode_cycle_inputs(**as_arguments(inputs))), inputs)
 
 
-def test_arrays_come_back_read_only() -> None:
-    back = decode(Memory, encode(make_inputs().memory))
+def test_arrays_come_back_read_only_and_aligned() -> None:
+    back = decode(Memory, encode(make_inputs(3).memory))
+    assert all(array.flags.aligned for array in (back.loss_usd, back.gain_usd, back.since_s))
     with pytest.raises(ValueError, match="read-only"):
         back.loss_usd[0] = 1.0
 
