@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, IntFlag, StrEnum
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from fleet.economics import Economics
+from fleet.market import InputState, Valuation
+from fleet.readings import Reason
+from fleet.signals import Signals
+from fleet.site import Site
+from fleet.snapshot import Snapshot
+from fleet.units import SECONDS_PER_HOUR
+
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.uint8]
 Bools = npt.NDArray[np.bool_]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 class Action(IntEnum):
@@ -87,7 +97,7 @@ class Policy:
 
 @dataclass(frozen=True, eq=False)
 class Memory:
-    """What one decision hands to the next; all that must survive a restart. One entry per machine, in row order of `ids`.
+    """What one decision hands to the next; all that must survive a restart. One entry per machine of `ids`.
 
     `stopped`: the advice in force is stop. `loss_usd`, `gain_usd`: the CUSUM accumulators. `since_s`: Unix time of the
     last turn (NaN = never turned). Budgets are what the ramps still allow now, in W; `decision` counts turns.
@@ -103,6 +113,7 @@ class Memory:
     stop_budget_w: float = float("nan")
     start_budget_w: float = float("nan")
     decision: int = 0
+    turned_s: float = float("nan")  # Unix time of the last turn of any machine
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,3 +129,233 @@ class Decision:
     site_power_w: float  # running power that the advice refers to
     shed_w: float  # power that the stops in force give up
     quorum: float  # share of the machines expected to answer that did; NaN = nobody expected
+
+
+UNPRICED_WHY: dict[Reason, Why] = {
+    Reason.NONE: Why(0),
+    Reason.NEVER_SEEN: Why.NEVER_SEEN,
+    Reason.UNREACHABLE: Why.UNREACHABLE,
+    Reason.STALE: Why.UNREACHABLE,
+    Reason.NOT_REPORTED: Why.NO_HASHRATE,
+    Reason.IMPLAUSIBLE: Why.NO_HASHRATE,
+    Reason.NOT_SHA256: Why.NOT_SHA256,
+    Reason.WRONG_POOL: Why.WRONG_POOL,
+    Reason.NO_MARKET: Why.INPUT_MISSING,
+    Reason.NO_POWER: Why.NO_POWER,
+    Reason.NO_HASHRATE: Why.NO_HASHRATE,
+    Reason.CONFLICT: Why.INPUT_CONFLICT,
+}
+"""What an unpriced machine is told, by the reason of its missing margin."""
+
+NEVER_ADVISED = (Reason.NOT_SHA256, Reason.WRONG_POOL)
+"""Reasons that make a machine none of our business: a stop in force is given back."""
+
+
+def recall(memory: Memory, ids: tuple[str, ...]) -> Memory:
+    """The same memory in the row order of `ids`; machines it does not know start running and unburdened."""
+    if memory.ids == ids:
+        return memory
+    row_of = {machine: row for row, machine in enumerate(memory.ids)}
+    old = np.array([row_of.get(machine, -1) for machine in ids], dtype=np.int64)
+    known = old >= 0
+
+    def moved(column: npt.NDArray[Scalar], blank: object) -> npt.NDArray[Scalar]:
+        fresh: npt.NDArray[Scalar] = np.full(len(ids), blank, dtype=column.dtype)
+        fresh[known] = column[old[known]]
+        return fresh
+
+    return replace(
+        memory,
+        ids=ids,
+        stopped=moved(memory.stopped, False),
+        loss_usd=moved(memory.loss_usd, 0.0),
+        gain_usd=moved(memory.gain_usd, 0.0),
+        since_s=moved(memory.since_s, np.nan),
+    )
+
+
+def recommend(
+    site: Site,
+    snapshot: Snapshot,
+    valuation: Valuation,
+    economics: Economics,
+    signals: Signals,
+    policy: Policy,
+    memory: Memory,
+    now_s: float,
+) -> tuple[Decision, Memory]:
+    """Which machines should run, and what to remember.
+
+    A machine turns when its margin has summed to enough loss (stop) or gain (start) since its last turn: a CUSUM with
+    the factors of `policy`, which needs no tuning. Unknown never turns a machine off: a stop needs a known negative
+    margin of a machine that answers, fresh prices, a quorum, its minimum time up, and room in the ramp.
+
+    Shapes:  all columns in row order of `site`; `memory` in any order.
+    Source:  the CUSUM factors 0.5 and 0.25 of K; ramps and quorum are the operator's.
+    """
+    memory = recall(memory, site.ids)
+    status, why_status = judge(snapshot, valuation, signals, policy, now_s)
+    quorum = _quorum(snapshot, memory.stopped)
+    has_quorum = not quorum < policy.quorum_ratio
+    step_s = min(max(now_s - memory.at_s, 0.0), policy.max_step_s) if memory.at_s == memory.at_s else 0.0
+    loss_usd, gain_usd = accumulate(economics.margin_usd_h, memory, status, step_s / SECONDS_PER_HOUR)
+    hold_since_s = _hold_since(status, memory, now_s)
+    is_release = _is_release(status, policy, now_s - hold_since_s)
+
+    weight_w = _ramp_weight(snapshot)
+    site_w = float(weight_w.sum())
+    stop_room_w = _refill(memory.stop_budget_w, site_w * policy.stop_ramp_ratio, policy.stop_ramp_s, step_s)
+    start_room_w = _refill(memory.start_budget_w, site_w * policy.start_ramp_ratio, policy.start_ramp_s, step_s)
+
+    since_s = now_s - np.where(np.isnan(memory.since_s), -np.inf, memory.since_s)
+    is_negative, is_positive = economics.margin_usd_h < 0.0, economics.margin_usd_h > 0.0
+    wants_stop = ~memory.stopped & is_negative & (loss_usd >= policy.stop_factor * policy.stop_start_cost_usd)
+    can_stop = wants_stop & ~site.never_stop & (snapshot.up == 1.0) & (since_s >= policy.min_up_s)
+    may_stop = can_stop & (status is Status.OK) & has_quorum
+    stops = _within(may_stop, economics.breakeven_usd_kwh, weight_w, stop_room_w)
+
+    has_gained = is_positive & (gain_usd >= policy.start_factor * policy.stop_start_cost_usd)
+    is_returned = site.never_stop | np.isin(economics.reason, NEVER_ADVISED)
+    wants_start = memory.stopped & (has_gained | is_returned | is_release)
+    may_start = wants_start & (since_s >= policy.min_down_s)
+    starts = _within(may_start, -economics.breakeven_usd_kwh, weight_w, start_room_w)
+
+    stopped = (memory.stopped | stops) & ~starts
+    changed = stops | starts
+    turned = bool(changed.any())
+    after = Memory(
+        ids=site.ids,
+        stopped=stopped,
+        loss_usd=np.where(changed, 0.0, loss_usd),
+        gain_usd=np.where(changed, 0.0, gain_usd),
+        since_s=np.where(changed, now_s, memory.since_s),
+        at_s=now_s,
+        hold_since_s=hold_since_s,
+        stop_budget_w=stop_room_w - float(weight_w[stops].sum()),
+        start_budget_w=start_room_w - float(weight_w[starts].sum()),
+        decision=memory.decision + turned,
+        turned_s=now_s if turned else memory.turned_s,
+    )
+
+    why = _unpriced_bits(economics.reason)
+    is_run = ~stopped
+    _mark(why, is_run & wants_stop & site.never_stop, Why.NEVER_STOP)
+    _mark(why, is_run & wants_stop & (since_s < policy.min_up_s), Why.MIN_UP)
+    _mark(why, is_run & can_stop & (not has_quorum), Why.QUORUM)
+    _mark(why, is_run & can_stop & (status is not Status.OK), why_status)
+    _mark(why, is_run & may_stop & ~stops, Why.RAMP)
+    _mark(why, is_run & is_negative & ~wants_stop & ~starts, Why.HYSTERESIS_HOLD)
+    _mark(why, starts & has_gained, Why.MARGIN_RESTORED)
+    _mark(why, starts & is_release & ~has_gained, Why.HOLD_RELEASE)
+    _mark(why, stopped & is_negative, Why.MARGIN_NEGATIVE)
+    _mark(why, stopped & is_positive & ~wants_start, Why.HYSTERESIS_HOLD)
+    _mark(why, stopped & wants_start & (since_s < policy.min_down_s), Why.MIN_DOWN)
+    _mark(why, stopped & may_start, Why.RAMP)
+    if status is Status.DISABLED:
+        _mark(why, is_run, Why.OPERATOR)
+
+    is_unadvised = (economics.reason != Reason.NONE) | (status is Status.DISABLED)
+    action = np.where(stopped, Action.STOP, np.where(is_unadvised, Action.HOLD, Action.RUN)).astype(np.uint8)
+    minimum_s = np.where(stopped, policy.min_down_s, policy.min_up_s)
+    shed_w = np.maximum(snapshot.power_if_running_w - snapshot.standby_w, 0.0)
+    decision = Decision(
+        status=status,
+        status_reasons=why_status | (Why(0) if has_quorum else Why.QUORUM),
+        action=action,
+        reasons=why,
+        earliest_reversal_s=after.since_s + minimum_s,
+        changed=changed,
+        site_power_w=float(np.nansum(np.where(stopped, np.nan, snapshot.power_w))),
+        shed_w=float(np.nansum(np.where(stopped, shed_w, np.nan))),
+        quorum=quorum,
+    )
+    return decision, after
+
+
+def judge(
+    snapshot: Snapshot, valuation: Valuation, signals: Signals, policy: Policy, now_s: float
+) -> tuple[Status, Why]:
+    """Health of the decision and every reason for it: disabled, else hold, else degraded, else ok."""
+    if not policy.enabled:
+        return Status.DISABLED, Why.OPERATOR
+    states = set(valuation.states.values())
+    hold = Why(0)
+    hold |= Why(0) if signals.is_storage_ok else Why.STORAGE
+    hold |= Why(0) if signals.is_clock_trusted else Why.CLOCK
+    if now_s < signals.booted_s + signals.settle_s and bool(np.isnan(snapshot.up).any()):
+        hold |= Why.BOOT
+    hold |= Why.INPUT_STALE if InputState.STALE_HARD in states else Why(0)
+    hold |= Why.INPUT_CONFLICT if InputState.CONFLICT in states else Why(0)
+    if InputState.MISSING in states or valuation.power_usd_per_kwh != valuation.power_usd_per_kwh:
+        hold |= Why.INPUT_MISSING
+    if hold:
+        return Status.HOLD, hold
+    if InputState.STALE_SOFT in states:
+        return Status.DEGRADED, Why.INPUT_STALE
+    return Status.OK, Why(0)
+
+
+def accumulate(margin_usd_h: Floats, memory: Memory, status: Status, step_h: float) -> tuple[Floats, Floats]:
+    """Loss of the machines that run and gain of those that stand, summed since their last turn and never below zero.
+
+    L <- max(0, L - m dt) while on, G <- max(0, G + m dt) while off. An unknown margin leaves both as they are; prices
+    that are no longer fresh add no loss, so nothing but fresh prices ever leads to a stop.
+    """
+    flow_usd = np.nan_to_num(margin_usd_h, nan=0.0) * step_h
+    loss_usd, gain_usd = memory.loss_usd, memory.gain_usd
+    if status is Status.OK:
+        loss_usd = np.where(memory.stopped, loss_usd, np.maximum(0.0, loss_usd - flow_usd))
+    if status in (Status.OK, Status.DEGRADED):
+        gain_usd = np.where(memory.stopped, np.maximum(0.0, gain_usd + flow_usd), gain_usd)
+    return loss_usd, gain_usd
+
+
+def _quorum(snapshot: Snapshot, stopped: Bools) -> float:
+    """Share of the machines expected to answer that do; NaN where none is expected. Stopped ones need not answer."""
+    expected = int((~stopped).sum())
+    return float(((snapshot.up == 1.0) & ~stopped).sum() / expected) if expected else float("nan")
+
+
+def _hold_since(status: Status, memory: Memory, now_s: float) -> float:
+    if status is not Status.HOLD:
+        return float("nan")
+    return now_s if memory.hold_since_s != memory.hold_since_s else memory.hold_since_s
+
+
+def _is_release(status: Status, policy: Policy, held_s: float) -> bool:
+    """True when economic stops are given back: advice that nobody renews must not keep machines off."""
+    return not policy.hold_keep and (status is Status.DISABLED or held_s >= policy.hold_release_s)
+
+
+def _ramp_weight(snapshot: Snapshot) -> Floats:
+    """Watts that turning each machine moves; the mean of the known ones where unknown, 1 where none is known."""
+    watts = snapshot.power_if_running_w
+    known = watts[~np.isnan(watts)]
+    return np.where(np.isnan(watts), known.mean() if len(known) else 1.0, watts)
+
+
+def _refill(budget_w: float, full_w: float, period_s: float, step_s: float) -> float:
+    """What a ramp allows now: full at first, drained by turns, refilled at full per period."""
+    return full_w if budget_w != budget_w else min(full_w, budget_w + full_w * step_s / period_s)
+
+
+def _within(wanted: Bools, rank: Floats, weight_w: Floats, room_w: float) -> Bools:
+    """The wanted machines in order of rank (NaN last) while there is room; the last one may overdraw it."""
+    chosen = np.zeros(len(wanted), bool)
+    if room_w > 0.0 and wanted.any():
+        rows = np.flatnonzero(wanted)
+        rows = rows[np.argsort(rank[rows], kind="stable")]
+        before_w = np.cumsum(weight_w[rows]) - weight_w[rows]
+        chosen[rows[before_w < room_w]] = True
+    return chosen
+
+
+def _unpriced_bits(reason: Codes) -> npt.NDArray[np.uint32]:
+    table = np.zeros(len(Reason), np.uint32)
+    for code, why in UNPRICED_WHY.items():
+        table[code] = why
+    return table[reason]
+
+
+def _mark(why: npt.NDArray[np.uint32], rows: Bools, bits: Why) -> None:
+    why[rows] |= np.uint32(bits)

@@ -1,4 +1,4 @@
-"""Revenue, cost, margin and breakevens, on columns: running machines by what they do, stopped ones by what they could do."""
+"""Revenue, cost, margin and breakevens on columns: running machines as they do, stopped ones as they could."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from fleet.market import Valuation
+from fleet.readings import Reason
+from fleet.site import Site
+from fleet.snapshot import Snapshot
+from fleet.units import HOURS_PER_DAY, PETA, TERA, WATTS_PER_KW
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.uint8]
@@ -29,3 +35,97 @@ class Economics:
     breakeven_usd_kwh: Floats
     efficiency_j_per_th: Floats
     reason: Codes
+
+
+POWER_SIGMA_RATIO = np.array([np.nan, 0.01, 0.03, 0.10, 0.10, 0.15])
+"""Relative standard deviation of the watts by PowerSource code; firmware and nameplate are 5 to 20 % off."""
+
+CAPABLE_POWER_SIGMA_RATIO = np.array([np.nan, 0.03, 0.08, 0.10, 0.15])
+"""The same by CapableSource code, for machines that stand."""
+
+
+def revenue_usd_per_hour(hashprice_usd_ph_day: float, hashrate_hs: Floats, realised_ratio: float) -> Floats:
+    """What the hash earns at the pool, after fee and rejected work.
+
+    Units:  USD/PH/day, H/s, ratio -> USD/h.  Missing: NaN in, NaN out.
+    Source: hashprice is quoted per PH/s and day; revenue = hp / 24 * H * (1 - f)(1 - r).
+    """
+    return hashprice_usd_ph_day / HOURS_PER_DAY * (hashrate_hs / PETA) * realised_ratio
+
+
+def energy_cost_usd_per_hour(power_w: Floats, overhead: float, usd_per_kwh: float) -> Floats:
+    """What the watts at the wall cost, with the site's own losses.  Units: W, ratio, USD/kWh -> USD/h."""
+    return power_w / WATTS_PER_KW * (1.0 + overhead) * usd_per_kwh
+
+
+def efficiency_j_per_th(power_w: Floats, hashrate_hs: Floats) -> Floats:
+    """Joules per terahash at the wall; NaN where nothing is hashed."""
+    return power_w / np.where(hashrate_hs > 0.0, hashrate_hs, np.nan) * TERA
+
+
+def breakeven_usd_per_kwh(
+    hashprice_usd_ph_day: float, efficiency: Floats, realised_ratio: float = 1.0, overhead: float = 0.0
+) -> Floats:
+    """Power price at which a machine earns exactly what its power costs.
+
+    Units:   USD/PH/day, J/TH, ratios -> USD/kWh.
+    Missing: NaN in, NaN out.
+    Source:  1 PH/s at e J/TH draws e kW, so 24*e kWh a day.  54.3 and 17.5 -> 0.1293.
+    """
+    return hashprice_usd_ph_day * realised_ratio / (HOURS_PER_DAY * efficiency * (1.0 + overhead))
+
+
+def appraise(site: Site, snapshot: Snapshot, valuation: Valuation, is_stopped: Bools) -> Economics:
+    """Money per machine: a running one by what it does, a standing one by what it could do, any other not at all.
+
+    Shapes:  columns in row order; `is_stopped` (n,) marks the machines whose advice in force is stop. A machine that
+             is silent after our stop advice stands; a silent one otherwise is unknown and stays unpriced.
+    Missing: NaN with a reason. Not proven SHA-256, an unexpected pool, no market or no watts: never a margin.
+    """
+    terms = site.terms
+    stands = ~snapshot.is_running & (is_stopped | (snapshot.up == 1.0))
+    basis_hs = np.where(stands, snapshot.hashrate_if_running_hs, snapshot.hashrate_hs)
+    basis_w = np.where(stands, snapshot.power_if_running_w, snapshot.power_w)
+    reason = _why_unpriced(snapshot, valuation, stands, basis_hs, basis_w)
+    is_priced = reason == Reason.NONE
+    hashrate_hs = np.where(is_priced, basis_hs, np.nan)
+    power_w = np.where(is_priced, basis_w, np.nan)
+    revenue = revenue_usd_per_hour(valuation.hashprice_usd_ph_day, hashrate_hs, terms.realised_ratio)
+    cost = energy_cost_usd_per_hour(power_w, terms.overhead, valuation.power_usd_per_kwh)
+    power_sigma = np.where(
+        stands,
+        CAPABLE_POWER_SIGMA_RATIO[snapshot.power_if_running_source],
+        POWER_SIGMA_RATIO[snapshot.power_source],
+    )
+    efficiency = efficiency_j_per_th(power_w, hashrate_hs)
+    return Economics(
+        hashrate_hs=hashrate_hs,
+        power_w=power_w,
+        is_capable=stands & is_priced,
+        revenue_usd_h=revenue,
+        energy_cost_usd_h=cost,
+        margin_usd_h=revenue - cost,
+        margin_error_usd_h=np.sqrt(
+            revenue**2 * (terms.hashprice_sigma_ratio**2 + terms.hashrate_sigma_ratio**2) + (cost * power_sigma) ** 2
+        ),
+        breakeven_usd_kwh=breakeven_usd_per_kwh(
+            valuation.hashprice_usd_ph_day, efficiency, terms.realised_ratio, terms.overhead
+        ),
+        efficiency_j_per_th=efficiency,
+        reason=reason,
+    )
+
+
+def _why_unpriced(snapshot: Snapshot, valuation: Valuation, stands: Bools, basis_hs: Floats, basis_w: Floats) -> Codes:
+    """Reason per row, NONE where a margin can be said; the later lines are the stronger reasons."""
+    reason = np.zeros(len(snapshot), np.uint8)
+    reason[np.isnan(basis_w)] = Reason.NO_POWER
+    reason[np.isnan(basis_hs)] = Reason.NO_HASHRATE
+    if np.isnan(valuation.hashprice_usd_ph_day) or np.isnan(valuation.power_usd_per_kwh):
+        reason[:] = Reason.NO_MARKET
+    reason[~snapshot.is_expected_pool] = Reason.WRONG_POOL
+    reason[~snapshot.is_sha256] = Reason.NOT_SHA256
+    is_unknown = ~snapshot.is_running & ~stands
+    reason[is_unknown] = Reason.UNREACHABLE
+    reason[is_unknown & np.isnan(snapshot.up)] = Reason.NEVER_SEEN
+    return reason

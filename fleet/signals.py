@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """Facts about the agent's own footing. `booted_s`: Unix time of this start; `settle_s`: how long the first round takes."""
+    """Facts about the agent's own footing: `booted_s` Unix time of this start, `settle_s` what a first round takes."""
 
     booted_s: float = float("-inf")
     settle_s: float = 60.0

@@ -94,7 +94,7 @@ class Site:
     machines: tuple[Machine, ...] = ()
     nameplates: Mapping[str, Nameplate] = field(default_factory=lambda: MappingProxyType({}))
     terms: EconomicTerms = EconomicTerms()
-    tariff: FlatTariff = FlatTariff(math.nan)
+    tariff: FlatTariff = field(default_factory=lambda: FlatTariff(math.nan))
     expected_pools: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -147,9 +147,7 @@ class Site:
 
     def with_machines(self, found: Sequence[Machine]) -> Site:
         """The same site with more rows at its end."""
-        return Site(
-            self.name, (*self.machines, *found), self.nameplates, self.terms, self.tariff, self.expected_pools
-        )
+        return Site(self.name, (*self.machines, *found), self.nameplates, self.terms, self.tariff, self.expected_pools)
 
 
 def _column(values: Iterable[float | None]) -> Floats:
@@ -170,9 +168,7 @@ def found_machine(address: str, mac: str | None, serial: str | None, model: str 
     """The row for a machine that answered and that no inventory line describes."""
     provisional = not (mac or serial)
     chosen = mac or serial or "ip-" + address.replace(".", "-").replace(":", "-")
-    return Machine(
-        id=chosen, address=address, mac=mac, serial=serial, model=model, is_provisional=provisional
-    )
+    return Machine(id=chosen, address=address, mac=mac, serial=serial, model=model, is_provisional=provisional)
 
 
 def locate(site: Site, address: str, mac: str | None, serial: str | None) -> int | None:
@@ -285,8 +281,9 @@ def parse_nameplates(text: str, source: str = "nameplates") -> Mapping[str, Name
 
 
 def fold_model(model: str) -> str:
-    """Model name without the maker's name, bracketed remarks, case and spaces: `Antminer S19 Pro (110T)` -> `s19pro`."""
+    """Model name without maker, bracketed remarks, chip bin, case and spaces: `Antminer S19 Pro (110T)` -> `s19pro`."""
     bare = model.split("(")[0].lower()
+    bare = bare.split(" v")[0]  # Whatsminer names end in their chip bin: "M50S VH30"
     for maker in ("antminer", "whatsminer", "avalonminer", "avalon"):
         bare = bare.replace(maker, "")
     return "".join(c for c in bare if c.isalnum() or c == "+")

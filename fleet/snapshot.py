@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fleet.readings import CapableSource, OperatingState, PowerSource, Reason, Sensor
-from fleet.site import Site, fold_model
+from fleet.site import Site
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.uint8]
 Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int32]
 
 SENSOR_SLOTS: tuple[tuple[Sensor, int], ...] = (
     *((Sensor.BOARD, i) for i in range(4)),
@@ -62,9 +63,9 @@ class PduColumns:
     temperature_c: Floats = field(default_factory=lambda: np.empty(0))
     profiles: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
-    outlet_pdu: npt.NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
+    outlet_pdu: Ints = field(default_factory=lambda: np.empty(0, np.int32))
     outlet_ids: tuple[str, ...] = ()
-    outlet_machine: npt.NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
+    outlet_machine: Ints = field(default_factory=lambda: np.empty(0, np.int32))
     outlet_power_w: Floats = field(default_factory=lambda: np.empty(0))
     outlet_is_measured: Bools = field(default_factory=lambda: np.empty(0, bool))
     outlet_on: Floats = field(default_factory=lambda: np.empty(0))  # 1, 0, NaN = unknown
@@ -80,6 +81,7 @@ class Observations:
     """The last good value of each quantity per row and when it came; owned and changed by the agent's table.
 
     `up` is the result of the last poll: 1, 0, NaN = never polled. `seen_s` is the time of the last reading.
+    Model and nameplate columns follow from what is known about the machine, not from one reading.
     `steady_*` are the machine's own last steady values, kept for ever: they feed the capable columns.
     """
 
@@ -99,7 +101,9 @@ class Observations:
     is_expected_pool: Bools
     steady_hashrate_hs: Floats
     steady_power_w: Floats
-    steady_power_source: Codes
+    model_code: Ints  # equal for machines of the same model, -1 = model not known
+    nameplate_hashrate_hs: Floats
+    nameplate_power_w: Floats
 
     @classmethod
     def empty(cls, n: int) -> Observations:
@@ -110,7 +114,8 @@ class Observations:
             temperature_c=np.full((n, len(SENSOR_SLOTS)), np.nan), fan_rpm=np.full((n, FAN_SLOTS), np.nan),
             uptime_s=_nans(n), state=np.full(n, STATE_CODES[OperatingState.UNKNOWN], np.uint8),
             is_sha256=np.zeros(n, bool), is_expected_pool=np.ones(n, bool),
-            steady_hashrate_hs=_nans(n), steady_power_w=_nans(n), steady_power_source=np.zeros(n, np.uint8),
+            steady_hashrate_hs=_nans(n), steady_power_w=_nans(n),
+            model_code=np.full(n, -1, np.int32), nameplate_hashrate_hs=_nans(n), nameplate_power_w=_nans(n),
         )  # fmt: skip
 
     def grown(self, n: int) -> Observations:
@@ -123,7 +128,7 @@ class Observations:
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """The fleet at `at_s`. All arrays have one entry per machine and are read-only; see the module for NaN and reasons."""
+    """The fleet at `at_s`. All arrays have one entry per machine and are read-only; the module says what NaN means."""
 
     at_s: float
     ids: tuple[str, ...]
@@ -160,3 +165,191 @@ class Snapshot:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+STANDBY_W = 30.0
+"""Draw of a sleeping control board; 25 W (LuxOS) to 30 W (stock Antminer) are published, both as claims."""
+
+STEADY_TOLERANCE_RATIO = 0.15
+"""A machine is steady while what it does now lies this close to its window: neither ramping nor just stopped."""
+
+
+def assemble(
+    site: Site,
+    observed: Observations,
+    infos: tuple[MachineInfo, ...],
+    pdus: PduColumns,
+    now_s: float,
+    valid_for_s: float,
+) -> Snapshot:
+    """Freeze what is known at `now_s`: drop what is too old, choose the watts, fill the capable columns.
+
+    Shapes:  `observed` and `infos` in row order of `site`; `valid_for_s` is two poll intervals.
+    Missing: NaN with a reason; a failed poll leaves earlier values valid until they are too old.
+    """
+    age_s = now_s - observed.seen_s
+    is_valid = age_s <= valid_for_s
+    hashrate_hs = np.where(is_valid, observed.hashrate_hs, np.nan)
+    reported_w = np.where(is_valid, observed.reported_power_w, np.nan)
+    state = np.where(is_valid, observed.state, STATE_CODES[OperatingState.UNKNOWN]).astype(np.uint8)
+    is_running = (observed.up == 1.0) & (hashrate_hs > 0.0) & (state != STATE_CODES[OperatingState.WARMING_UP])
+    absence = _absence(observed, is_valid)
+    metered_w, metered_age_s = meter(pdus, len(site), now_s, valid_for_s)
+    power_w, power_source, power_age_s = _rank_power(
+        site, observed, hashrate_hs, is_running, metered_w, metered_age_s, reported_w, age_s
+    )
+    can_hs, can_hs_source = _capable(
+        observed.steady_hashrate_hs, observed.model_code, site.hashrate_configured_hs, observed.nameplate_hashrate_hs
+    )
+    can_w, can_w_source = _capable(
+        observed.steady_power_w, observed.model_code, site.power_configured_w, observed.nameplate_power_w
+    )
+    return _frozen(
+        Snapshot(
+            at_s=now_s,
+            ids=site.ids,
+            infos=infos,
+            up=observed.up.copy(),
+            fault=observed.fault.copy(),
+            last_seen_s=observed.seen_s.copy(),
+            age_s=age_s,
+            hashrate_hs=hashrate_hs,
+            hashrate_reason=np.where(np.isnan(hashrate_hs), absence, Reason.NONE).astype(np.uint8),
+            hashrate_expected_hs=np.where(is_valid, observed.hashrate_expected_hs, np.nan),
+            reported_power_w=reported_w,
+            metered_power_w=metered_w,
+            metered_age_s=metered_age_s,
+            power_w=power_w,
+            power_source=power_source,
+            power_age_s=power_age_s,
+            power_reason=np.where(np.isnan(power_w), absence, Reason.NONE).astype(np.uint8),
+            temperature_c=np.where(is_valid[:, None], observed.temperature_c, np.nan),
+            fan_rpm=np.where(is_valid[:, None], observed.fan_rpm, np.nan),
+            uptime_s=np.where(is_valid, observed.uptime_s, np.nan),
+            state=state,
+            is_sha256=observed.is_sha256.copy(),
+            is_expected_pool=observed.is_expected_pool.copy(),
+            is_running=is_running,
+            hashrate_if_running_hs=can_hs,
+            hashrate_if_running_source=can_hs_source,
+            power_if_running_w=can_w,
+            power_if_running_source=can_w_source,
+            standby_w=np.full(len(site), STANDBY_W),
+            pdus=pdus,
+        )
+    )
+
+
+def meter(pdus: PduColumns, n: int, now_s: float, valid_for_s: float) -> tuple[Floats, Floats]:
+    """Metered watts and their age per machine: the sum over its outlets, missing as soon as one of them is.
+
+    Only rows that measure active power count; an estimate is never called metered.
+    """
+    mapped = pdus.outlet_machine >= 0
+    machine = pdus.outlet_machine[mapped]
+    age_s = now_s - pdus.outlet_at_s[mapped]
+    usable = (age_s <= valid_for_s) & pdus.outlet_is_measured[mapped] & ~np.isnan(pdus.outlet_power_w[mapped])
+    outlets = np.bincount(machine, minlength=n)
+    heard = np.bincount(machine[usable], minlength=n)
+    watts = np.bincount(machine[usable], weights=pdus.outlet_power_w[mapped][usable], minlength=n)
+    oldest_s = np.zeros(n)
+    np.maximum.at(oldest_s, machine[usable], age_s[usable])
+    is_metered = (outlets > 0) & (heard == outlets)
+    return np.where(is_metered, watts, np.nan), np.where(is_metered, oldest_s, np.nan)
+
+
+def learn_steady(observed: Observations, snapshot: Snapshot) -> None:
+    """Remember, in place, what each steadily running machine does: the basis of its capable columns.
+
+    A machine that ramps up, or whose window still shows work that has stopped, is not steady; nor are watts that
+    nobody measured or reported.
+    """
+    drift = np.abs(observed.hashrate_now_hs / np.where(snapshot.hashrate_hs > 0, snapshot.hashrate_hs, np.nan) - 1.0)
+    is_steady = snapshot.is_running & ~(drift > STEADY_TOLERANCE_RATIO)
+    observed.steady_hashrate_hs[is_steady] = snapshot.hashrate_hs[is_steady]
+    has_watts = is_steady & (snapshot.power_source >= PowerSource.METERED) & (
+        snapshot.power_source <= PowerSource.REPORTED
+    )  # fmt: skip
+    observed.steady_power_w[has_watts] = snapshot.power_w[has_watts]
+
+
+def _absence(observed: Observations, is_valid: Bools) -> Codes:
+    """Why a quantity of each row would be missing."""
+    reason = np.full(len(is_valid), Reason.NOT_REPORTED, np.uint8)
+    reason[~is_valid] = Reason.STALE
+    reason[~is_valid & (observed.up == 0.0)] = Reason.UNREACHABLE
+    reason[np.isnan(observed.seen_s) & ~(observed.up == 0.0)] = Reason.NEVER_SEEN
+    return reason
+
+
+def _rank_power(
+    site: Site,
+    observed: Observations,
+    hashrate_hs: Floats,
+    is_running: Bools,
+    metered_w: Floats,
+    metered_age_s: Floats,
+    reported_w: Floats,
+    age_s: Floats,
+) -> tuple[Floats, Codes, Floats]:
+    """Watts by metered > reported > configured > nameplate, with source and age.
+
+    The last two are beliefs about a machine that hashes: they stand in only while it does. Nameplate watts scale with
+    the hashrate, because one model name covers many bins.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        nameplate_w = observed.nameplate_power_w * hashrate_hs / observed.nameplate_hashrate_hs
+    ladder = (
+        (PowerSource.METERED, metered_w, metered_age_s),
+        (PowerSource.REPORTED, reported_w, age_s),
+        (PowerSource.CONFIGURED, np.where(is_running, site.power_configured_w, np.nan), age_s),
+        (PowerSource.NAMEPLATE, np.where(is_running, nameplate_w, np.nan), age_s),
+    )
+    watts, source, chosen_age_s = _first_known(
+        [(code, column) for code, column, _ in ladder], [a for _, _, a in ladder]
+    )
+    return watts, source, chosen_age_s
+
+
+def _capable(steady: Floats, model_code: Ints, configured: Floats, nameplate: Floats) -> tuple[Floats, Codes]:
+    value, source, _ = _first_known(
+        [
+            (CapableSource.STEADY, steady),
+            (CapableSource.MODEL_MEAN, model_mean(steady, model_code)),
+            (CapableSource.CONFIGURED, configured),
+            (CapableSource.NAMEPLATE, nameplate),
+        ],
+        [np.zeros(len(steady))] * 4,
+    )
+    return value, source
+
+
+def _first_known(
+    ladder: list[tuple[PowerSource, Floats]] | list[tuple[CapableSource, Floats]], ages_s: list[Floats]
+) -> tuple[Floats, Codes, Floats]:
+    """Per row the first column of the ladder that is not NaN, its code and its age."""
+    n = len(ages_s[0])
+    value, code, age_s = np.full(n, np.nan), np.zeros(n, np.uint8), np.full(n, np.nan)
+    for (step, column), step_age_s in zip(ladder, ages_s, strict=True):
+        take = np.isnan(value) & ~np.isnan(column)
+        value[take], code[take], age_s[take] = column[take], step, step_age_s[take]
+    return value, code, age_s
+
+
+def model_mean(values: Floats, model_code: Ints) -> Floats:
+    """Per row the mean of the known values of its model; NaN where the model is not known or no value is."""
+    known = (model_code >= 0) & ~np.isnan(values)
+    size = int(model_code.max(initial=-1)) + 1
+    count = np.bincount(model_code[known], minlength=size)
+    total = np.bincount(model_code[known], weights=values[known], minlength=size)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = total / np.where(count > 0, count, np.nan)
+    return np.where(model_code >= 0, np.append(mean, np.nan)[model_code], np.nan)
+
+
+def _frozen(snapshot: Snapshot) -> Snapshot:
+    for f in fields(snapshot):
+        column = getattr(snapshot, f.name)
+        if isinstance(column, np.ndarray):
+            column.setflags(write=False)
+    return snapshot
