@@ -1,0 +1,156 @@
+"""The tick: freeze the table, think, commit what turned, then tell every sink.
+
+Time is read once per tick. A turn is on the disk (FULL) before any sink hears of it; if it cannot be written, the
+cycle is thought again as a storage fault, which turns nothing off. A sink that fails is counted, never raised.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from agent.journal import Journal, JournalError
+from agent.record import encode_cycle_inputs
+from agent.table import Table
+from agent.vitals import Vitals
+from agent.wire import Outcome
+from exporters import metrics
+from fleet.curtailment import Memory, Policy
+from fleet.cycle import Cycle, think
+from fleet.market import Market
+from fleet.ports import Sink
+from fleet.signals import Signals
+from fleet.snapshot import Snapshot
+
+log = logging.getLogger(__name__)
+
+SAVE_EVERY_S = 300.0
+STEP_S = 5.0  # wall clock and monotonic clock may drift apart by this much between two ticks
+EARLIEST_HONEST_S = 1_767_225_600.0  # 2026-01-01: a gateway without a clock battery starts in 1970
+
+
+@dataclass(slots=True)
+class Clock:
+    """Judges the wall clock by the monotonic one: before its time, or stepped, it is not trusted for one tick."""
+
+    wall_s: float = float("nan")
+    monotonic_s: float = float("nan")
+
+    def is_trusted(self, wall_s: float, monotonic_s: float) -> bool:
+        drift_s = abs((wall_s - self.wall_s) - (monotonic_s - self.monotonic_s))
+        self.wall_s, self.monotonic_s = wall_s, monotonic_s
+        return wall_s >= EARLIEST_HONEST_S and not drift_s > STEP_S
+
+
+class Loop:
+    """Owns the market, the memory and the order of one tick; everything else is handed in."""
+
+    def __init__(
+        self,
+        table: Table,
+        policy: Policy,
+        journal: Journal | None,
+        sinks: Mapping[str, Sink],
+        vitals: Vitals,
+        *,
+        booted_s: float,
+        settle_s: float,
+    ) -> None:
+        self._table, self._policy, self._journal, self._sinks, self._vitals = table, policy, journal, sinks, vitals
+        self._booted_s, self._settle_s = booted_s, settle_s
+        self._clock = Clock()
+        self._is_storage_ok = True
+        self._saved_s = booted_s
+        self._status = ""
+        self.market = Market()
+        self.memory = Memory()
+        self.cycle: Cycle | None = None
+
+    def recall(self) -> None:
+        """Take over memory and slow columns of the last run. Errors: JournalError."""
+        if self._journal is None:
+            return
+        self.memory = self._journal.load_memory() or Memory()
+        if (slow := self._journal.load_accumulators()) is not None:
+            self._table.recall(slow.ids, slow.columns)
+
+    def take_quotes(self, outcomes: list[Outcome]) -> bool:
+        """Let the market hear new quotes; True if a value moved, which is worth a tick at once."""
+        quotes = tuple(quote for outcome in outcomes for quote in outcome.quotes)
+        before = {(quote.input, quote.source): quote.value for quote in self.market.quotes}
+        self.market = self.market.with_quotes(quotes)
+        return any(before.get((quote.input, quote.source)) != quote.value for quote in quotes)
+
+    def tick(self, now_s: float, monotonic_s: float) -> Cycle:
+        """One whole cycle at `now_s`."""
+        started_s = time.perf_counter()
+        is_clock_trusted = self._clock.is_trusted(now_s, monotonic_s)
+        if not is_clock_trusted:
+            self.market = Market()  # quotes of another time base would look old or from the future
+        snapshot = self._table.freeze(now_s)
+        cycle = self._think(snapshot, is_clock_trusted, now_s)
+        self.cycle, self.memory = cycle, cycle.memory
+        self._vitals.gauge(metrics.STORAGE_OK, float(self._is_storage_ok))
+        self._vitals.gauge(metrics.CLOCK_TRUSTED, float(is_clock_trusted))
+        self._say_once(cycle)
+        self._publish(cycle)
+        self._save_slowly(now_s)
+        self._vitals.cycle_finished(time.perf_counter() - started_s)
+        return cycle
+
+    def save(self) -> None:
+        """Write memory and slow columns; a failure is remembered as a storage fault."""
+        if self._journal is None:
+            return
+        try:
+            self._journal.save_memory(self.memory)
+            self._journal.save_accumulators(self._table.site.ids, self._table.remembered())
+        except JournalError as error:
+            self._storage_failed(error)
+        else:
+            self._is_storage_ok = True
+
+    def _think(self, snapshot: Snapshot, is_clock_trusted: bool, now_s: float) -> Cycle:
+        site, before = self._table.site, self.memory
+        signals = Signals(self._booted_s, self._settle_s, is_clock_trusted, self._is_storage_ok)
+        cycle = think(site, snapshot, self.market, signals, self._policy, before, now_s)
+        if self._journal is None or not cycle.decision.changed.any():
+            return cycle
+        try:
+            record = encode_cycle_inputs(site, snapshot, self.market, signals, self._policy, before, now_s)
+            self._journal.commit_decision(cycle.memory, record, cycle.decision_id, now_s)
+        except JournalError as error:
+            self._storage_failed(error)
+            signals = Signals(self._booted_s, self._settle_s, is_clock_trusted, is_storage_ok=False)
+            return think(site, snapshot, self.market, signals, self._policy, before, now_s)
+        log.info("decision %s: %d machines turned", cycle.decision_id, int(cycle.decision.changed.sum()))
+        return cycle
+
+    def _publish(self, cycle: Cycle) -> None:
+        for name, sink in self._sinks.items():
+            try:
+                sink.publish(cycle)
+            except Exception:  # one sink's fault must reach neither the others nor the loop
+                self._vitals.count(metrics.SINK_ERRORS, name)
+                log.debug("sink %s failed", name, exc_info=True)
+
+    def _save_slowly(self, now_s: float) -> None:
+        if not self._is_storage_ok or abs(now_s - self._saved_s) >= SAVE_EVERY_S:
+            self._saved_s = now_s
+            self.save()
+
+    def _storage_failed(self, error: JournalError) -> None:
+        if self._is_storage_ok:
+            log.error("journal: %s; no new stops until it can be written again", error)
+        self._is_storage_ok = False
+
+    def _say_once(self, cycle: Cycle) -> None:
+        """The status in words when it changes, and only then."""
+        decision = cycle.decision
+        names = ", ".join(bit.name or "" for bit in decision.status_reasons) or "all inputs fresh"
+        status = f"{decision.status.value}: {names}"
+        if status != self._status:
+            log.info("status %s", status)
+            self._status = status

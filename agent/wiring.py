@@ -1,0 +1,241 @@
+"""The list of what is plugged into what. No decisions here: each part is built, started, and ended in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+
+import uvloop
+
+from agent.broker import Broker, BrokerOptions
+from agent.config import Config, ConfigError, MqttSection
+from agent.journal import Journal, JournalError
+from agent.loop import Loop
+from agent.plan import assignments_of, policy_of, site_of
+from agent.publish import MqttSink
+from agent.roster import Roster
+from agent.table import Table
+from agent.vitals import Notifier, Vitals
+from agent.web import Pages, listen
+from agent.wire import Outcome
+from agent.workers import Supervisor, WorkerSpec
+from exporters import metrics
+from exporters.mqtt import status_message
+from exporters.prometheus import render
+from exporters.report import status_document
+from fleet.cycle import Cycle
+from fleet.ports import Sink
+from fleet.site import Site
+
+log = logging.getLogger(__name__)
+
+AGENT_ID = "hashwatt"
+MIB = 1024 * 1024
+FEED_KINDS = frozenset({"mempool", "coinbase", "kraken", "fixed"})
+ONCE_PATIENCE_S = 60.0
+MIN_TICK_GAP_S = 1.0
+WATCHDOG_SHARE = 3.0  # feed the watchdog at least this often within its time
+
+
+def run(config: Config) -> int:
+    """Run the agent until SIGTERM or SIGINT. Errors: ConfigError for what cannot be opened at start."""
+    code: int = uvloop.run(_run(config))
+    return code
+
+
+def once(config: Config) -> Cycle:
+    """Look once at every device and feed and think about it; nothing is remembered, published or locked."""
+    cycle: Cycle = uvloop.run(_once(config))
+    return cycle
+
+
+class Agent:
+    """The moving parts of one run: table, roster, workers and loop, and the one callback between them."""
+
+    def __init__(self, config: Config, site: Site, journal: Journal | None, sinks: dict[str, Sink]) -> None:
+        self.config = config
+        self.vitals = Vitals()
+        self.roster = Roster(config, assignments_of(config, site))
+        pdus = [job.key for job in self.roster.jobs("snmp")] if "snmp" in self.roster.workers else []
+        self.table = Table(site, pdus, config.poll.interval_s)
+        self.loop = Loop(
+            self.table,
+            policy_of(config),
+            journal,
+            sinks,
+            self.vitals,
+            booted_s=time.time(),
+            settle_s=2 * config.poll.interval_s,
+        )
+        self.supervisor = Supervisor([_spec(name, config) for name in self.roster.workers], self.take)
+        self._unheard = self.roster.keys()
+        self.all_heard = asyncio.Event()
+        self.moved = asyncio.Event()
+
+    def take(self, outcomes: list[Outcome]) -> None:
+        """What workers send: rows into the table, quotes to the market, counts to the vitals."""
+        self.table.take(outcome for outcome in outcomes if outcome.kind not in FEED_KINDS)
+        self.roster.take(outcomes, self.table.has_machine_at)
+        for outcome in outcomes:
+            verdict = "ok" if outcome.fault is None else outcome.fault.kind.value
+            self.vitals.polled(outcome.kind, verdict, outcome.duration_s, outcome.lag_s)
+            if self.roster.is_in_charge(outcome):
+                self._unheard.discard(outcome.key)
+        if self.loop.take_quotes(outcomes):
+            self.moved.set()
+        if not self._unheard:
+            self.all_heard.set()
+        self.send_jobs()
+
+    def send_jobs(self) -> None:
+        """Hand changed jobs to their workers."""
+        for worker in sorted(self.roster.changed):
+            self.supervisor.assign(worker, self.roster.jobs(worker))
+        self.roster.changed.clear()
+
+    def tick(self) -> Cycle:
+        for stats in self.supervisor.stats():
+            self.vitals.gauge(metrics.WORKER_RESTARTS, float(sum(stats.restarts.values())), stats.name)
+        return self.loop.tick(time.time(), time.monotonic())
+
+    def page(self) -> Iterator[bytes]:
+        """The metrics page of the newest cycle; the lease ends when the loop stops renewing it."""
+        cycle = self.loop.cycle
+        pids = {stats.name: stats.pid for stats in self.supervisor.stats() if stats.pid}
+        extra = self.vitals.families(pids)
+        if cycle is None:
+            return iter(())
+        return render(cycle, now_s=time.time(), lease_valid_until_s=_valid_until_s(cycle), extra=extra)
+
+    def status(self) -> dict[str, object]:
+        cycle = self.loop.cycle
+        return {} if cycle is None else status_document(cycle, _valid_until_s(cycle))
+
+
+async def _run(config: Config) -> int:
+    boot_id = str(uuid.uuid4())
+    notifier = Notifier.from_environment()
+    site = site_of(config, _nameplates())
+    journal = _open_journal(config)
+    broker = _broker(config.mqtt, site.name, boot_id) if config.mqtt else None
+    agent = Agent(config, site, journal, {"mqtt": MqttSink(broker, boot_id=boot_id)} if broker else {})
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    agent.vitals.gauge(metrics.AGENT_INFO, 1.0, _version(), site.name, boot_id)
+    agent.vitals.gauge(metrics.AGENT_START, time.time())
+    pages = Pages(site.name, agent.page, agent.status, agent.table.is_round_complete)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(journal.close)
+        host, port = config.prometheus.endpoint
+        listener = await listen(host, port, pages, config.prometheus.web_config)
+        stack.push_async_callback(listener.aclose)
+        if broker:
+            broker.start()
+            stack.callback(broker.stop)
+        agent.loop.recall()
+        await agent.supervisor.start()
+        stack.push_async_callback(agent.supervisor.aclose)
+        agent.send_jobs()
+        notifier.ready(f"{len(agent.roster.keys())} devices and feeds to look at")
+        log.info("listening on %s://%s:%d", listener.scheme, host, listener.port)
+        await _tick_until(stop, agent, notifier, broker)
+        notifier.stopping()
+        agent.loop.save()
+    return 0
+
+
+async def _tick_until(stop: asyncio.Event, agent: Agent, notifier: Notifier, broker: Broker | None) -> None:
+    """Tick at the configured pace, at once when a price moves, and often enough for the watchdog."""
+    pace_s = agent.config.poll.tick_s
+    if notifier.watchdog_s is not None:
+        pace_s = min(pace_s, notifier.watchdog_s / WATCHDOG_SHARE)
+    while not stop.is_set():
+        agent.moved.clear()
+        if broker:
+            agent.vitals.gauge(metrics.MQTT_CONNECTED, float(broker.is_connected))
+            for outcome, messages in broker.counts.items():
+                agent.vitals.gauge(metrics.MQTT_MESSAGES, float(messages), outcome)
+        cycle = agent.tick()
+        up = int((cycle.snapshot.up == 1.0).sum())
+        notifier.progress(f"{up} of {len(cycle.snapshot)} machines up, {cycle.decision.status.value}")
+        await _first_of(stop, agent.moved, timeout_s=pace_s)
+        if agent.moved.is_set():
+            await _first_of(stop, timeout_s=MIN_TICK_GAP_S)
+
+
+async def _first_of(*events: asyncio.Event, timeout_s: float) -> None:
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+
+
+async def _once(config: Config) -> Cycle:
+    agent = Agent(config, site_of(config, _nameplates()), None, {})
+    await agent.supervisor.start()
+    try:
+        agent.send_jobs()
+        await _first_of(agent.all_heard, timeout_s=ONCE_PATIENCE_S)
+    finally:
+        await agent.supervisor.aclose()
+    return agent.tick()
+
+
+def _spec(name: str, config: Config) -> WorkerSpec:
+    """pyasic keeps whole libraries and some 20 KiB per machine, and more than 32 looks at once starve each other."""
+    if name == "pyasic":
+        return WorkerSpec(name, memory_bytes=1024 * MIB, max_in_flight=32)
+    return WorkerSpec(name, max_in_flight=config.poll.max_in_flight)
+
+
+def _open_journal(config: Config) -> Journal:
+    try:
+        journal = Journal.open(config.journal_path)
+    except JournalError as error:
+        raise ConfigError("journal.path", str(error)) from None
+    if journal.moved_aside:
+        log.error("journal: damaged, moved aside to %s; starting with an empty one", journal.moved_aside)
+    return journal
+
+
+def _broker(section: MqttSection, site: str, boot_id: str) -> Broker:
+    host, port = section.endpoint
+    at_s = time.time()
+    return Broker(
+        BrokerOptions(
+            host=host,
+            port=port,
+            client_id=f"{AGENT_ID}-{site}",
+            is_tls=section.is_tls,
+            username=section.username,
+            password=section.password.reveal() if section.password else None,
+            ca_file=section.ca_file,
+            cert_file=section.cert_file,
+            key_file=section.key_file,
+        ),
+        birth=status_message(site, AGENT_ID, boot_id, "online", at_s),
+        will=status_message(site, AGENT_ID, boot_id, "offline", at_s),
+    )
+
+
+def _valid_until_s(cycle: Cycle) -> float:
+    return cycle.at_s + cycle.policy.lease_s
+
+
+def _nameplates() -> str:
+    return files("fleet").joinpath("nameplates.csv").read_text(encoding="utf-8")
+
+
+def _version() -> str:
+    try:
+        return version("hashwatt")
+    except PackageNotFoundError:
+        return "unknown"
