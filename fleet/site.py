@@ -205,7 +205,8 @@ def parse_inventory(text: str, source: str = "inventory") -> tuple[Machine, ...]
             raise SiteError(f"{source}: unknown column {name!r}; known: {', '.join(INVENTORY_COLUMNS)}")
     machines: list[Machine] = []
     seen: dict[str, int] = {}
-    for line, raw in enumerate(reader, start=2):
+    for raw in reader:
+        line = reader.line_num  # the reader skips empty lines without a word
         row = {(k or "").strip(): v.strip() for k, v in raw.items() if isinstance(v, str) and v.strip()}
         if not row:
             continue
@@ -270,8 +271,9 @@ def _flag(row: Mapping[str, str], name: str, where: str) -> bool:
 def parse_nameplates(text: str, source: str = "nameplates") -> Mapping[str, Nameplate]:
     """Catalogue CSV `model,hashrate_th,power_w` -> nameplate by folded model name."""
     plates: dict[str, Nameplate] = {}
-    for line, raw in enumerate(csv.DictReader(text.splitlines()), start=2):
-        where = f"{source} line {line}"
+    reader = csv.DictReader(text.splitlines())
+    for raw in reader:
+        where = f"{source} line {reader.line_num}"
         row = {k: v.strip() for k, v in raw.items() if isinstance(v, str)}
         hashrate_th, power_w = _number(row, "hashrate_th", where), _number(row, "power_w", where)
         if not row.get("model") or hashrate_th is None or power_w is None:
