@@ -1,0 +1,256 @@
+"""The table at one instant: what is too old is missing and says why, and every watt says where it comes from."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fleet.readings import CapableSource, OperatingState, PowerSource, Reason
+from fleet.site import Machine, Site
+from fleet.snapshot import (
+    STANDBY_W,
+    STATE_CODES,
+    MachineInfo,
+    Observations,
+    PduColumns,
+    Snapshot,
+    assemble,
+    learn_steady,
+    model_mean,
+)
+
+NOW_S = 1_800_000_000.0
+VALID_S = 60.0  # two intervals of 30 s
+NAN = math.nan
+
+
+def observe(n: int, **columns: Any) -> Observations:
+    """`n` machines that answered just now and said nothing but the `columns`; one value stands for all rows."""
+    observed = Observations.empty(n)
+    observed.up[:] = 1.0
+    observed.seen_s[:] = NOW_S
+    for name, values in columns.items():
+        getattr(observed, name)[:] = values
+    return observed
+
+
+def outlets(*rows: tuple[int, float, bool, float]) -> PduColumns:
+    """One PDU; each row is (machine, watts, is measured, age in s)."""
+    machine, watts, measured, age_s = zip(*rows, strict=True)
+    return PduColumns(
+        ids=("p",),
+        outlet_pdu=np.zeros(len(rows), np.int32),
+        outlet_ids=tuple(str(i) for i in range(len(rows))),
+        outlet_machine=np.array(machine, np.int32),
+        outlet_power_w=np.array(watts),
+        outlet_is_measured=np.array(measured),
+        outlet_at_s=NOW_S - np.array(age_s),
+    )
+
+
+def freeze(
+    observed: Observations, pdus: PduColumns | None = None, machines: tuple[Machine, ...] | None = None
+) -> Snapshot:
+    n = len(observed.up)
+    site = Site("north", machines or tuple(Machine(f"m{i}") for i in range(n)))
+    return assemble(site, observed, (MachineInfo(),) * n, pdus or PduColumns(), NOW_S, VALID_S)
+
+
+def test_a_reading_holds_for_two_intervals_and_then_is_missing_with_its_reason() -> None:
+    observed = observe(
+        4, seen_s=[NOW_S, NOW_S - 60.0, NOW_S - 60.5, NOW_S - 60.5], up=[1, 0, 1, 0], hashrate_hs=1e14,
+        hashrate_expected_hs=1.1e14, reported_power_w=3000.0, temperature_c=60.0, fan_rpm=5000.0, uptime_s=7.0,
+        state=STATE_CODES[OperatingState.MINING],
+    )  # fmt: skip
+    snapshot = freeze(observed)
+    assert snapshot.age_s.tolist() == [0.0, 60.0, 60.5, 60.5]
+    for column, value in (
+        (snapshot.hashrate_hs, 1e14),
+        (snapshot.hashrate_expected_hs, 1.1e14),
+        (snapshot.reported_power_w, 3000.0),
+        (snapshot.power_w, 3000.0),
+        (snapshot.uptime_s, 7.0),
+        (snapshot.temperature_c[:, 0], 60.0),
+        (snapshot.fan_rpm[:, 4], 5000.0),
+    ):
+        np.testing.assert_array_equal(column, [value, value, NAN, NAN])
+    reasons = [Reason.NONE, Reason.NONE, Reason.STALE, Reason.UNREACHABLE]
+    assert snapshot.hashrate_reason.tolist() == reasons
+    assert snapshot.power_reason.tolist() == reasons
+    unknown, mining = STATE_CODES[OperatingState.UNKNOWN], STATE_CODES[OperatingState.MINING]
+    assert snapshot.state.tolist() == [mining, mining, unknown, unknown]
+    # what it did is still believed after one failed look, but not that it goes on doing it
+    assert snapshot.is_running.tolist() == [True, False, False, False]
+
+
+def test_a_quantity_that_was_never_said_is_missing_not_zero() -> None:
+    observed = observe(3, up=[1, NAN, 0], seen_s=[NOW_S, NAN, NAN])
+    snapshot = freeze(observed)
+    assert np.isnan(snapshot.hashrate_hs).all()
+    assert np.isnan(snapshot.power_w).all()
+    expected = [Reason.NOT_REPORTED, Reason.NEVER_SEEN, Reason.UNREACHABLE]
+    assert snapshot.hashrate_reason.tolist() == expected
+    assert snapshot.power_reason.tolist() == expected
+    assert snapshot.power_source.tolist() == [PowerSource.NONE] * 3
+    assert np.isnan(snapshot.power_age_s).all()
+
+
+@pytest.mark.parametrize(
+    ("hashrate_hs", "state", "is_running"),
+    [
+        (1e14, OperatingState.MINING, True),
+        (1e14, OperatingState.UNKNOWN, True),
+        (1e14, OperatingState.WARMING_UP, False),
+        (0.0, OperatingState.MINING, False),
+        (NAN, OperatingState.MINING, False),
+    ],
+)
+def test_a_machine_runs_when_it_hashes_past_its_warm_up(
+    hashrate_hs: float, state: OperatingState, is_running: bool
+) -> None:
+    snapshot = freeze(observe(1, hashrate_hs=hashrate_hs, state=STATE_CODES[state]))
+    assert snapshot.is_running.tolist() == [is_running]
+
+
+def test_watts_come_from_the_best_source_that_speaks() -> None:
+    # each machine lacks one source more; all hash 50 TH/s of a nameplate of 100 TH/s at 3000 W
+    observed = observe(
+        5, seen_s=NOW_S - 10.0, hashrate_hs=5e13, reported_power_w=[3100, 3100, NAN, NAN, NAN],
+        nameplate_hashrate_hs=1e14, nameplate_power_w=[3000, 3000, 3000, 3000, NAN],
+    )  # fmt: skip
+    machines = tuple(Machine(f"m{i}", power_w=2900.0 if i < 3 else None) for i in range(5))
+    snapshot = freeze(observed, outlets((0, 3200.0, True, 4.0)), machines)
+    np.testing.assert_array_equal(snapshot.power_w, [3200, 3100, 2900, 1500, NAN])
+    assert snapshot.power_source.tolist() == [
+        PowerSource.METERED,
+        PowerSource.REPORTED,
+        PowerSource.CONFIGURED,
+        PowerSource.NAMEPLATE,
+        PowerSource.NONE,
+    ]
+    np.testing.assert_array_equal(snapshot.power_age_s, [4, 10, 10, 10, NAN])
+    assert snapshot.power_reason.tolist() == [0, 0, 0, 0, Reason.NOT_REPORTED]
+
+
+def test_beliefs_about_watts_hold_only_while_the_machine_hashes() -> None:
+    observed = observe(2, hashrate_hs=0.0, nameplate_hashrate_hs=1e14, nameplate_power_w=3000.0)
+    snapshot = freeze(observed, machines=(Machine("a", power_w=2900.0), Machine("b")))
+    assert np.isnan(snapshot.power_w).all()
+
+
+@pytest.mark.parametrize(
+    ("rows", "watts", "age_s"),
+    [
+        ([(0, 1500.0, True, 3.0), (0, 1600.0, True, 9.0)], 3100.0, 9.0),  # two cords: the sum, as old as the older
+        ([(0, 1500.0, True, 3.0), (0, NAN, True, 3.0)], NAN, NAN),  # half a machine is not metered
+        ([(0, 1500.0, True, 3.0), (0, 1600.0, True, 61.0)], NAN, NAN),
+        ([(0, 1500.0, True, 60.0)], 1500.0, 60.0),
+        ([(0, 1500.0, True, NAN)], NAN, NAN),  # never heard
+        ([(0, 1500.0, False, 3.0)], NAN, NAN),  # an estimate is not a measurement
+        ([(0, 1500.0, True, 3.0), (0, 1600.0, False, 3.0)], NAN, NAN),
+        ([(-1, 1500.0, True, 3.0)], NAN, NAN),  # an outlet without a machine
+        ([(0, 0.0, True, 3.0)], 0.0, 3.0),  # switched off is a measurement
+    ],
+)
+def test_metered_is_the_sum_of_measured_outlets_or_nothing(
+    rows: list[tuple[int, float, bool, float]], watts: float, age_s: float
+) -> None:
+    snapshot = freeze(observe(2), outlets(*rows))
+    np.testing.assert_array_equal(snapshot.metered_power_w, [watts, NAN])
+    np.testing.assert_array_equal(snapshot.metered_age_s, [age_s, NAN])
+
+
+def test_a_meter_outlives_the_machine_that_it_feeds() -> None:
+    snapshot = freeze(observe(1, up=0.0, seen_s=NOW_S - 3600.0), outlets((0, 28.0, True, 3.0)))
+    assert (snapshot.power_w[0], snapshot.power_source[0]) == (28.0, PowerSource.METERED)
+    assert (snapshot.power_reason[0], snapshot.hashrate_reason[0]) == (Reason.NONE, Reason.UNREACHABLE)
+
+
+def test_what_a_machine_could_do_is_its_own_past_then_its_model_then_a_promise() -> None:
+    # 0 and 1 are of one model and have been steady, 2 is of it and has not; 3 and 4 are of models nobody has seen run
+    observed = observe(
+        6, up=0.0, seen_s=NAN, model_code=[0, 0, 0, 1, 1, -1],
+        steady_hashrate_hs=[1.0e14, 1.1e14, NAN, NAN, NAN, NAN], steady_power_w=[3000, 3200, NAN, NAN, NAN, NAN],
+        nameplate_hashrate_hs=[1.2e14] * 5 + [NAN], nameplate_power_w=[3400] * 5 + [NAN],
+    )  # fmt: skip
+    configured = Machine("m3", hashrate_hs=9e13, power_w=2800.0)
+    machines = (Machine("m0", power_w=1.0), Machine("m1"), Machine("m2", power_w=1.0), configured,
+                Machine("m4"), Machine("m5"))  # fmt: skip
+    snapshot = freeze(observed, machines=machines)
+    np.testing.assert_allclose(snapshot.hashrate_if_running_hs, [1.0e14, 1.1e14, 1.05e14, 9e13, 1.2e14, NAN])
+    np.testing.assert_allclose(snapshot.power_if_running_w, [3000, 3200, 3100, 2800, 3400, NAN])
+    ladder = [
+        CapableSource.STEADY,
+        CapableSource.STEADY,
+        CapableSource.MODEL_MEAN,
+        CapableSource.CONFIGURED,
+        CapableSource.NAMEPLATE,
+        CapableSource.NONE,
+    ]
+    assert snapshot.hashrate_if_running_source.tolist() == ladder
+    assert snapshot.power_if_running_source.tolist() == ladder
+    assert snapshot.standby_w.tolist() == [STANDBY_W] * 6
+
+
+def test_a_model_mean_is_of_the_known_values_of_known_models() -> None:
+    values = np.array([1.0, 3.0, NAN, NAN, 5.0])
+    codes = np.array([0, 0, 0, 1, -1], np.int32)
+    np.testing.assert_array_equal(model_mean(values, codes), [2.0, 2.0, 2.0, NAN, NAN])
+    np.testing.assert_array_equal(model_mean(np.array([4.0]), np.array([-1], np.int32)), [NAN])
+
+
+def test_only_a_steady_machine_teaches_what_it_can_do() -> None:
+    observed = observe(
+        7,
+        hashrate_hs=[1e14, 1e14, 1e14, 1e14, 1e14, 0.0, 1e14],
+        # steady; no short window; ramps up; window still shows stopped work; warming up; stands; steady, not measured
+        hashrate_now_hs=[1.14e14, NAN, 1.16e14, 0.0, 1e14, 0.0, 1e14],
+        reported_power_w=[3000, 3100, 3200, 3300, 3400, 3500, NAN],
+        steady_hashrate_hs=7e13,
+        steady_power_w=2000.0,
+    )
+    observed.state[4] = STATE_CODES[OperatingState.WARMING_UP]
+    machines = (*(Machine(f"m{i}") for i in range(6)), Machine("m6", power_w=2900.0))
+    learn_steady(observed, freeze(observed, machines=machines))
+    assert observed.steady_hashrate_hs.tolist() == [1e14, 1e14, 7e13, 7e13, 7e13, 7e13, 1e14]
+    assert observed.steady_power_w.tolist() == [3000, 3100, 2000, 2000, 2000, 2000, 2000]
+
+
+def test_metered_watts_teach_before_reported_ones() -> None:
+    observed = observe(1, hashrate_hs=1e14, reported_power_w=3000.0)
+    learn_steady(observed, freeze(observed, outlets((0, 3250.0, True, 1.0))))
+    assert observed.steady_power_w.tolist() == [3250.0]
+
+
+def test_a_grown_table_keeps_its_rows_and_adds_empty_ones() -> None:
+    observed = observe(2, hashrate_hs=[1e14, 2e14], model_code=3, temperature_c=50.0)
+    grown, fresh = observed.grown(4), Observations.empty(2)
+    for f in fields(Observations):
+        column = getattr(grown, f.name)
+        assert column.dtype == getattr(observed, f.name).dtype
+        np.testing.assert_array_equal(column[:2], getattr(observed, f.name))
+        np.testing.assert_array_equal(column[2:], getattr(fresh, f.name))
+    assert grown.model_code.tolist() == [3, 3, -1, -1]
+
+
+def test_a_frozen_fleet_cannot_be_changed_nor_does_it_change_with_its_source() -> None:
+    observed = observe(1, hashrate_hs=1e14, reported_power_w=3000.0, steady_hashrate_hs=1e14, steady_power_w=3000.0)
+    snapshot = freeze(observed)
+    before = {f.name: np.copy(getattr(snapshot, f.name)) for f in fields(Snapshot) if f.name not in ("infos", "pdus")}
+    for f in fields(Snapshot):
+        column = getattr(snapshot, f.name)
+        if isinstance(column, np.ndarray):
+            with pytest.raises(ValueError, match="read-only"):
+                column[...] = 0
+    for f in fields(Observations):
+        getattr(observed, f.name)[...] = 0
+    for name, column in before.items():
+        np.testing.assert_array_equal(getattr(snapshot, name), column)
+
+
+def test_an_empty_farm_is_a_fleet_too() -> None:
+    assert len(freeze(Observations.empty(0))) == 0
