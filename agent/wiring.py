@@ -103,6 +103,9 @@ class Agent:
     def tick(self) -> Cycle:
         for stats in self.supervisor.stats():
             self.vitals.gauge(metrics.WORKER_RESTARTS, float(sum(stats.restarts.values())), stats.name)
+            if stats.pulse is not None:
+                self.vitals.gauge(metrics.POLLS_MISSED, float(stats.pulse.late), stats.name, "late")
+                self.vitals.gauge(metrics.POLLS_MISSED, float(stats.pulse.dropped), stats.name, "dropped")
         return self.loop.tick(time.time(), time.monotonic())
 
     def page(self) -> Iterator[bytes]:

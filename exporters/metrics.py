@@ -250,6 +250,9 @@ POLLS = Metric("hashwatt_polls_total",
 WORKER_RESTARTS = Metric("hashwatt_workers_restarts_total",
     "Collector processes that were replaced.",
     Kind.COUNTER, "", ("worker",))
+POLLS_MISSED = Metric("hashwatt_polls_missed_total",
+    "Looks that started over a second late, or that never took place.",
+    Kind.COUNTER, "", ("worker", "cause"))
 CYCLES = Metric("hashwatt_cycles_total",
     "Cycles thought and published.",
     Kind.COUNTER, "", ())

@@ -29,7 +29,7 @@ OWNERS = {
     "pysnmp": {"collectors.pdus.pysnmp_client"},
     "rich": {"agent.console"},
     "sqlalchemy": {"agent.journal"},
-    "uvloop": {"agent.poller"},
+    "uvloop": {"agent.poller", "agent.wiring"},
     "yaml": {"agent.webconfig"},
 }
 
