@@ -126,7 +126,7 @@ class Decision:
     reasons: npt.NDArray[np.uint32]  # bits of Why
     earliest_reversal_s: Floats  # Unix time; NaN = at once
     changed: Bools  # turned in this cycle
-    site_power_w: float  # running power that the advice refers to
+    site_power_w: float  # what the site would draw without the stops in force
     shed_w: float  # power that the stops in force give up
     quorum: float  # share of the machines expected to answer that did; NaN = nobody expected
 
@@ -254,7 +254,9 @@ def recommend(
     if status is Status.DISABLED:
         _mark(why, is_run, Why.OPERATOR)
 
-    is_unadvised = (economics.reason != Reason.NONE) | (status is Status.DISABLED)
+    # A machine that stands because we said so needs the word to run until it does: silence would leave it off.
+    is_given_back = ~stopped & ~np.isnan(after.since_s) & ~snapshot.is_running
+    is_unadvised = ((economics.reason != Reason.NONE) | (status is Status.DISABLED)) & ~is_given_back
     action = np.where(stopped, Action.STOP, np.where(is_unadvised, Action.HOLD, Action.RUN)).astype(np.uint8)
     minimum_s = np.where(stopped, policy.min_down_s, policy.min_up_s)
     shed_w = np.maximum(snapshot.power_if_running_w - snapshot.standby_w, 0.0)
@@ -265,7 +267,7 @@ def recommend(
         reasons=why,
         earliest_reversal_s=after.since_s + minimum_s,
         changed=changed,
-        site_power_w=float(np.nansum(np.where(stopped, np.nan, snapshot.power_w))),
+        site_power_w=float(np.nansum(np.where(stopped, snapshot.power_if_running_w, snapshot.power_w))),
         shed_w=float(np.nansum(np.where(stopped, shed_w, np.nan))),
         quorum=quorum,
     )
@@ -324,7 +326,7 @@ def _hold_since(status: Status, memory: Memory, now_s: float) -> float:
 
 def _is_release(status: Status, policy: Policy, held_s: float) -> bool:
     """True when economic stops are given back: advice that nobody renews must not keep machines off."""
-    return not policy.hold_keep and (status is Status.DISABLED or held_s >= policy.hold_release_s)
+    return status is Status.DISABLED or (not policy.hold_keep and held_s >= policy.hold_release_s)
 
 
 def _ramp_weight(snapshot: Snapshot) -> Floats:
