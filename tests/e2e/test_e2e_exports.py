@@ -1,0 +1,179 @@
+"""What leaves a running agent: a page from which a real Prometheus answers every panel, and messages over a broker."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import find_peer
+
+from dashboards.alerts import ALERTS
+from dashboards.build import FOLDER
+from dashboards.panels import dashboard
+from hil.control import end
+
+from .conftest import POLL, QUICK, AgentProcess, wait_for
+
+MACHINES = 40
+TOPIC = "hashwatt/virtual"
+HEAD = f"{TOPIC}/curtailment/recommendation/v1"
+STATUS = f"{TOPIC}/agent/status"
+EXPRESSIONS = {target["expr"]: panel["title"] for panel in dashboard()["panels"] for target in panel.get("targets", ())}
+
+
+@pytest.fixture
+def agent(start_farm, start_agent, mosquitto, tmp_path) -> AgentProcess:
+    """An agent that has seen all of its farm: machines of four models, of which the oldest run at a loss."""
+    farm = start_farm("--machines", str(MACHINES), "--pdus", "2", "--boot-s", "0")
+    config = farm.write_site(
+        tmp_path / "site", interval_s=2.0, poll=POLL, policy=QUICK, listen="127.0.0.1:0",
+        mqtt_url=f"mqtt://127.0.0.1:{mosquitto}",
+    )  # fmt: skip
+    agent = start_agent(config)
+    wait_for(agent.is_ready, "a whole round of polls")
+    return agent
+
+
+# --- Prometheus --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def prometheus(agent: AgentProcess, tmp_path: Path) -> Iterator[Callable[..., object]]:
+    """Asks a Prometheus that scrapes the agent every second and runs our rules: `ask("query", query="up")`."""
+    from hil.loopback import free_tcp_port
+
+    port = free_tcp_port()
+    config = tmp_path / "prometheus.yml"
+    config.write_text(
+        "global: {scrape_interval: 1s, evaluation_interval: 1s}\n"
+        f"rule_files: [{FOLDER / 'alerts.yml'}]\n"
+        "scrape_configs:\n"
+        "- job_name: hashwatt\n"
+        f"  static_configs: [{{targets: ['{agent.target}']}}]\n"
+    )
+    process = subprocess.Popen(
+        [
+            find_peer("prometheus") or "prometheus", f"--config.file={config}",
+            f"--storage.tsdb.path={tmp_path / 'data'}", f"--web.listen-address=127.0.0.1:{port}", "--log.level=error",
+        ],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+    def ask(path: str, **query: str) -> object:
+        """The `data` of one API call; None while the server is not there yet."""
+        url = f"http://127.0.0.1:{port}/api/v1/{path}?{urllib.parse.urlencode(query)}"
+        try:
+            with urllib.request.urlopen(url, timeout=10) as reply:
+                return json.load(reply)["data"]
+        except urllib.error.HTTPError as error:
+            if error.code == 503:  # it is starting
+                return None
+            pytest.fail(f"{query}: {error.read()!r}")
+        except (ConnectionError, urllib.error.URLError):
+            return None
+
+    yield ask
+    end(process)
+
+
+@pytest.mark.peer("mosquitto")
+@pytest.mark.peer("prometheus")
+def test_every_panel_variable_and_alert_is_answered_from_a_running_agent(prometheus):
+    def has_data(expr: str) -> bool:
+        data = prometheus("query", query=expr.replace("$__rate_interval", "10s").replace("$machine", ".*"))
+        return any(not math.isnan(float(series["value"][1])) for series in (data or {"result": ()})["result"])
+
+    missing = dict(EXPRESSIONS)
+
+    def is_answered() -> bool:
+        for expr in [expr for expr in missing if has_data(expr)]:
+            del missing[expr]
+        return not missing
+
+    assert len(EXPRESSIONS) > 30
+    try:
+        wait_for(is_answered, "data for every panel")
+    except AssertionError:
+        pytest.fail(f"panels without data: {missing}")
+
+    machines = prometheus("label/machine/values", **{"match[]": "hashwatt_machine_up"})
+    assert len(machines) == MACHINES
+    variable = next(each for each in dashboard()["templating"]["list"] if each["type"] == "query")
+    assert variable["definition"] == "label_values(hashwatt_machine_up, machine)"
+
+    for alert in ALERTS:
+        assert prometheus("query", query=alert.expr) is not None, alert.name
+    groups = wait_for(
+        lambda: [g for g in prometheus("rules")["groups"] if all(r["health"] == "ok" for r in g["rules"])],
+        "rules that were evaluated without an error",
+    )
+    assert [rule["name"] for rule in groups[0]["rules"]] == [alert.name for alert in ALERTS]
+
+
+@pytest.mark.peer("mosquitto")
+@pytest.mark.peer("promtool")
+def test_promtool_has_nothing_to_say_about_the_live_page(agent):
+    text = agent.wait_page(lambda page: page["hashwatt_mqtt_connected"].get(()) == 1.0, "a broker connection").text
+    check = subprocess.run(
+        [find_peer("promtool") or "promtool", "check", "metrics"],
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (check.returncode, check.stdout, check.stderr) == (0, "", "")
+
+
+# --- MQTT --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.peer("mosquitto")
+def test_birth_state_head_and_plan_arrive_and_a_killed_agent_leaves_its_will_and_no_head(agent, mosquitto, subscribe):
+    reader = subscribe(mosquitto)
+    assert wait_for(lambda: reader.json(STATUS), "a birth")["status"] == "online"
+    states = [f"{TOPIC}/machines/m{number:05d}/state" for number in range(1, MACHINES + 1)]
+
+    def is_known(state: dict[str, object] | None) -> bool:
+        return state is not None and (state["up"], state["power_source"]) == (True, "metered")
+
+    wait_for(lambda: all(is_known(reader.json(topic)) for topic in states), "the state of every machine")
+    wait_for(lambda: len([topic for topic in reader.seen if topic.startswith(f"{TOPIC}/pdus/")]) == 2, "both PDUs")
+
+    def plan_of_head() -> dict[str, object] | None:
+        """The head, once it asks for stops and the parts beside it are the ones it means."""
+        head = reader.json(HEAD)
+        if not head or not head["plan_parts"]:
+            return None
+        parts = [reader.seen.get(f"{TOPIC}/curtailment/plan/v1/{i}", b"") for i in range(head["plan_parts"])]
+        return head if hashlib.sha256(b"".join(parts)).hexdigest() == head["plan_sha256"] else None
+
+    head = wait_for(plan_of_head, "a head whose digest is that of its plan")
+    assert len(reader.seen[HEAD]) <= 4096
+    assert (head["status"], head["action"], head["mode"]) == ("ok", "PARTIAL", "advisory")
+    assert head["totals"]["machines"] == MACHINES
+
+    workers = agent.workers()
+    assert workers
+    killed_s = time.monotonic()
+    agent.process.kill()
+    agent.process.wait()
+    wait_for(lambda: reader.json(STATUS)["status"] == "offline", "the will")
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), "the end of the workers")
+
+    def is_head_gone() -> bool:
+        late = subscribe(mosquitto, f"{TOPIC}/#")
+        wait_for(lambda: STATUS in late.seen and states[0] in late.seen, "what is retained")
+        late.close()
+        return HEAD not in late.seen
+
+    wait_for(is_head_gone, "the end of the head")
+    assert time.monotonic() - killed_s < QUICK["lease_s"] + 15.0
