@@ -138,6 +138,8 @@ def _shape(hint: Any) -> tuple[str, Any]:
     if hint in _SCALARS:
         return "scalar", hint
     origin, args = get_origin(hint), get_args(hint)
+    if hasattr(origin, "__value__"):  # numpy >= 2.5 spells NDArray as a type alias
+        return _shape(origin.__value__[args])
     if origin is np.ndarray:
         inner = get_args(args[1])
         is_named = isinstance(inner[0], type) and issubclass(inner[0], np.generic)

@@ -8,7 +8,7 @@ instants that pass meanwhile are dropped and counted.
 
 Hosts that misbehave pay with their own slots: what accepts and hangs may hold a quarter of them and backs off; what is
 silent at connect may hold a half, each for the length of one connect, and is tried every interval so that its return
-is seen. The healthy come first and always have the remaining quarter to themselves.
+is seen. The healthy come first, unless a lane starves, and always have the remaining quarter to themselves.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ FIRST_LOOKS_PER_S = 50.0
 once, and a price that is read every ten minutes is not awaited for ten minutes."""
 FIRST_LOOKS_WITHIN_S = 30.0
 LATE_S = 1.0
+STARVED_S = 60.0
+"""From here on the lane that has waited longest goes first, within its share: where there are more looks than slots,
+the healthy would otherwise keep everybody else out for ever."""
 BACKOFF_INTERVALS = (1, 2, 4, 8, 10)
 """Intervals to the next look after so many timeouts in a row."""
 BACKOFF_LIMIT_S = 300.0
@@ -128,7 +131,8 @@ class Schedule:
         while self._heap and self._heap[0][0] <= now_s:
             turn = heapq.heappop(self._heap)[2]
             self._queues[turn.lane].append(turn)
-        return [turn for lane in Lane for turn in self._starts(lane, now_s)]
+        lanes = sorted(Lane, key=lambda lane: -self._starved_s(lane, now_s))
+        return [turn for lane in lanes for turn in self._starts(lane, now_s)]
 
     def next_due_s(self) -> float | None:
         """When to call `due` again if nothing finishes before; None = only when something finishes."""
@@ -149,6 +153,11 @@ class Schedule:
         """For how long the longest of the looks in flight has been running; 0 = none is."""
         starts = [turn.started_s for turn in self._in_flight if turn.started_s is not None]
         return now_s - min(starts) if starts else 0.0
+
+    def _starved_s(self, lane: Lane, now_s: float) -> float:
+        """How long a lane has waited beyond patience; 0 = not starved, so that sorting leaves it in its place."""
+        queue = self._queues[lane]
+        return max(0.0, now_s - queue[0].due_s - STARVED_S) if queue else 0.0
 
     def _starts(self, lane: Lane, now_s: float) -> list[Turn]:
         queue = self._queues[lane]

@@ -172,7 +172,7 @@ def test_a_public_listener_needs_a_web_config_that_protects(tmp_path: Path, web:
     [("", "is a directory"), ("hashwatt.toml/x.db", "hashwatt.toml is not a writable directory")],
 )
 def test_a_journal_that_cannot_be_written_is_one_line(tmp_path: Path, journal: str, said: str) -> None:
-    path = config_file(tmp_path)
+    path = config_file(tmp_path, f'[prometheus]\nlisten = "127.0.0.1:{free_port()}"\n')
     path.write_text(path.read_text().replace("state/hashwatt.db", journal))
     done = hashwatt("check", "--config", str(path))
     assert done.returncode == 2
