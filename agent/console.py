@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import threading
 import time
 import urllib.error
@@ -257,28 +258,27 @@ def machine_table(machines: Iterable[Document], with_model: bool) -> Table:
     return table
 
 
+ONCE_COLUMNS = (
+    "machine", "address", "model", "hashrate", "power", "source", "hottest", "USD/h", "breakeven", "do", "because",
+)  # fmt: skip
+ONLY_WIDE = ("address", "model", "hottest")
+WIDE_ENOUGH = 120
+WIDE = 160
+
+
 def show_once(document: Document, console: Console | None = None) -> None:
     """One round of polls as tables: every machine, every PDU, the market and the recommendation."""
-    console = console or Console()
+    # a file or a pipe has no width of its own: there, nothing is cut
+    console = console or Console(width=None if sys.stdout.isatty() else WIDE)
     console.print(_line((f"{_plain(document['site'])}  ", "bold cyan"), _clock(document["at"])))
+    shown = [name for name in ONCE_COLUMNS if console.width >= WIDE_ENOUGH or name not in ONLY_WIDE]
     machines = Table(box=None, pad_edge=False, header_style="dim")
-    for name in (
-        "machine",
-        "address",
-        "model",
-        "hashrate",
-        "power",
-        "",
-        "hottest",
-        "USD/h",
-        "breakeven",
-        "do",
-        "because",
-    ):
+    for name in shown:
         right = name in ("hashrate", "power", "hottest", "USD/h", "breakeven")
         machines.add_column(name, no_wrap=name not in ("because", "model"), justify="right" if right else "left")
     for machine in document["machines"]:
-        machines.add_row(*map(Text, _once_cells(machine)))
+        cells = dict(zip(ONCE_COLUMNS, _once_cells(machine), strict=True))
+        machines.add_row(*(Text(cells[name]) for name in shown))
     console.print(machines)
     for pdu in document["pdus"]:
         state = "up" if pdu["up"] else _plain(pdu["fault"]) or "never answered"
