@@ -188,7 +188,7 @@ def machines_up(url: str) -> int:
     import httpx
 
     page = httpx.get(url, timeout=10.0).text
-    return sum(line.startswith("hashwatt_machine_up{") and line.endswith(" 1") for line in page.splitlines())
+    return sum(line.startswith("hashwatt_machine_up{") and float(line.split()[-1]) == 1.0 for line in page.splitlines())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
