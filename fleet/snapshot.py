@@ -154,7 +154,7 @@ class Snapshot:
     state: Codes  # STATES
     is_sha256: Bools
     is_expected_pool: Bools
-    is_running: Bools  # hashes, and past its warm-up
+    is_running: Bools  # hashes, past its warm-up, and its meter does not say otherwise
     # capable
     hashrate_if_running_hs: Floats
     hashrate_if_running_source: Codes
@@ -169,6 +169,10 @@ class Snapshot:
 
 STANDBY_W = 30.0
 """Draw of a sleeping control board; 25 W (LuxOS) to 30 W (stock Antminer) are published, both as claims."""
+
+DARK_RATIO = 0.2
+"""A machine metered below this share of its running power does not hash, whatever its last answer said. One board of
+three still draws 0.3 of it or more; a sleeping machine 0.01."""
 
 STEADY_TOLERANCE_RATIO = 0.15
 """A machine is steady while what it does now lies this close to its window: neither ramping nor just stopped."""
@@ -192,17 +196,20 @@ def assemble(
     hashrate_hs = np.where(is_valid, observed.hashrate_hs, np.nan)
     reported_w = np.where(is_valid, observed.reported_power_w, np.nan)
     state = np.where(is_valid, observed.state, STATE_CODES[OperatingState.UNKNOWN]).astype(np.uint8)
-    is_running = (observed.up == 1.0) & (hashrate_hs > 0.0) & (state != STATE_CODES[OperatingState.WARMING_UP])
     absence = _absence(observed, is_valid)
     metered_w, metered_age_s = meter(pdus, len(site), now_s, valid_for_s)
+    can_w, can_w_source = _capable(
+        observed.steady_power_w, observed.model_code, site.power_configured_w, observed.nameplate_power_w
+    )
+    # the meter often sees an outlet go off before the next poll misses the machine
+    is_dark = metered_w <= DARK_RATIO * np.nan_to_num(can_w)
+    is_hashing = (hashrate_hs > 0.0) & (state != STATE_CODES[OperatingState.WARMING_UP])
+    is_running = (observed.up == 1.0) & is_hashing & ~is_dark
     power_w, power_source, power_age_s = _rank_power(
         site, observed, hashrate_hs, is_running, metered_w, metered_age_s, reported_w, age_s
     )
     can_hs, can_hs_source = _capable(
         observed.steady_hashrate_hs, observed.model_code, site.hashrate_configured_hs, observed.nameplate_hashrate_hs
-    )
-    can_w, can_w_source = _capable(
-        observed.steady_power_w, observed.model_code, site.power_configured_w, observed.nameplate_power_w
     )
     return _frozen(
         Snapshot(

@@ -116,6 +116,34 @@ def test_a_machine_runs_when_it_hashes_past_its_warm_up(
     assert snapshot.is_running.tolist() == [is_running]
 
 
+@pytest.mark.parametrize(
+    ("steady_w", "metered_w", "is_running"),
+    [
+        (3000.0, 601.0, True),  # one weak board of three
+        (3000.0, 600.0, False),  # a fifth of what it draws: nothing hashes on that
+        (3000.0, 28.0, False),
+        (3000.0, NAN, True),  # no meter says otherwise
+        (NAN, 28.0, True),  # nobody knows what it should draw
+        (NAN, 0.0, False),  # an outlet that is off needs no comparison
+    ],
+)
+def test_a_meter_sees_a_machine_go_dark_before_the_next_look(
+    steady_w: float, metered_w: float, is_running: bool
+) -> None:
+    observed = observe(1, hashrate_hs=1e14, steady_power_w=steady_w, steady_hashrate_hs=9e13)
+    snapshot = freeze(observed, outlets((0, metered_w, True, 1.0)))
+    assert snapshot.is_running.tolist() == [is_running]
+
+
+def test_a_machine_whose_meter_is_dark_does_not_run_and_teaches_nothing() -> None:
+    # all answered with hash before their outlets were read; 3000 W is what they draw when they run, or not known
+    observed = observe(5, hashrate_hs=1e14, hashrate_now_hs=1e14, steady_power_w=[3000, 3000, 3000, NAN, NAN])
+    snapshot = freeze(observed, outlets(*((i, w, True, 0.0) for i, w in enumerate((0.0, 30.0, 1000.0, 0.0, 900.0)))))
+    assert snapshot.is_running.tolist() == [False, False, True, False, True]
+    learn_steady(observed, snapshot)
+    np.testing.assert_array_equal(observed.steady_power_w, [3000, 3000, 1000, NAN, 900])
+
+
 def test_watts_come_from_the_best_source_that_speaks() -> None:
     # each machine lacks one source more; all hash 50 TH/s of a nameplate of 100 TH/s at 3000 W
     observed = observe(
