@@ -7,6 +7,7 @@ minimum times small, and feeds, whose pace is not the operator's to choose, are 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import re
 import signal
@@ -150,6 +151,16 @@ class Subscriber:
 
     def json(self, topic: str) -> Any:
         return json.loads(self.seen.get(topic) or b"null")
+
+    def plan(self, site: str = "hashwatt/virtual") -> dict[str, dict[str, Any]] | None:
+        """The rows of the plan in force by machine id, as a consumer may use them: only if the head's digest fits."""
+        head = self.json(f"{site}/curtailment/recommendation/v1")
+        if head is None:
+            return None
+        parts = [self.seen.get(f"{site}/curtailment/plan/v1/{i}", b"") for i in range(head["plan_parts"])]
+        if hashlib.sha256(b"".join(parts)).hexdigest() != head["plan_sha256"]:
+            return None
+        return {row["id"]: row for part in parts for row in json.loads(part)["machines"]}
 
     def close(self) -> None:
         self._client.disconnect()
