@@ -2,9 +2,11 @@
 
     .venv/bin/python benchmarks/farm.py --json            1,000 machines, 30 PDUs, 30 s, 10 minutes
     .venv/bin/python benchmarks/farm.py --quick --json    the same for 50 seconds
+    .venv/bin/python benchmarks/farm.py --fault hang=1 --interval-s 5 --json      nobody ever answers; 120 rounds
 
 Counted from outside: polls and lag from the agent's own /metrics, connections that the farm saw, CPU and memory of the
-agent and its workers from /proc. The last line of standard output is one JSON object.
+agent and its workers from /proc; memory and files as first, highest, last. The last line of standard output is one
+JSON object.
 """
 
 from __future__ import annotations
@@ -24,7 +26,6 @@ from pathlib import Path
 
 from hil.control import FarmProcess
 
-INTERVAL_S = 30.0
 SERIES = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$")
 
 
@@ -34,37 +35,43 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--machines", type=int, default=1000)
     parser.add_argument("--pdus", type=int, default=30)
+    parser.add_argument("--interval-s", type=float, default=30.0)
+    parser.add_argument("--fault", metavar="KIND=SHARE", help="see python -m hil.farm --help")
     parser.add_argument("--block", type=int, default=83)
     options = parser.parse_args()
     duration_s = 50.0 if options.quick else 600.0
     with tempfile.TemporaryDirectory() as name, _farm(options) as farm:
         site, port = Path(name), _free_port()
-        config = farm.write_site(site, interval_s=INTERVAL_S, listen=f"127.0.0.1:{port}")
+        config = farm.write_site(site, interval_s=options.interval_s, listen=f"127.0.0.1:{port}")
         agent = subprocess.Popen([sys.executable, "-m", "agent", "run", "--config", str(config)])
         try:
-            report = _watch(port, duration_s)
+            report = _watch(port, duration_s, options.interval_s)
         finally:
             agent.send_signal(signal.SIGTERM)
             agent.wait(20)
-    report |= {"machines": options.machines, "pdus": options.pdus, "duration_s": duration_s}
+    report |= {"machines": options.machines, "pdus": options.pdus, "fault": options.fault, "duration_s": duration_s}
     print(json.dumps(report))
     return 0
 
 
 def _farm(options: argparse.Namespace) -> FarmProcess:
     sizes = ("--machines", str(options.machines), "--pdus", str(options.pdus))
-    return FarmProcess(*sizes, "--block", str(options.block), "--boot-s", "0")
+    faults = ("--fault", options.fault) if options.fault else ()
+    return FarmProcess(*sizes, *faults, "--block", str(options.block), "--boot-s", "0")
 
 
-def _watch(port: int, duration_s: float) -> dict[str, object]:
+def _watch(port: int, duration_s: float, interval_s: float) -> dict[str, object]:
     """Let the first round pass, then compare the counters over `duration_s`."""
     _wait_ready(port)
     before, started_s = _scrape(port), time.monotonic()
-    highest = 0.0
+    memory_mib: list[float] = []
+    files: list[float] = []
     while (left_s := started_s + duration_s - time.monotonic()) > 0:
         print(f"\r{left_s:4.0f} s to go ", end="", file=sys.stderr, flush=True)
         time.sleep(min(10.0, left_s))
-        highest = max(highest, sum(_by(_scrape(port), "hashwatt_agent_resident_memory_bytes").values()))
+        page = _scrape(port)
+        memory_mib.append(sum(_by(page, "hashwatt_agent_resident_memory_bytes").values()) / 2**20)
+        files.append(sum(_by(page, "hashwatt_agent_open_files").values()))
     after, elapsed_s = _scrape(port), time.monotonic() - started_s
     print(file=sys.stderr)
     cpu_s = _delta(before, after, "hashwatt_agent_cpu_seconds_total")
@@ -72,14 +79,15 @@ def _watch(port: int, duration_s: float) -> dict[str, object]:
     return {
         "polls": {key: round(count) for key, count in sorted(polls.items())},
         "polls_per_device": round(sum(v for k, v in polls.items() if _is_device(k)) / _devices(after), 2),
-        "expected_per_device": round(elapsed_s / INTERVAL_S, 2),
+        "expected_per_device": round(elapsed_s / interval_s, 2),
         "missed": {key: round(n) for key, n in _by(after, "hashwatt_polls_missed_total").items()},
         "restarts": sum(_by(after, "hashwatt_workers_restarts_total").values()),
         "up": sum(_by(after, "hashwatt_machine_up").values()),
         "cpu_share": {key: round(s / elapsed_s, 4) for key, s in cpu_s.items()},
         "cpu_share_1k_30s": round(sum(cpu_s.values()) / elapsed_s, 4),
         "rss_mib": {k: round(v / 2**20, 1) for k, v in _by(after, "hashwatt_agent_resident_memory_bytes").items()},
-        "rss_peak_total_mib": round(highest / 2**20, 1),
+        "rss_total_mib": [round(memory_mib[0], 1), round(max(memory_mib), 1), round(memory_mib[-1], 1)],
+        "open_files": [files[0], max(files), files[-1]],
     }
 
 
