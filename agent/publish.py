@@ -1,9 +1,9 @@
 """The MQTT sink: which messages each cycle is worth, and in which order.
 
-The head goes out whenever the decision or its health changes and is renewed well within its lease; plan parts go out
-before the head that names their digest. Machine and PDU states follow their own changes, a bounded number per cycle,
-so a fleet that wakes up at once fills neither the library's queue nor the broker's. What was not taken is simply still
-due in the next cycle. Time is the cycle's.
+The head goes out whenever the decision, its health or its plan changes, and is renewed well within its lease; plan
+parts go out before the head that names their digest. Machine and PDU states follow their own changes, a bounded number
+per cycle, so a fleet that wakes up at once fills neither the library's queue nor the broker's. What was not taken is
+simply still due in the next cycle. Time is the cycle's.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class MqttSink:
         self._session = self._outlet.session
         self._machines, self._pdus = Told(), Told()
         self._head_at_s = self._plan_at_s = self._batch_at_s = -math.inf
-        self._head_of: tuple[str, str, str] | None = None
+        self._head_of: tuple[str, str, str, tuple[bytes, ...]] | None = None
 
     def publish(self, cycle: Cycle) -> None:
         """Send what this cycle is worth; nothing while there is no connection."""
@@ -104,7 +104,7 @@ class MqttSink:
         return plan.parts
 
     def _publish_head(self, cycle: Cycle, plan: tuple[bytes, ...]) -> None:
-        head_of = (cycle.decision_id, cycle.decision.status.value, cycle.policy.mode.value)
+        head_of = (cycle.decision_id, cycle.decision.status.value, cycle.policy.mode.value, plan)
         if head_of == self._head_of and cycle.at_s - self._head_at_s < RENEW_HEAD_S:
             return
         self._seq += 1

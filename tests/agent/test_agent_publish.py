@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field, replace
 
@@ -73,6 +74,18 @@ def test_the_head_leaves_at_once_when_decision_or_health_change():
     assert [head["decision_id"] for head in heads(outlet)] == ["d-2"]
     sink.publish(at(replace(cycle, decision_id="d-2", decision=replace(cycle.decision, status=Status.HOLD)), 2))
     assert [(head["status"], head["seq"]) for head in heads(outlet)] == [("hold", 3)]
+
+
+def test_a_head_follows_a_plan_that_changes_between_decisions():
+    # an action may change without a turn: a machine falls silent, and its advice becomes hold
+    outlet, cycle = KeepingOutlet(), small_cycle()
+    sink = MqttSink(outlet, boot_id="boot-1")
+    sink.publish(cycle)
+    outlet.taken()
+    all_hold = np.full(3, Action.HOLD, np.uint8)
+    sink.publish(at(replace(cycle, decision=replace(cycle.decision, action=all_hold)), 1))
+    sent = {message.topic: message.payload for message in outlet.taken()}
+    assert json.loads(sent[HEAD])["plan_sha256"] == hashlib.sha256(sent[PLAN + "0"]).hexdigest()
 
 
 def test_a_plan_is_sent_on_change_and_refreshed_slowly():
