@@ -147,6 +147,9 @@ UNPRICED_WHY: dict[Reason, Why] = {
 }
 """What an unpriced machine is told, by the reason of its missing margin."""
 
+EXPECTED_FOR_S = 3600.0
+"""How long a machine that fell silent still counts as one that should answer; long enough for a switch to return."""
+
 NEVER_ADVISED = (Reason.NOT_SHA256, Reason.WRONG_POOL)
 """Reasons that make a machine none of our business: a stop in force is given back."""
 
@@ -195,7 +198,7 @@ def recommend(
     """
     memory = recall(memory, site.ids)
     status, why_status = judge(snapshot, valuation, signals, policy, now_s)
-    quorum = _quorum(snapshot, memory.stopped)
+    quorum = _quorum(snapshot, memory.stopped, signals.booted_s, now_s)
     has_quorum = not quorum < policy.quorum_ratio
     step_s = min(max(now_s - memory.at_s, 0.0), policy.max_step_s) if memory.at_s == memory.at_s else 0.0
     loss_usd, gain_usd = accumulate(economics.margin_usd_h, memory, status, step_s / SECONDS_PER_HOUR)
@@ -312,10 +315,16 @@ def accumulate(margin_usd_h: Floats, memory: Memory, status: Status, step_h: flo
     return loss_usd, gain_usd
 
 
-def _quorum(snapshot: Snapshot, stopped: Bools) -> float:
-    """Share of the machines expected to answer that do; NaN where none is expected. Stopped ones need not answer."""
-    expected = int((~stopped).sum())
-    return float(((snapshot.up == 1.0) & ~stopped).sum() / expected) if expected else float("nan")
+def _quorum(snapshot: Snapshot, stopped: Bools, booted_s: float, now_s: float) -> float:
+    """Share of the machines expected to answer that do; NaN where none is expected.
+
+    Neither a machine that stands on our advice is expected nor one that has been silent for EXPECTED_FOR_S: a few dead
+    machines must not keep the last losing ones running. After a start everybody is expected for as long.
+    """
+    heard_s = np.fmax(snapshot.last_seen_s, booted_s)
+    is_expected = ~stopped & (now_s - heard_s <= EXPECTED_FOR_S)
+    expected = int(is_expected.sum())
+    return float(((snapshot.up == 1.0) & is_expected).sum() / expected) if expected else float("nan")
 
 
 def _hold_since(status: Status, memory: Memory, now_s: float) -> float:

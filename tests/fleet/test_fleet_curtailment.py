@@ -56,6 +56,7 @@ class Farm:
         self.site = Site("north", tuple(Machine(id, never_stop=i in never_stop) for i, id in enumerate(self.ids)))
         self.policy = policy
         self.now_s = T0_S - MINUTE_S
+        self.booted_s = T0_S - 1000.0
         self.memory = Memory()
         self.margin = np.zeros(n)
         self.breakeven = np.linspace(0.03, 0.06, n)  # the first machine is the worst
@@ -75,7 +76,7 @@ class Farm:
             make_economics(
                 len(self.ids), margin_usd_h=self.margin, breakeven_usd_kwh=self.breakeven, reason=self.reason
             ),
-            Signals(),
+            Signals(booted_s=self.booted_s),
             self.policy,
             self.memory,
             self.now_s,
@@ -294,6 +295,20 @@ def test_a_quorum_bars_stops_and_nothing_else() -> None:
     decision = farm.minutes(5)[-1]
     assert decision.quorum == 0.0
     assert decision.action.tolist() == [RUN] * 10
+
+
+def test_a_machine_that_is_silent_for_an_hour_no_longer_bars_the_others() -> None:
+    farm = Farm(4)
+    farm.margin[:] = -0.36
+    farm.columns["up"] = [1.0, 0.0, 0.0, NAN]
+    farm.columns["last_seen_s"] = [T0_S, T0_S, T0_S - 9000.0, NAN]
+    decision = farm.minutes(20)[-1]  # the second fell silent 20 minutes ago, the others have not come since the start
+    assert (decision.quorum, decision.action[0]) == (0.25, RUN)
+    farm.booted_s = T0_S - 9000.0
+    assert farm.minute().quorum == 0.5
+    farm.columns["last_seen_s"] = [T0_S + 3000.0, T0_S - 2400.0, T0_S - 9000.0, NAN]
+    decision = farm.minute()  # now the second has been silent for 3660 s
+    assert (decision.quorum, decision.action[0]) == (1.0, STOP)
 
 
 def test_with_every_machine_stopped_nobody_is_expected_to_answer() -> None:
