@@ -53,8 +53,16 @@ def url_of(listener: PrometheusSection) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def watch(url: str, once: bool = False, until: threading.Event | None = None, console: Console | None = None) -> int:
+def watch(
+    url: str,
+    once: bool = False,
+    until: threading.Event | None = None,
+    console: Console | None = None,
+    also: str = "",
+) -> int:
     """Show the agent at `url`: one picture and an exit code, or a live view until Ctrl-C or until `until` is set.
+
+    `also` is a further address for the last line of the live view, which hides what was printed before it.
 
     Returns 0, or 1 where `once` found no agent. The live view outlasts an agent that stops answering.
     """
@@ -64,7 +72,7 @@ def watch(url: str, once: bool = False, until: threading.Event | None = None, co
     stop = until or threading.Event()
     try:
         if console.is_terminal:
-            _live(url, console, stop)
+            _live(url, console, stop, also)
         else:
             while not stop.is_set():
                 _show_status(url, console)
@@ -84,7 +92,7 @@ def _show_status(url: str, console: Console) -> int:
     return 0
 
 
-def _live(url: str, console: Console, stop: threading.Event) -> None:
+def _live(url: str, console: Console, stop: threading.Event, also: str) -> None:
     document: Document | None = None
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while not stop.is_set():
@@ -93,7 +101,9 @@ def _live(url: str, console: Console, stop: threading.Event) -> None:
                 document = fetch(url)
             except Unreachable as error:
                 trouble = _trouble(url, error, " Trying again every 2 seconds; Ctrl-C ends.")
-            footer = trouble or Text(f"{url}   Ctrl-C ends", style="dim")
+            footer = trouble or Text(
+                "   ".join(filter(None, (f"{url}/", "/metrics", also, "Ctrl-C ends"))), style="dim"
+            )
             size = console.size
             body = Text("") if document is None else frame(document, time.time(), size.height - 1, size.width)
             live.update(Group(body, footer), refresh=True)

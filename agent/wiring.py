@@ -108,6 +108,11 @@ class Agent:
                 self.vitals.gauge(metrics.POLLS_MISSED, float(stats.pulse.dropped), stats.name, "dropped")
         return self.loop.tick(time.time(), time.monotonic())
 
+    def is_alive(self) -> bool:
+        """True while cycles go on: the newest is not older than its own lease."""
+        cycle = self.loop.cycle
+        return cycle is None or time.time() <= _valid_until_s(cycle)
+
     def page(self) -> Iterator[bytes]:
         """The metrics page of the newest cycle; the lease ends when the loop stops renewing it."""
         cycle = self.loop.cycle
@@ -134,7 +139,7 @@ async def _run(config: Config) -> int:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     agent.vitals.gauge(metrics.AGENT_INFO, 1.0, _version(), site.name, boot_id)
     agent.vitals.gauge(metrics.AGENT_START, time.time())
-    pages = Pages(site.name, agent.page, agent.status, agent.table.is_round_complete)
+    pages = Pages(site.name, agent.page, agent.status, agent.table.is_round_complete, agent.is_alive)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(journal.close)
         host, port = config.prometheus.endpoint

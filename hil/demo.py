@@ -102,7 +102,7 @@ def _run(config: Path | None, directory: Path, children: ExitStack) -> int:
         _say(f"  MQTT         {mqtt_url}   (mosquitto_sub -L {mqtt_url}/hashwatt/# -v)")
     _say(f"  files        {directory}  (logs; the virtual farm's configuration, inventory and journal)")
     _say("  Ctrl-C ends everything.")
-    return _watch(url, agent, log)
+    return _watch(url, agent, log, mqtt_url or "")
 
 
 def _virtual_site(directory: Path, children: ExitStack) -> tuple[Path, str | None]:
@@ -186,7 +186,7 @@ def _is_ready(url: str) -> bool:
         return False
 
 
-def _watch(url: str, agent: subprocess.Popen[bytes], log: Path) -> int:
+def _watch(url: str, agent: subprocess.Popen[bytes], log: Path, also: str) -> int:
     """The console view until Ctrl-C, or until the agent ends by itself."""
     over = threading.Event()
 
@@ -195,7 +195,7 @@ def _watch(url: str, agent: subprocess.Popen[bytes], log: Path) -> int:
         over.set()
 
     threading.Thread(target=wait_for_agent, daemon=True).start()
-    code = console.watch(url, until=over)
+    code = console.watch(url, until=over, also=also)
     if over.is_set() and agent.returncode:
         raise Failed(f"The agent ended (exit {agent.returncode}):\n{_tail(log)}", agent.returncode)
     return code
