@@ -118,7 +118,12 @@ class Site:
 
     @cached_property
     def row_of_address(self) -> Mapping[str, int]:
-        return {machine.address: row for row, machine in enumerate(self.machines) if machine.address}
+        """Address -> the first row that claims it: the operator's word goes before what was found there later."""
+        rows: dict[str, int] = {}
+        for row, machine in enumerate(self.machines):
+            if machine.address:
+                rows.setdefault(machine.address, row)
+        return rows
 
     @cached_property
     def row_of_outlet(self) -> Mapping[tuple[str, str], int]:
