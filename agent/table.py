@@ -115,10 +115,9 @@ class Table:
         found: dict[str, Machine] = {}
         for outcome in outcomes:
             reading = outcome.reading
-            if reading is not None and locate(self.site, outcome.key, reading.mac, reading.serial) is None:
+            if reading is not None and self._row_of(outcome.key, reading) is None:
                 machine = found_machine(outcome.key, reading.mac, reading.serial, reading.model)
-                if machine.id not in self.site.row_of_id:
-                    found.setdefault(machine.id, machine)
+                found.setdefault(machine.id, machine)
         if found:
             first = len(self.site)
             self.site = self.site.with_machines(tuple(found.values()))
@@ -129,17 +128,27 @@ class Table:
                 self._know_model(row)
 
     def _take_reading(self, outcome: Outcome, reading: MinerReading) -> None:
-        row = locate(self.site, outcome.key, reading.mac, reading.serial)
-        if row is None:
-            row = self.site.row_of_id.get(found_machine(outcome.key, reading.mac, reading.serial, None).id)
-        stranger = self.site.row_of_address.get(outcome.key)
-        if stranger is not None and stranger != row and self._key_of_row.get(stranger, outcome.key) == outcome.key:
-            self._fail(stranger, outcome.at_s, FaultKind.IDENTITY)
+        row = self._row_of(outcome.key, reading)
+        for tenant in {self.site.row_of_address.get(outcome.key), self._row_of_key.get(outcome.key)}:
+            if tenant is not None and tenant != row and self._key_of_row.get(tenant, outcome.key) == outcome.key:
+                self._fail(tenant, outcome.at_s, FaultKind.IDENTITY)
         if row is None:
             return
         self._key_of_row[row], self._row_of_key[outcome.key] = outcome.key, row
         self._describe(row, outcome.key, reading)
         self._write(row, outcome.at_s, reading)
+
+    def _row_of(self, key: str, reading: MinerReading) -> int | None:
+        """Row of the machine that answers at `key`, None if it has none yet.
+
+        A machine that its MAC or serial has shown elsewhere is not the nameless one that came to its old address.
+        """
+        site = self.site
+        row = locate(site, key, reading.mac, reading.serial)
+        is_named = row in (site.row_of_mac.get(reading.mac or ""), site.row_of_serial.get(reading.serial or ""))
+        if row is not None and (is_named or self._key_of_row.get(row, key) == key):
+            return row
+        return site.row_of_id.get(found_machine(key, reading.mac, reading.serial, None).id)
 
     def _take_fault(self, outcome: Outcome, fault: Fault) -> None:
         row = self._row_of_key.get(outcome.key, self.site.row_of_address.get(outcome.key))

@@ -103,6 +103,22 @@ def test_two_machines_that_swap_addresses_keep_their_history(is_inventory: bool)
     assert table.freeze(AT_S + 31).up.tolist() == [1.0, 0.0]
 
 
+def test_a_machine_that_moved_leaves_its_old_address_to_others() -> None:
+    table = table_of(Machine("a", mac=MAC_A, address="10.0.0.1"))
+    table.take([answer("10.0.0.9", mac=MAC_A)])
+    table.take([failure("10.0.0.1", FaultKind.UNREACHABLE, AT_S + 1)])
+    assert table.freeze(AT_S + 1).up.tolist() == [1.0]
+    # a machine that says no MAC comes to the old place: it is another one
+    table.take([answer("10.0.0.1", AT_S + 2, hashrate_hs=1e12)])
+    snapshot = table.freeze(AT_S + 2)
+    assert hashrates(snapshot) == {"a": 104.0, "ip-10-0-0-1": 1.0}
+    # and when the first comes home, the other one is known to have gone
+    table.take([answer("10.0.0.1", AT_S + 3, mac=MAC_A)])
+    snapshot = table.freeze(AT_S + 3)
+    assert snapshot.up.tolist() == [1.0, 0.0]
+    assert snapshot.fault.tolist() == [0, FAULT_CODES[FaultKind.IDENTITY]]
+
+
 def test_another_machine_at_a_known_address_is_an_identity_fault_of_the_one_that_was_expected() -> None:
     table = table_of(Machine("a", mac=MAC_A, address="10.0.0.1"))
     table.take([answer("10.0.0.1", mac=MAC_B)])
