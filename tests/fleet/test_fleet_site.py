@@ -248,3 +248,10 @@ def test_a_slip_in_the_catalogue_is_named_too(line: str, message: str) -> None:
     with pytest.raises(SiteError) as caught:
         parse_nameplates(f"model,hashrate_th,power_w\n{line}\n")
     assert str(caught.value) == message
+
+
+def test_an_address_belongs_to_the_first_that_claims_it_and_to_nobody_without_one() -> None:
+    site = Site(
+        "north", (Machine("nowhere"), Machine("told", address="10.0.0.7"), Machine("found", address="10.0.0.7"))
+    )
+    assert site.row_of_address == {"10.0.0.7": 1}
