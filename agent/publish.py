@@ -105,7 +105,7 @@ class MqttSink:
 
     def _publish_head(self, cycle: Cycle, plan: tuple[bytes, ...]) -> None:
         head_of = (cycle.decision_id, cycle.decision.status.value, cycle.policy.mode.value, plan)
-        if head_of == self._head_of and cycle.at_s - self._head_at_s < RENEW_HEAD_S:
+        if head_of == self._head_of and 0.0 <= cycle.at_s - self._head_at_s < RENEW_HEAD_S:
             return
         self._seq += 1
         issue = Issue(self._boot_id, self._seq, cycle.at_s, cycle.at_s + cycle.policy.lease_s, self._agent_id)

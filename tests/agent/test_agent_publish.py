@@ -65,6 +65,15 @@ def test_the_head_is_renewed_within_thirty_seconds_and_expires_with_its_lease():
     assert sent_s == [0, 30, 60, 90, 120]
 
 
+def test_the_head_is_renewed_when_the_clock_was_set_back():
+    outlet, cycle = KeepingOutlet(), small_cycle()
+    sink = MqttSink(outlet, boot_id="boot-1")
+    sink.publish(cycle)
+    outlet.taken()
+    sink.publish(at(cycle, -3600))
+    assert len(heads(outlet)) == 1
+
+
 def test_the_head_leaves_at_once_when_decision_or_health_change():
     outlet, cycle = KeepingOutlet(), small_cycle()
     sink = MqttSink(outlet, boot_id="boot-1")
