@@ -41,6 +41,7 @@ MIB = 1024 * 1024
 FEED_KINDS = frozenset({"mempool", "coinbase", "kraken", "fixed"})
 ONCE_PATIENCE_S = 60.0
 MIN_TICK_GAP_S = 1.0
+SEND_AFTER_S = 0.5
 WATCHDOG_SHARE = 3.0  # feed the watchdog at least this often within its time
 
 
@@ -76,6 +77,7 @@ class Agent:
         )
         self.supervisor = Supervisor([_spec(name, config) for name in self.roster.workers], self.take)
         self._unheard = self.roster.keys()
+        self._sending: asyncio.TimerHandle | None = None
         self.all_heard = asyncio.Event()
         self.moved = asyncio.Event()
 
@@ -92,10 +94,12 @@ class Agent:
             self.moved.set()
         if not self._unheard:
             self.all_heard.set()
-        self.send_jobs()
+        if self.roster.changed and self._sending is None:
+            self._sending = asyncio.get_running_loop().call_later(SEND_AFTER_S, self.send_jobs)
 
     def send_jobs(self) -> None:
-        """Hand changed jobs to their workers."""
+        """Hand changed jobs to their workers; whole lists, so changes are gathered for a moment first."""
+        self._sending = None
         for worker in sorted(self.roster.changed):
             self.supervisor.assign(worker, self.roster.jobs(worker))
         self.roster.changed.clear()

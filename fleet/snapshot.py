@@ -308,7 +308,7 @@ def _rank_power(
         nameplate_w = observed.nameplate_power_w * hashrate_hs / observed.nameplate_hashrate_hs
     ladder = (
         (PowerSource.METERED, metered_w, metered_age_s),
-        (PowerSource.REPORTED, reported_w, age_s),
+        (PowerSource.REPORTED, np.where(reported_w > 0.0, reported_w, np.nan), age_s),  # what answers draws something
         (PowerSource.CONFIGURED, np.where(is_running, site.power_configured_w, np.nan), age_s),
         (PowerSource.NAMEPLATE, np.where(is_running, nameplate_w, np.nan), age_s),
     )

@@ -164,6 +164,12 @@ def test_watts_come_from_the_best_source_that_speaks() -> None:
     assert snapshot.power_reason.tolist() == [0, 0, 0, 0, Reason.NOT_REPORTED]
 
 
+def test_a_machine_that_hashes_and_reports_0_w_has_not_said_its_watts() -> None:
+    observed = observe(1, hashrate_hs=1e14, reported_power_w=0.0)
+    snapshot = freeze(observed, machines=(Machine("a", power_w=2900.0),))
+    assert (snapshot.power_w[0], snapshot.power_source[0]) == (2900.0, PowerSource.CONFIGURED)
+
+
 def test_beliefs_about_watts_hold_only_while_the_machine_hashes() -> None:
     observed = observe(2, hashrate_hs=0.0, nameplate_hashrate_hs=1e14, nameplate_power_w=3000.0)
     snapshot = freeze(observed, machines=(Machine("a", power_w=2900.0), Machine("b")))
