@@ -28,6 +28,7 @@ from sqlalchemy.pool import StaticPool
 
 from agent.record import RecordError, decode, encode
 from fleet.curtailment import Memory
+from fleet.site import Machine
 
 SCHEMA = 1
 """Version of the tables, kept in SQLite's user_version and again in its application_id (APPLICATION + version), so that
@@ -66,10 +67,15 @@ class JournalError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Accumulators:
-    """Slow columns by machine id, one entry per id; rows are matched by id, never by position."""
+    """Slow columns by machine id, one entry per id; rows are matched by id, never by position.
+
+    `found`: the machines that no inventory names. One that was stopped on advice and is dark must come back as a row,
+    or nobody would ever ask it back.
+    """
 
     ids: tuple[str, ...]
     columns: Mapping[str, npt.NDArray[Any]]
+    found: tuple[Machine, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +158,11 @@ class Journal:
             row = connection.execute(query).first()
             return None if row is None else DecisionRow(*row)
 
-    def save_accumulators(self, ids: Sequence[str], columns: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Keep the slow columns (a power cut may take the last one back)."""
-        content = encode(Accumulators(tuple(ids), columns))
+    def save_accumulators(
+        self, ids: Sequence[str], columns: Mapping[str, npt.NDArray[Any]], found: Sequence[Machine] = ()
+    ) -> None:
+        """Keep the slow columns. A power cut may take the last one back, but not from before the next turn."""
+        content = encode(Accumulators(tuple(ids), columns, tuple(found)))
         with self._transaction(self._relaxed) as connection:
             _put(connection, "accumulators", content)
 

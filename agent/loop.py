@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from agent.journal import Journal, JournalError
@@ -63,18 +63,25 @@ class Loop:
         self._clock = Clock()
         self._is_storage_ok = True
         self._saved_s = booted_s
+        self._kept_machines = len(table.site)
         self._status = ""
         self.market = Market()
         self.memory = Memory()
         self.cycle: Cycle | None = None
 
-    def recall(self) -> None:
-        """Take over memory and slow columns of the last run. Errors: JournalError."""
+    def recall(self, polled: Container[str]) -> None:
+        """Take over memory and slow columns of the last run. Errors: JournalError.
+
+        A machine that was found then is taken back only while its address is `polled`: a range that the operator took
+        out of the configuration is his word.
+        """
         if self._journal is None:
             return
         self.memory = self._journal.load_memory() or Memory()
         if (slow := self._journal.load_accumulators()) is not None:
-            self._table.recall(slow.ids, slow.columns)
+            found = [machine for machine in slow.found if machine.address in polled]
+            self._table.recall(slow.ids, slow.columns, found)
+            self._kept_machines = len(self._table.site)
 
     def take_quotes(self, outcomes: list[Outcome]) -> bool:
         """Let the market hear new quotes; True if a value moved, which is worth a tick at once."""
@@ -106,11 +113,15 @@ class Loop:
             return
         try:
             self._journal.save_memory(self.memory)
-            self._journal.save_accumulators(self._table.site.ids, self._table.remembered())
+            self._keep_slow_columns(self._journal)
         except JournalError as error:
             self._storage_failed(error)
         else:
             self._is_storage_ok = True
+
+    def _keep_slow_columns(self, journal: Journal) -> None:
+        journal.save_accumulators(self._table.site.ids, self._table.remembered(), self._table.found())
+        self._kept_machines = len(self._table.site)
 
     def _think(self, snapshot: Snapshot, is_clock_trusted: bool, now_s: float) -> Cycle:
         site, before = self._table.site, self.memory
@@ -119,6 +130,8 @@ class Loop:
         if self._journal is None or not cycle.decision.changed.any():
             return cycle
         try:
+            if self._kept_machines != len(site):
+                self._keep_slow_columns(self._journal)  # a machine that is turned must be known after a power cut
             record = encode_cycle_inputs(site, snapshot, self.market, signals, self._policy, before, now_s)
             self._journal.commit_decision(cycle.memory, record, cycle.decision_id, now_s)
         except JournalError as error:

@@ -58,6 +58,7 @@ class Table:
 
     def __init__(self, site: Site, pdu_ids: Iterable[str], interval_s: float) -> None:
         self.site = site
+        self._described = len(site)
         self.observed = Observations.empty(len(site))
         self._valid_for_s = VALID_INTERVALS * interval_s
         self._infos = [_info_of(machine) for machine in site.machines]
@@ -98,12 +99,22 @@ class Table:
         learn_steady(self.observed, snapshot)
         return snapshot
 
+    def found(self) -> tuple[Machine, ...]:
+        """The machines that answered and that no inventory names."""
+        return self.site.machines[self._described :]
+
     def remembered(self) -> Mapping[str, npt.NDArray[np.generic]]:
         """The columns that shall outlive a restart, in row order of `site.ids`."""
         return {name: getattr(self.observed, name).copy() for name in REMEMBERED}
 
-    def recall(self, ids: tuple[str, ...], columns: Mapping[str, npt.NDArray[np.generic]]) -> None:
-        """Take over what an earlier start remembered, matched by machine id; what is not there stays unknown."""
+    def recall(
+        self, ids: tuple[str, ...], columns: Mapping[str, npt.NDArray[np.generic]], found: Iterable[Machine] = ()
+    ) -> None:
+        """Take over what an earlier start remembered, matched by machine id; what is not there stays unknown.
+
+        A machine found then has its row again before it answers: it may be dark because we advised so.
+        """
+        self._grow([machine for machine in found if machine.id not in self.site.row_of_id])
         rows = [(self.site.row_of_id[id], old) for old, id in enumerate(ids) if id in self.site.row_of_id]
         new_rows, old_rows = np.array(rows, dtype=np.int64).reshape(-1, 2).T
         for name in REMEMBERED:
@@ -118,14 +129,18 @@ class Table:
             if reading is not None and self._row_of(outcome.key, reading) is None:
                 machine = found_machine(outcome.key, reading.mac, reading.serial, reading.model)
                 found.setdefault(machine.id, machine)
-        if found:
-            first = len(self.site)
-            self.site = self.site.with_machines(tuple(found.values()))
-            self.observed = self.observed.grown(len(self.site))
-            self._infos += [_info_of(machine) for machine in found.values()]
-            self._frozen_infos = None
-            for row in range(first, len(self.site)):
-                self._know_model(row)
+        self._grow(list(found.values()))
+
+    def _grow(self, machines: list[Machine]) -> None:
+        if not machines:
+            return
+        first = len(self.site)
+        self.site = self.site.with_machines(machines)
+        self.observed = self.observed.grown(len(self.site))
+        self._infos += [_info_of(machine) for machine in machines]
+        self._frozen_infos = None
+        for row in range(first, len(self.site)):
+            self._know_model(row)
 
     def _take_reading(self, outcome: Outcome, reading: MinerReading) -> None:
         row = self._row_of(outcome.key, reading)

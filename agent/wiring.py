@@ -152,7 +152,7 @@ async def _run(config: Config) -> int:
         if broker:
             broker.start()
             stack.callback(broker.stop)
-        agent.loop.recall()
+        agent.loop.recall(agent.roster.keys())
         await agent.supervisor.start()
         stack.push_async_callback(agent.supervisor.aclose)
         agent.send_jobs()

@@ -40,11 +40,18 @@ STOP, RUN, HOLD = [Action.STOP], [Action.RUN], [Action.HOLD]
 class Story:
     """A loop with a table, driven by hand. `clock_s` runs evenly; the wall clock is what each tick is told."""
 
-    def __init__(self, journal: Journal | None = None, sinks: Any = (), machines: int = 4, policy: Policy = POLICY):
+    def __init__(
+        self,
+        journal: Journal | None = None,
+        sinks: Any = (),
+        machines: int = 4,
+        policy: Policy = POLICY,
+        has_inventory: bool = True,
+    ):
         addresses = [f"10.0.{i // 250}.{i % 250 + 1}" for i in range(machines)]
         site = Site(
             "north",
-            tuple(Machine(f"m{i}", address=address) for i, address in enumerate(addresses)),
+            tuple(Machine(f"m{i}", address=address) for i, address in enumerate(addresses)) if has_inventory else (),
             tariff=FlatTariff(0.03),
         )
         self.vitals = Vitals()
@@ -218,13 +225,35 @@ def test_a_turn_is_on_the_disk_before_a_sink_hears_of_it_and_survives_a_restart(
 
     journal = Journal.open(tmp_path / "hashwatt.db")
     again = Story(journal)
-    again.loop.recall()
+    again.loop.recall(again.watts.keys())
     again.silent, again.btc_usd, again.at_s = set(again.watts), BAD_USD, story.at_s
     # nobody answers, and still it is known what they are and could do
     after = again.step()
     assert actions(after) == STOP * 4
     assert after.decision_id == cycle.decision_id
     np.testing.assert_allclose(after.economics.margin_usd_h, cycle.economics.margin_usd_h)
+    journal.close()
+
+
+def test_machines_that_no_inventory_names_are_asked_back_after_a_power_cut(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path / "hashwatt.db")
+    story = Story(journal, has_inventory=False)
+    story.step()
+    story.btc_usd = BAD_USD
+    story.step()
+    assert actions(story.step()) == STOP * 4
+    journal.close()  # the power goes: nothing was saved on purpose
+
+    journal = Journal.open(tmp_path / "hashwatt.db")
+    again = Story(journal, has_inventory=False)
+    *kept, removed = again.watts
+    again.loop.recall(kept)  # the operator took the last address out of the range meanwhile
+    del again.watts[removed]
+    again.silent, again.at_s = set(kept), story.at_s
+    again.step()
+    assert again.table.site.ids == ("ip-10-0-0-1", "ip-10-0-0-2", "ip-10-0-0-3")
+    assert again.table.is_round_complete()
+    assert actions(again.step()) == RUN * 3
     journal.close()
 
 
