@@ -257,8 +257,9 @@ def recommend(
     if status is Status.DISABLED:
         _mark(why, is_run, Why.OPERATOR)
 
-    # A machine that stands because we said so needs the word to run until it does: silence would leave it off.
-    is_given_back = ~stopped & ~np.isnan(after.since_s) & ~snapshot.is_running
+    # A machine whose stop was given back needs the word to run until it does, and in hold for as long as nothing better
+    # is known: silence would leave it off.
+    is_given_back = ~stopped & ~np.isnan(after.since_s) & (~snapshot.is_running | (status is Status.HOLD))
     is_unadvised = ((economics.reason != Reason.NONE) | (status is Status.DISABLED)) & ~is_given_back
     action = np.where(stopped, Action.STOP, np.where(is_unadvised, Action.HOLD, Action.RUN)).astype(np.uint8)
     minimum_s = np.where(stopped, policy.min_down_s, policy.min_up_s)

@@ -154,6 +154,19 @@ def test_without_feeds_the_status_degrades_then_holds_and_gives_stops_back_but_n
     assert story.step().decision.status is Status.OK
 
 
+def test_a_stop_that_nobody_obeyed_is_given_back_as_run_too() -> None:
+    story = Story()
+    first, *_ = story.watts
+    story.watts[first] = 9.0e3
+    story.step()
+    assert actions(story.step()) == STOP + RUN * 3
+    story.btc_usd = None
+    for _ in range(70):
+        cycle = story.step()  # it goes on hashing all the while
+    assert cycle.decision.status is Status.HOLD
+    assert actions(cycle) == RUN + HOLD * 3
+
+
 def test_an_operator_may_keep_stops_through_a_hold() -> None:
     story = Story(policy=replace(POLICY, hold_keep=True))
     story.btc_usd = BAD_USD
