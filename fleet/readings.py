@@ -39,6 +39,7 @@ class OperatingState(StrEnum):
     SLEEPING = "sleeping"
     IDLE = "idle"
     FAULTED = "faulted"
+    UNREACHABLE = "unreachable"  # never said by a machine: the table's word where the last look found nobody
     UNKNOWN = "unknown"
 
 
@@ -50,22 +51,53 @@ class Sensor(StrEnum):
     INLET = "inlet"
     OUTLET = "outlet"
     PSU = "psu"
+    REGULATOR = "regulator"
 
 
 @dataclass(frozen=True, slots=True)
 class Temperature:
+    """Hottest value of one place. `index` is the machine's own board number where its boards are numbered within 0..3,
+    else the board's position from 0; air, coolant and power supply have 0."""
+
     sensor: Sensor
     index: int
     celsius: float
 
 
 @dataclass(frozen=True, slots=True)
+class Board:
+    """One hash board, told only where somebody asked for everything. `id` as the machine numbers it."""
+
+    id: str
+    hashrate_hs: float | None = None
+    hashrate_window_s: float | None = None
+    hashrate_expected_hs: float | None = None
+    chips: int | None = None
+    frequency_hz: float | None = None
+    voltage_v: float | None = None
+    hardware_errors: float | None = None
+    serial: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MachineError:
+    """One error that a machine reports about itself: its own code, and what that means in words."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class MinerReading:
     """One answer of one machine. Units: H/s, W, degrees Celsius, rpm, seconds; None = not said.
 
-    `hashrate_hs` is the money window (5 to 30 minutes, never longer than the uptime), `hashrate_window_s` its length.
-    `reported_power_w` is the machine's own number; `power_side` says what it is: "ac", "dc" or "model".
+    `hashrate_hs` is the money window (5 to 30 minutes, never longer than the uptime), `hashrate_window_s` its length,
+    `hashrate_key` and `power_key` the names under which the machine gave the two numbers that decide about money.
+    `reported_power_w` is the machine's own number; `power_side` says what it is: "ac", "dc" or "model" (an estimate of
+    the firmware). `dc_power_w` is what goes to the boards where a machine says both.
     `algorithm` is "sha256" only where that is proven by make and model; None = not proven.
+    `way` is how this machine is asked and what was learned about that, for the driver that asks it after a restart.
+    `pace_s`: this make is not asked more often than so; 0 = as often as the operator likes.
     """
 
     driver: str
@@ -74,23 +106,34 @@ class MinerReading:
     firmware: str | None = None
     mac: str | None = None  # 12 lower-case hex digits
     serial: str | None = None
+    hostname: str | None = None
     algorithm: str | None = None
     state: OperatingState = OperatingState.UNKNOWN
     hashrate_hs: float | None = None
     hashrate_window_s: float | None = None
+    hashrate_key: str | None = None
     hashrate_now_hs: float | None = None
     hashrate_expected_hs: float | None = None
     reported_power_w: float | None = None
     power_side: str | None = None
+    power_key: str | None = None
+    power_limit_w: float | None = None
+    dc_power_w: float | None = None
+    mode: str | None = None  # the machine's own word for its power mode, preset or profile
     temperatures: tuple[Temperature, ...] = ()
     fans_rpm: tuple[float | None, ...] = ()
     uptime_s: float | None = None
     shares_accepted: float | None = None
     shares_rejected: float | None = None
+    shares_stale: float | None = None
     difficulty_accepted: float | None = None
     difficulty_rejected: float | None = None
     pool_host: str | None = None  # host of the pool that gets the work, never the account
     pool_alive: bool | None = None
+    errors: tuple[MachineError, ...] = ()
+    boards: tuple[Board, ...] = ()
+    way: str | None = None
+    pace_s: float = 0.0
     warnings: tuple[str, ...] = ()  # closed words: what was repaired, missing or suspect in this reply
 
 

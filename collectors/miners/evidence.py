@@ -1,0 +1,130 @@
+"""What makes of miners have in common in judging their own numbers: the money window, the state, plausible heat.
+
+Numbers of five seconds are unusable for money, and averages of hours are history: an idle machine keeps them. So one
+definition serves every make: the shortest window of 5 to 30 minutes that is not longer than the uptime, else a minute,
+else the average since the start with its true length. A window longer than the uptime is averaged with zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from collectors.miners.cgminer import number
+from fleet.readings import OperatingState
+
+MINUTE_S = 60.0
+MONEY_WINDOW_MIN_S = 300.0
+MONEY_WINDOW_MAX_S = 1800.0
+WARM_UP_S = 300.0
+
+HISTORY_ONLY = "hashrate_history_only"
+UPTIME_UNKNOWN = "uptime_unknown"
+
+
+class Rate(NamedTuple):
+    """A hashrate, the length of its averaging window (None = the firmware does not say) and the key that gave it."""
+
+    hs: float
+    window_s: float | None
+    key: str
+
+
+def rates(fields: object, unit_hs: float, windows: Iterable[tuple[str, float | None]]) -> list[Rate]:
+    """The rates that are there among `windows` of (key, window in s), in their order; negative or unreadable = absent.
+
+    A window of 0 stands for "since the start": `money` puts the uptime in its place.
+    """
+    get = fields.get if isinstance(fields, dict) else dict().get  # noqa: C408
+    found: list[Rate] = []
+    for key, window_s in windows:
+        value = get(key)
+        if value is not None and (rate := number(value)) is not None and rate >= 0.0:
+            found.append(Rate(rate * unit_hs, window_s, key))
+    return found
+
+
+def money(said: Iterable[Rate], uptime_s: float | None) -> Rate | None:
+    """The rate that money is counted on, by the rule above; None where none can be trusted.
+
+    A rate without a window (None) is taken when nothing better is there, and keeps None. Without an uptime no window
+    can be checked: the shortest money window is then taken at its word.
+    """
+    candidates = [
+        rate if rate.window_s != 0.0 else rate._replace(window_s=uptime_s) for rate in said if rate.window_s is not None
+    ]
+    ripe = [rate for rate in candidates if rate.window_s and (uptime_s is None or rate.window_s <= uptime_s)]
+    in_range = [r for r in ripe if r.window_s and MONEY_WINDOW_MIN_S <= r.window_s <= MONEY_WINDOW_MAX_S]
+    if in_range:
+        return min(in_range, key=lambda rate: rate.window_s or 0.0)
+    minute = [rate for rate in ripe if rate.window_s and MINUTE_S <= rate.window_s < MONEY_WINDOW_MIN_S]
+    if minute:
+        return max(minute, key=lambda rate: rate.window_s or 0.0)
+    average = next((rate for rate in said if rate.window_s == 0.0), None)
+    if average is not None:
+        return average._replace(window_s=uptime_s)
+    return next((rate for rate in said if rate.window_s is None), None)
+
+
+def is_history(rate: Rate | None, now_hs: float | None) -> bool:
+    """Whether a machine that hashes nothing now shows nothing but what it once did."""
+    return bool(
+        rate is not None and rate.hs and now_hs == 0.0 and (rate.window_s is None or rate.window_s > MONEY_WINDOW_MAX_S)
+    )
+
+
+def state(
+    now_hs: float | None,
+    money_hs: float | None,
+    uptime_s: float | None,
+    *,
+    is_asleep: bool | None = None,
+    is_ramping: bool | None = None,
+    has_pool: bool | None = None,
+    has_error: bool = False,
+) -> OperatingState:
+    """What a machine does, from what it hashes and from what it says of itself; never from a default.
+
+    `is_asleep` and `is_ramping` are the firmware's own words where it has them (None = it has not). A machine that
+    hashes is not asleep, whatever it says; one that does not hash, is not asleep and reports an error is `faulted`;
+    else, with or without a pool, it is `idle`.
+    """
+    hashing = now_hs if now_hs is not None else money_hs
+    if hashing:
+        young = uptime_s is not None and uptime_s < WARM_UP_S
+        return OperatingState.WARMING_UP if is_ramping or (is_ramping is None and young) else OperatingState.MINING
+    if is_asleep:
+        return OperatingState.SLEEPING
+    if hashing is None:
+        return OperatingState.UNKNOWN
+    if is_ramping or (uptime_s is not None and uptime_s < WARM_UP_S):
+        return OperatingState.WARMING_UP
+    if has_error and has_pool is not False:
+        return OperatingState.FAULTED
+    return OperatingState.IDLE
+
+
+def celsius(value: object) -> float | None:
+    """Degrees, or None for what no sensor means: exactly 0, -273 and everything outside -40..150."""
+    degrees = number(value)
+    return degrees if degrees is not None and degrees != 0.0 and -40.0 <= degrees <= 150.0 else None
+
+
+def positive(value: object) -> float | None:
+    """A number above 0, or None: how watts, limits and nominal rates say that they are not known."""
+    result = number(value)
+    return result if result is not None and result > 0.0 else None
+
+
+def not_negative(value: object) -> float | None:
+    """A number that is not below 0, or None: counters, speeds, seconds."""
+    result = number(value)
+    return result if result is not None and result >= 0.0 else None
+
+
+def board_indices(ids: Iterable[int]) -> dict[int, int]:
+    """Column of each board number: the number itself where all lie in 0..3, else the position (6,7,8 -> 0,1,2)."""
+    ordered = sorted(set(ids))
+    if all(0 <= i <= 3 for i in ordered):
+        return {i: i for i in ordered}
+    return {i: position for position, i in enumerate(ordered)}

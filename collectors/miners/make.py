@@ -1,0 +1,123 @@
+"""The vocabulary of a make: which questions it is asked, how often, and what their answers say together.
+
+A make is data and one pure function; who carries the questions (`line.py`), in which order and how many at once
+(`native.py`) is none of its business. The same function therefore reads a machine, a capture and a hostile reply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, NamedTuple
+
+from fleet.ports import PollError
+from fleet.readings import MinerReading
+
+RPC_PORT = 4028
+FRAMED_PORT = 4433
+HTTP_PORT = 80
+
+
+class Via(Enum):
+    """How a question travels."""
+
+    RPC = "rpc"  # cgminer API: one JSON object, one reply, then the machine closes
+    FRAMED = "framed"  # WhatsMiner v3: JSON behind a 4-byte little-endian length, both ways
+    HTTP = "http"
+
+
+class When(Enum):
+    """How often a question is asked."""
+
+    EVERY = "every"  # at every look
+    SLOW = "slow"  # at the first and every tenth look: pools, modes, errors
+    ONCE = "once"  # once per identity
+    DEEP = "deep"  # only where somebody wants everything: probe and capture
+
+
+class Credential(NamedTuple):
+    """The operator's login of one machine; without it a machine is read without login."""
+
+    user: str
+    password: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One question. `name` is its key among the answers and the stem of its file in a capture.
+
+    `what` is the command (RPC, FRAMED) or the path with its query (HTTP); `parameter` goes with a command; a `body`
+    makes an HTTP question a POST, which only reads (GraphQL) and logins may be. `extra` are top-level keys beside an
+    RPC command. `port` is the usual one: a line may be told to use another in its place.
+    `is_needed`: without its answer there is no reading. A `digest` turns the decoded answer into what `Make.read` gets;
+    answers to SLOW and ONCE questions are kept between looks, a hundred thousand times, so theirs must be small.
+    """
+
+    name: str
+    what: str
+    via: Via = Via.RPC
+    port: int = RPC_PORT
+    parameter: str | None = None
+    body: bytes | None = None
+    extra: tuple[tuple[str, bool | int | str], ...] = ()
+    when: When = When.EVERY
+    is_needed: bool = True
+    joins: bool = False  # may be asked together with others: "summary+devs"
+    needs_login: bool = False  # not asked where the operator gave no credential
+    is_text: bool = False  # the answer is a page, not JSON: it is given as text
+    digest: Callable[[Any], Any] | None = None
+
+
+class Said(dict[str, Any]):
+    """Answers by the name of their question, digested; a question that was not asked or not answered is absent.
+
+    `faults` says why an answer is absent, `warnings` what had to be done to read those that are there, `is_deep`
+    whether the reading shall tell everything, boards included.
+    """
+
+    __slots__ = ("faults", "is_deep", "warnings")
+
+    def __init__(
+        self,
+        answers: Mapping[str, Any] | None = None,
+        *,
+        faults: Mapping[str, PollError] | None = None,
+        warnings: tuple[str, ...] = (),
+        is_deep: bool = False,
+    ) -> None:
+        super().__init__(answers or {})
+        self.faults: dict[str, PollError] = dict(faults or {})
+        self.warnings = warnings
+        self.is_deep = is_deep
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """How a make gives out a token: the question that carries the credential, and its answer as HTTP headers.
+
+    `headers` raises PollError DENIED where the answer holds no token.
+    """
+
+    ask: Callable[[Credential], Ask]
+    headers: Callable[[Any], Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Make:
+    """One make or firmware: `key` is its kind in the configuration, `name` what people call it.
+
+    `read` turns the answers of one look into a reading. Errors: PollError, nothing else, whatever the answers hold.
+    """
+
+    key: str
+    name: str
+    asks: tuple[Ask, ...]
+    read: Callable[[Said], MinerReading]
+    login: Login | None = None
+    has_digest_login: bool = False  # HTTP pages behind an RFC 7616 challenge
+    pace_s: float = 0.0
+    by_name: Mapping[str, Ask] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_name", {ask.name: ask for ask in self.asks})
