@@ -72,9 +72,11 @@ uninstall:
 	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 	@echo "Kept your configuration in $(configdir) and the journal in /var/lib/hashwatt; delete them by hand if you mean it."
 
-# No URL and no host may get into a lock. The gateway's lock is the same pins without the tools that only test.
+# No URL and no host may get into a lock. The gateway's lock is the same pins without the tools that only test; the
+# fuzzer's adds atheris, which has no wheel for every Python that we run on and therefore stays out of .venv.
 LOCK = $(UV) pip compile --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 lock:
 	$(LOCK) --extra test -o requirements.lock
 	$(LOCK) -c requirements.lock -o requirements-gateway.lock
+	$(LOCK) -c requirements.lock --extra fuzz -o requirements-fuzz.lock

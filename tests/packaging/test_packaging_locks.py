@@ -29,7 +29,7 @@ def wanted(*extras: str) -> set[str]:
     return {fold(re.split(r"[<>=!~ \[;]", line)[0]) for line in lines}
 
 
-LOCKS = ("requirements.lock", "requirements-gateway.lock")
+LOCKS = ("requirements.lock", "requirements-gateway.lock", "requirements-fuzz.lock")
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -46,11 +46,14 @@ def test_every_pin_has_hashes_and_no_lock_names_a_host(lock: str) -> None:
 def test_the_locks_hold_what_the_project_asks_for() -> None:
     assert wanted("test") <= {name for name, _ in pins("requirements.lock")}
     assert wanted() <= {name for name, _ in pins("requirements-gateway.lock")}
+    assert wanted("fuzz") <= {name for name, _ in pins("requirements-fuzz.lock")}
+    assert wanted("rs") <= wanted("test")
 
 
 def test_the_gateway_gets_the_same_versions_and_no_tools() -> None:
     everything, gateway = pins("requirements.lock"), pins("requirements-gateway.lock")
     assert gateway.items() <= everything.items()
+    assert gateway.items() <= pins("requirements-fuzz.lock").items()
     assert not {"pytest", "mypy", "ruff", "hypothesis", "coverage", "hatchling"} & {name for name, _ in gateway}
 
 
