@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
 
+import orjson
+
 from fleet.ports import PollError
 from fleet.readings import MinerReading
 
@@ -65,8 +67,22 @@ class Ask:
     is_needed: bool = True
     joins: bool = False  # may be asked together with others: "summary+devs"
     needs_login: bool = False  # not asked where the operator gave no credential
-    is_text: bool = False  # the answer is a page, not JSON: it is given as text
+    is_text: bool = False  # the answer is a page, not JSON: status line, headers and body are given as one text
+    any_status: bool = False  # an answer that refuses is an answer, too
     digest: Callable[[Any], Any] | None = None
+    request: bytes = field(init=False, repr=False, compare=False)  # what goes over the wire, RPC and FRAMED
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "request", _request(self))
+
+
+def _request(ask: Ask) -> bytes:
+    if ask.via is Via.HTTP:
+        return ask.body or b""
+    said: dict[str, bool | int | str] = {"command" if ask.via is Via.RPC else "cmd": ask.what, **dict(ask.extra)}
+    if ask.parameter is not None:
+        said["parameter" if ask.via is Via.RPC else "param"] = ask.parameter
+    return orjson.dumps(said)
 
 
 class Said(dict[str, Any]):

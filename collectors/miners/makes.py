@@ -1,44 +1,53 @@
-"""Who answers on port 4028: maker or firmware by the markers in its `version` reply, and what is proven SHA-256.
+"""The explicit map from the key of a make to what reads it, and what a model name proves about the algorithm.
 
-The order matters: LuxOS, VNish and MARA replies also contain ANTMINER, so custom firmware must win. The reply is
-searched before its status is judged, because WhatsMiner names itself in the refusal.
+Modules are imported when the first machine of their make shows up: a farm has few of them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from functools import cache
+from importlib import import_module
 
-ANTMINER_STOCK = "antminer"
+from collectors.miners.make import Make
 
-_MARKERS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("braiins", ("BOSMINER", "BOSER")),
-    ("luxos", ("LUXMINER",)),
-    ("hiveon", ("HIVEON",)),
-    ("mara", ("KAONSU", "MARAFW")),
-    ("vnish", ("VNISH",)),
-    ("mskminer", ("RWGLR",)),
-    ("whatsminer", ("BTMINER", "BITMICRO")),
-    ("auradine", ("GCMINER", "FLUXOS")),
-    ("sealminer", ("BDMINER",)),
-    (ANTMINER_STOCK, ("ANTMINER",)),
-    ("avalon", ("AVALON",)),
-    ("goldshell", ("INTCHAINS_QOMO", "KDAMINER", "BFGMINER")),
-    ("innosilicon", ("INNOMINER",)),
-)
+_WHERE: dict[str, tuple[str, str]] = {
+    "antminer": ("antminer", "MAKE"),
+    "hiveon": ("antminer", "HIVEON"),
+    "whatsminer": ("whatsminer", "MAKE"),
+    "whatsminer_v3": ("whatsminer_v3", "MAKE"),
+    "avalon": ("avalon", "MAKE"),
+    "luxos": ("luxos", "MAKE"),
+    "braiins": ("braiins", "MAKE"),
+    "braiins_rest": ("braiins", "REST"),
+    "vnish": ("vnish", "MAKE"),
+    "mara": ("mara", "MAKE"),
+    "epic": ("epic", "MAKE"),
+    "auradine": ("auradine", "MAKE"),
+    "sealminer": ("sealminer", "MAKE"),
+    "axeos": ("axeos", "MAKE"),
+    "proto": ("proto", "MAKE"),
+    "elphapex": ("elphapex", "MAKE"),
+}
+
+KEYS = tuple(_WHERE)
+"""Every make that is read natively."""
 
 
-def classify(version: Mapping[str, Any]) -> str | None:
-    """Maker or firmware that a `version` reply names; None where it names none that we know."""
-    said = str(dict(version)).upper()
-    return next((name for name, markers in _MARKERS if any(marker in said for marker in markers)), None)
+@cache
+def make_of(key: str) -> Make:
+    """The make of a key. Errors: KeyError for one that is not read natively."""
+    module, name = _WHERE[key]
+    make = getattr(import_module(f"collectors.miners.{module}"), name)
+    assert isinstance(make, Make)
+    return make
 
 
 # Bitmain's letter is the algorithm only together with its number: L, D, K, Z and E series hash something else.
-_ANTMINER_SHA256 = re.compile(r"[ST](?:9|15|17|19|21)(?![0-9])", re.IGNORECASE)
+_ANTMINER_SHA256 = re.compile(r"[ST](?:9|15|17|19|21|23)(?![0-9])", re.IGNORECASE)
 
 
+@cache
 def is_sha256_antminer(model: str) -> bool:
     """Whether a model name without its maker ("S19j Pro") is of a family that is known to hash SHA-256."""
     return _ANTMINER_SHA256.match(model) is not None

@@ -1,0 +1,248 @@
+"""One machine that we read ourselves, of whatever make: who it is, what to ask it now, and what it has taught us.
+
+At most one question is in flight. Where the firmware takes joined commands one connection carries them all; whether it
+does is tried once and remembered, also across restarts (`MinerReading.way`). Questions that the reading can do without
+never cost it: one that is refused, denied or hangs is left alone for a hundred looks.
+
+A machine keeps its make as long as it answers like one. Whoever was away is asked again who it is, because another one
+may stand there now; a MAC or serial that differs from the last look's is a fault of this look, never a reading.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from collectors.miners import cgminer, hearing, makes
+from collectors.miners.identify import Identified, identify
+from collectors.miners.line import Line
+from collectors.miners.make import Ask, Make, Said, When
+from fleet.ports import PollError
+from fleet.readings import FaultKind, MinerReading
+
+NEEDS_PYASIC = "needs pyasic"
+SLOW_EVERY = 10
+FORGIVE_EVERY = 100
+MAC_OF_NEIGHBOUR = "mac_from_neighbour_table"
+JOINED, SINGLE = "+joined", "+single"
+
+_GONE = (FaultKind.UNREACHABLE, FaultKind.REFUSED, FaultKind.TIMEOUT)
+_STRANGE = (FaultKind.MALFORMED, FaultKind.UNSUPPORTED, FaultKind.IDENTITY)
+_LEFT_ALONE = (*_GONE, FaultKind.UNSUPPORTED, FaultKind.DENIED, FaultKind.OVERSIZE)
+
+MacOf = Callable[[str, float], str | None]
+"""MAC of a neighbour by its address, at an instant of the loop's clock."""
+
+
+class NativeMiner:
+    """One machine at the end of one line. `key` names its make where the operator did; else it is found out.
+
+    `way` is what an earlier reading said about how this machine is asked. `mac_of` finds the MAC of machines whose
+    API has none.
+    """
+
+    __slots__ = (
+        "_deadline_s", "_identity", "_joins", "_kept", "_left_alone", "_line", "_looks", "_mac_of", "_make", "_told", "_way",
+    )  # fmt: skip
+
+    def __init__(
+        self, line: Line, deadline_s: float, key: str | None = None, way: str | None = None, mac_of: MacOf | None = None
+    ) -> None:
+        self._line = line
+        self._deadline_s = deadline_s
+        self._told = key
+        self._mac_of = mac_of
+        self._make: Make | None = None
+        self._joins: bool | None = None
+        self._way: str | None = None
+        self._forget()
+        self._recall(way)
+
+    async def read(self, is_deep: bool = False) -> MinerReading:
+        """One look. Errors: PollError; UNSUPPORTED, detail `needs pyasic: ...`, where only a library reads this make."""
+        deadline_at = asyncio.get_running_loop().time() + self._deadline_s
+        try:
+            said = await self.listen(deadline_at, is_deep)
+            return self._judged(said)
+        except PollError as error:
+            self._doubt(error)
+            raise
+
+    async def listen(self, deadline_at: float, is_deep: bool = False) -> Said:
+        """The answers of one look by a deadline of the loop's clock, those that are kept between looks included."""
+        make = self._make
+        said = Said(is_deep=is_deep)
+        if make is None:
+            make = await self._meet(deadline_at, said)
+        if self._looks % FORGIVE_EVERY == 0:
+            self._left_alone = frozenset()
+        if make.login is not None:
+            await self._log_in(make, deadline_at)
+        await self._ask_all(make, said, deadline_at)
+        for name, answer in self._kept.items():
+            said.setdefault(name, answer)
+        return said
+
+    @property
+    def make(self) -> Make | None:
+        """What answers here, as far as it is known."""
+        return self._make
+
+    async def aclose(self) -> None:
+        """Nothing is held between two looks."""
+
+    # --- who it is
+
+    async def _meet(self, deadline_at: float, said: Said) -> Make:
+        if self._told is not None:
+            identified = Identified(self._told)
+        else:
+            identified = await identify(self._line, deadline_at)
+        if identified.maker not in makes.KEYS:
+            raise PollError(FaultKind.UNSUPPORTED, f"{NEEDS_PYASIC}: {identified.maker or 'unknown'}")
+        make = makes.make_of(identified.maker)
+        self._forget()
+        self._make = make
+        self._way = make.key
+        for ask in make.asks:
+            for heard, answer in identified.answers.items():
+                if (heard.via, heard.what, heard.parameter) == (ask.via, ask.what, ask.parameter):
+                    self._take(said, ask, hearing.accepted(ask, answer))
+        return make
+
+    def _recall(self, way: str | None) -> None:
+        """Take over what an earlier process learned; what cannot be true any more will fail and be learned again."""
+        key = (way or "").removesuffix(JOINED).removesuffix(SINGLE)
+        if way and key in makes.KEYS and self._told in (None, key):
+            self._make, self._way = makes.make_of(key), way
+            self._joins = True if way.endswith(JOINED) else False if way.endswith(SINGLE) else None
+
+    def _forget(self) -> None:
+        self._looks = 0
+        self._kept: dict[str, Any] = {}
+        self._left_alone: frozenset[str] = frozenset()
+        self._identity: tuple[str | None, str | None] = (None, None)
+        self._joins = None
+
+    def _doubt(self, error: PollError) -> None:
+        """After a look that failed: who was away says again who it is, who answers like another make is met anew."""
+        if error.kind in _STRANGE:
+            self._make = None
+            self._line.log_out()
+        elif error.kind in _GONE:
+            self._kept = {}
+            self._looks = 0
+
+    # --- what to ask
+
+    async def _ask_all(self, make: Make, said: Said, deadline_at: float) -> None:
+        """Needed questions first; what may be joined, in one connection. Errors: PollError of a needed one."""
+        wanted = [ask for ask in make.asks if self._is_due(ask, said)]
+        joinable = [ask for ask in wanted if ask.joins]
+        if len(joinable) > 1 and self._joins is not False and await self._ask_joined(joinable, said, deadline_at):
+            wanted = [ask for ask in wanted if not ask.joins]
+        for ask in sorted(wanted, key=_is_extra):
+            await self._ask_one(ask, said, deadline_at)
+
+    def _is_due(self, ask: Ask, said: Said) -> bool:
+        if ask.when is not When.EVERY:
+            if ask.name in said or ask.name in self._left_alone:
+                return False
+            if ask.when is When.DEEP:
+                return said.is_deep
+            if ask.name in self._kept and (ask.when is When.ONCE or self._looks % SLOW_EVERY):
+                return False
+        elif ask.name in self._left_alone or ask.name in said:
+            return False
+        return not ask.needs_login or self._line.credential is not None
+
+    async def _ask_joined(self, asks: Sequence[Ask], said: Said, deadline_at: float) -> bool:
+        """Whether one connection has answered all; False = this firmware does not join, ask one by one."""
+        try:
+            reply = await self._line.ask_joined(asks, deadline_at)
+        except PollError as error:
+            if error.kind is FaultKind.MALFORMED and self._joins is None:
+                self._learn(False)
+                return False
+            raise
+        if "STATUS" in reply or not any(ask.what in reply for ask in asks):
+            self._learn(False)  # an error, or the answer to the first command alone
+            return False
+        if self._joins is None:
+            self._learn(True)
+        said.warnings += reply.warnings
+        for ask in asks:
+            part = cgminer.Reply(cgminer.member(reply, ask.what))
+            try:
+                if not part:
+                    raise PollError(FaultKind.UNSUPPORTED, f"{ask.what}: no answer among the joined ones")
+                self._take(said, ask, hearing.accepted(ask, part))
+            except PollError as error:
+                self._do_without(ask, said, error)
+        return True
+
+    async def _ask_one(self, ask: Ask, said: Said, deadline_at: float) -> None:
+        try:
+            self._take(said, ask, await self._line.ask(ask, deadline_at))
+        except PollError as error:
+            self._do_without(ask, said, error)
+
+    def _do_without(self, ask: Ask, said: Said, error: PollError) -> None:
+        if ask.is_needed:
+            raise error
+        said.faults[ask.name] = error
+        if error.kind in _LEFT_ALONE:
+            self._left_alone |= {ask.name}
+
+    def _take(self, said: Said, ask: Ask, answer: Any) -> None:
+        hearing.take(said, ask, answer)
+        if ask.when in (When.SLOW, When.ONCE):
+            self._kept[ask.name] = said[ask.name]
+
+    def _learn(self, joins: bool) -> None:
+        self._joins = joins
+        assert self._make is not None
+        self._way = self._make.key + (JOINED if joins else SINGLE)
+
+    async def _log_in(self, make: Make, deadline_at: float) -> None:
+        assert make.login is not None
+        try:
+            await self._line.log_in(make.login, deadline_at)
+        except PollError:
+            if all(ask.needs_login for ask in make.asks if ask.is_needed):
+                raise
+
+    # --- what it said
+
+    def _judged(self, said: Said) -> MinerReading:
+        """The reading, with what only the line and the past can add. Errors: PollError; IDENTITY for another machine."""
+        make = self._make
+        assert make is not None
+        reading = make.read(said)
+        mac, warnings = reading.mac, reading.warnings
+        if mac is None and self._mac_of is not None:
+            mac = self._mac_of(self._line.host, asyncio.get_running_loop().time())
+            if mac is not None:
+                warnings = (*warnings, MAC_OF_NEIGHBOUR)
+        before = self._identity
+        if _differs(before[0], mac) or _differs(before[1], reading.serial):
+            raise PollError(FaultKind.IDENTITY, f"was {before[0] or before[1]}, now {mac or reading.serial}")
+        self._identity = (mac or before[0], reading.serial or before[1])
+        self._looks += 1
+        return replace(
+            reading, mac=mac, warnings=_unique((*warnings, *said.warnings)), way=self._way, pace_s=make.pace_s
+        )
+
+
+def _is_extra(ask: Ask) -> bool:
+    return not ask.is_needed
+
+
+def _differs(before: str | None, now: str | None) -> bool:
+    return before is not None and now is not None and before != now
+
+
+def _unique(words: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(words))
