@@ -1,7 +1,7 @@
 """Who answers: a sequence of harmless questions, cheapest first, that stops as soon as it knows. No I/O.
 
-`steps()` yields questions and is sent answers (or the PollError that came instead), so that a live machine and a capture
-are identified by the same lines. A silent address costs one connect. No login but the operator's is ever tried.
+`steps()` yields questions and is sent answers (or the PollError that came instead), so that a live machine and a
+capture are identified by the same lines. A silent address costs one connect. No login but the operator's is tried.
 
 Custom firmware keeps the name of the machine that it runs on, so it must be recognised before stock firmware; and
 WhatsMiner names itself in the very refusal of `version`, so an answer is searched before its status is judged.

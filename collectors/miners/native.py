@@ -44,7 +44,8 @@ class NativeMiner:
     """
 
     __slots__ = (
-        "_deadline_s", "_identity", "_joins", "_kept", "_left_alone", "_line", "_looks", "_mac_of", "_make", "_told", "_way",
+        "_deadline_s", "_identity", "_joins", "_kept", "_left_alone", "_line",
+        "_looks", "_mac_of", "_make", "_told", "_way",
     )  # fmt: skip
 
     def __init__(
@@ -61,7 +62,7 @@ class NativeMiner:
         self._recall(way)
 
     async def read(self, is_deep: bool = False) -> MinerReading:
-        """One look. Errors: PollError; UNSUPPORTED, detail `needs pyasic: ...`, where only a library reads this make."""
+        """One look. Errors: PollError; UNSUPPORTED, detail `needs pyasic: ...`, where only a library reads it."""
         deadline_at = asyncio.get_running_loop().time() + self._deadline_s
         try:
             said = await self.listen(deadline_at, is_deep)
@@ -217,7 +218,7 @@ class NativeMiner:
     # --- what it said
 
     def _judged(self, said: Said) -> MinerReading:
-        """The reading, with what only the line and the past can add. Errors: PollError; IDENTITY for another machine."""
+        """The reading, with what only line and past can add. Errors: PollError; IDENTITY for another machine."""
         make = self._make
         assert make is not None
         reading = make.read(said)
