@@ -10,6 +10,7 @@ import asyncio
 import errno
 import os
 from collections.abc import Callable
+from typing import Protocol
 
 from collectors.miners.cgminer import MAX_REPLY_BYTES, Receiver, Reply
 from fleet.ports import PollError
@@ -18,10 +19,16 @@ from fleet.readings import FaultKind
 CONNECT_S = 2.0
 
 
+class Gathers(Protocol):
+    """What takes the bytes of one reply: `feed` is True when it has all it wants, and raises PollError for too much."""
+
+    def feed(self, chunk: bytes) -> bool: ...
+
+
 class _Exchange(asyncio.Protocol):
     """Collects until the receiver is satisfied, the peer ends or the line breaks."""
 
-    def __init__(self, receiver: Receiver, done: asyncio.Future[None]) -> None:
+    def __init__(self, receiver: Gathers, done: asyncio.Future[None]) -> None:
         self._receiver = receiver
         self._done = done
 
@@ -61,7 +68,8 @@ async def exchange(
     Errors: PollError REFUSED (host up, API not), UNREACHABLE (no connection), TIMEOUT (connected, then silent),
             OVERSIZE, MALFORMED (reset, empty or unreadable), and those of `cgminer.decode`.
     """
-    receiver = await _collect(host, port, request, deadline_at, connect_s, max_bytes)
+    receiver = Receiver(max_bytes)
+    await collect(receiver, host, port, request, deadline_at, connect_s=connect_s)
     return receiver.finish()
 
 
@@ -75,7 +83,8 @@ async def exchange_bytes(
     max_bytes: int = MAX_REPLY_BYTES,
 ) -> bytes:
     """The same, undecoded: up to the end of the reply, without its terminator. May be empty."""
-    receiver = await _collect(host, port, request, deadline_at, connect_s, max_bytes)
+    receiver = Receiver(max_bytes)
+    await collect(receiver, host, port, request, deadline_at, connect_s=connect_s)
     return receiver.payload
 
 
@@ -85,10 +94,13 @@ async def probe(host: str, port: int, deadline_at: float, *, connect_s: float = 
     transport.abort()
 
 
-async def _collect(
-    host: str, port: int, request: bytes, deadline_at: float, connect_s: float, max_bytes: int
-) -> Receiver:
-    receiver = Receiver(max_bytes)
+async def collect(
+    receiver: Gathers, host: str, port: int, request: bytes, deadline_at: float, *, connect_s: float = CONNECT_S
+) -> None:
+    """Send one request and feed what comes back to `receiver`, until it is satisfied or the stream ends.
+
+    Errors: PollError of `exchange` except those of decoding, and what `receiver.feed` raises.
+    """
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     transport = await _connect(lambda: _Exchange(receiver, done), host, port, deadline_at, connect_s)
     try:
@@ -99,7 +111,6 @@ async def _collect(
         raise PollError(FaultKind.TIMEOUT, "connected, then silent past the deadline") from None
     finally:
         transport.abort()
-    return receiver
 
 
 async def _connect(
