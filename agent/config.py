@@ -27,6 +27,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from agent.targets import MAX_ADDRESSES, MINER_PORT, SNMP_PORT, Span, TargetError, join_port, parse_target
+from collectors.catalogue import LIBRARIES, MINER_KINDS
 from fleet.curtailment import Policy
 from fleet.market import BOUNDS, MarketInput
 from fleet.site import EconomicTerms, Machine, SiteError, parse_inventory
@@ -96,12 +97,13 @@ class PollSection(Section, frozen=True):
     deadline_s: Annotated[float, Meta(gt=0, le=300)] | None = None  # None: by driver, agent.plan.DEADLINE_S
     tick_s: Annotated[float, Meta(ge=1, le=300)] = 10.0
     max_in_flight: Annotated[int, Meta(ge=1, le=4096)] = 400
+    library: Literal[LIBRARIES] = "pyasic"  # type: ignore[valid-type]  # reads the makes that we do not
 
 
 class MinersSection(Section, frozen=True):
     targets: Targets
     credential: str | None = None
-    driver: Literal["auto", "antminer", "pyasic"] = "auto"
+    driver: Literal[MINER_KINDS] = "auto"  # type: ignore[valid-type]
     port: Port = MINER_PORT
     insecure: bool = False
 

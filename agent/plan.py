@@ -13,14 +13,15 @@ from urllib.parse import urlsplit
 from agent.config import Config, MinersSection
 from agent.targets import MINER_PORT, SNMP_PORT, join_port, parse_target
 from agent.wire import Assignment, Job
+from collectors.catalogue import LIBRARIES, MINER_KINDS
 from fleet.curtailment import Mode, Policy
 from fleet.site import EconomicTerms, Machine, Site, parse_nameplates
 from fleet.tariff import FlatTariff
 
-WORKER_OF_KIND = {"auto": "miners", "antminer": "miners", "pyasic": "pyasic", "snmp": "snmp"}
+WORKER_OF_KIND = dict.fromkeys(MINER_KINDS, "miners") | {kind: kind for kind in (*LIBRARIES, "snmp")}
 """Which worker process looks at which kind; every feed belongs to "feeds"."""
 
-DEADLINE_S = {"miners": 5.0, "pyasic": 20.0, "snmp": 8.0, "feeds": 10.0}
+DEADLINE_S = {"miners": 5.0, "pyasic": 20.0, "pyasic_rs": 20.0, "snmp": 8.0, "feeds": 10.0}
 FEED_INTERVAL_S = {"mempool": 60.0, "coinbase": 30.0, "kraken": 30.0, "fixed": 60.0}
 
 Options = dict[str, str | float | bool]
@@ -160,6 +161,6 @@ def _fixed_options(config: Config) -> Options:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def handed_to_pyasic(config: Config, job: Job) -> Job:
-    """The same machine as a job for the worker that carries pyasic, with that worker's deadline."""
-    return _job(config, job.key, "pyasic", job.host, job.port, job.options or {})
+def handed_to_library(config: Config, job: Job) -> Job:
+    """The same machine as a job for the worker that carries the library, with that worker's deadline."""
+    return _job(config, job.key, config.poll.library, job.host, job.port, job.options or {})

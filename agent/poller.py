@@ -312,7 +312,7 @@ async def _serve(pipe_in: BinaryIO, pipe_out: BinaryIO, open_device: OpenDevice)
 
 def open_from_catalogue(job: Job) -> Device:
     """The collector of a job, by the catalogue, which imports heavy libraries only now."""
-    return catalogue.open_device(job.kind, job.host, job.port, job.deadline_s, job.options, now=time.time)
+    return catalogue.open_device(job.kind, job.host, job.port, job.deadline_s, job.options, now=time.time, way=job.way)
 
 
 def _take_standard_streams() -> tuple[BinaryIO, BinaryIO]:

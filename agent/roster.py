@@ -1,18 +1,20 @@
 """Who looks at which device: moves a job where the answers say it belongs.
 
-A machine that the native worker does not speak goes to the worker that carries pyasic. An address of a range where
-nobody answers is swept now and then instead of being polled, until somebody does.
+A machine that the native worker does not speak goes to the worker that carries a library. An address of a range where
+nobody answers is swept now and then instead of being polled, until somebody does. A make that asks for patience
+(`MinerReading.pace_s`) is polled at its own pace.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from agent.config import Config
-from agent.plan import handed_to_pyasic
+from agent.plan import handed_to_library
 from agent.wire import Assignment, Job, Outcome
-from collectors.miners.auto import NEEDS_PYASIC
+from collectors.miners.native import NEEDS_PYASIC
 from fleet.readings import FaultKind
 
 SWEEP_S = 600.0
@@ -25,16 +27,19 @@ class Roster:
     def __init__(self, config: Config, assignments: Iterable[Assignment]) -> None:
         self._config = config
         self._jobs: dict[str, dict[str, Job]] = {a.name: {job.key: job for job in a.jobs} for a in assignments}
+        self._library = config.poll.library
         if self._jobs.get("miners"):
-            self._jobs.setdefault("pyasic", {})
+            self._jobs.setdefault(self._library, {})
         self.changed: set[str] = set(self._jobs)
 
     @property
     def workers(self) -> tuple[str, ...]:
         return tuple(self._jobs)
 
-    def jobs(self, worker: str) -> tuple[Job, ...]:
-        return tuple(self._jobs[worker].values())
+    def jobs(self, worker: str, ways: Mapping[str, str] = MappingProxyType({})) -> tuple[Job, ...]:
+        """The jobs of one worker, each with what is known about how its machine is asked."""
+        jobs = self._jobs[worker].values()
+        return tuple(replace(job, way=ways[job.key]) if job.key in ways else job for job in jobs)
 
     def keys(self) -> set[str]:
         """Every device and feed that is looked at."""
@@ -52,12 +57,14 @@ class Roster:
                 continue
             fault = outcome.fault
             if fault is not None and fault.kind is FaultKind.UNSUPPORTED and fault.detail.startswith(NEEDS_PYASIC):
-                self._jobs["pyasic"][job.key] = handed_to_pyasic(self._config, job)
+                self._jobs[self._library][job.key] = handed_to_library(self._config, job)
                 del self._jobs["miners"][job.key]
-                self.changed |= {"miners", "pyasic"}
+                self.changed |= {"miners", self._library}
             elif fault is not None and fault.kind in SILENT and not has_machine_at(job.key):
                 self._pace(job, SWEEP_S)
-            else:
+            elif outcome.reading is not None:
+                self._pace(job, max(self._config.poll.interval_s, outcome.reading.pace_s))
+            elif job.interval_s == SWEEP_S:
                 self._pace(job, self._config.poll.interval_s)
 
     def _pace(self, job: Job, interval_s: float) -> None:

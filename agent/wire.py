@@ -7,7 +7,7 @@ sends can run code or grow past the frame limit in the main process. The codec d
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import msgspec
@@ -37,6 +37,8 @@ class Job:
     interval_s: float
     deadline_s: float
     options: dict[str, str | float | bool] | None = None
+    way: str | None = field(default=None, compare=False)
+    """How this machine is asked, as its last reading said: spares a new worker the questions, changes no job."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from agent.vitals import Notifier, Vitals
 from agent.web import Pages, listen
 from agent.wire import Outcome
 from agent.workers import Supervisor, WorkerSpec
+from collectors.catalogue import LIBRARIES
 from exporters import metrics
 from exporters.mqtt import status_message
 from exporters.prometheus import render
@@ -202,8 +203,8 @@ async def _once(config: Config) -> Cycle:
 
 
 def _spec(name: str, config: Config) -> WorkerSpec:
-    """pyasic keeps whole libraries and some 20 KiB per machine, and more than 32 looks at once starve each other."""
-    if name == "pyasic":
+    """A library keeps some 20 KiB per machine, and more than 32 looks at once starve each other."""
+    if name in LIBRARIES:
         return WorkerSpec(name, memory_bytes=1024 * MIB, max_in_flight=32)
     return WorkerSpec(name, max_in_flight=config.poll.max_in_flight)
 

@@ -1,19 +1,31 @@
 """The explicit map from the kind of a device or feed to what looks at it. Heavy libraries are imported only there.
 
 Options are what crosses the worker pipe: `user` and `password` for miners, those of `collectors.pdus.device` for PDUs,
-those of `collectors.feeds.catalogue` for feeds.
+those of `collectors.feeds.catalogue` for feeds. A miner's `port_80` and the like put another port in the place of a
+usual one, for machines behind a port forwarder.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from collectors.miners.line import USUAL_PORTS, Line
+from collectors.miners.make import FRAMED_PORT, HTTP_PORT, RPC_PORT, Credential
+from collectors.miners.makes import KEYS
+from collectors.miners.native import NativeMiner
+from collectors.neighbours import Neighbours
 from fleet.ports import Feed, Miner, Pdu
 
 Options = Mapping[str, str | float | bool]
 Clock = Callable[[], float]
 
-DEVICE_KINDS = ("auto", "antminer", "pyasic", "snmp")
+AUTO = "auto"
+LIBRARIES = ("pyasic", "pyasic_rs")
+MINER_KINDS = (AUTO, *KEYS, *LIBRARIES)
+DEVICE_KINDS = (*MINER_KINDS, "snmp")
+
+_USUAL_PORTS = (RPC_PORT, FRAMED_PORT, HTTP_PORT, 8080)
+_neighbours = Neighbours()
 
 
 def open_device(
@@ -23,35 +35,44 @@ def open_device(
     deadline_s: float,
     options: Options | None = None,
     now: Clock | None = None,
+    way: str | None = None,
 ) -> Miner | Pdu | Feed:
     """What looks at one device or feed, opened but not yet asked. `now` gives Unix time; only feeds need it.
+
+    `way` is what an earlier reading of this machine said about how it is asked (`MinerReading.way`).
 
     Errors: ValueError for an unknown kind or an option that the operator must put right; nothing is contacted here.
     """
     given: Options = {} if options is None else options
     match kind:
-        case "auto":
-            from collectors.miners.auto import AutoMiner
-
-            return AutoMiner(host, port, deadline_s)
-        case "antminer":
-            from collectors.miners.antminer import AntminerStock
-
-            return AntminerStock(host, port, deadline_s)
         case "pyasic":
-            return _open_pyasic(host, deadline_s, given)
+            from collectors.miners.pyasic_adapter import PyasicMiner
+
+            return PyasicMiner(host, deadline_s, _credential(given))
+        case "pyasic_rs":
+            from collectors.miners.pyasic_rs_adapter import PyasicRsMiner
+
+            return PyasicRsMiner(host, deadline_s, _credential(given))
         case "snmp":
             return _open_snmp(host, port, deadline_s, given)
+        case _ if kind in MINER_KINDS:
+            line = Line(host, _ports(port, given), _credential(given))
+            return NativeMiner(line, deadline_s, None if kind == AUTO else kind, way, _neighbours.mac_of)
         case _:
             return _open_feed(kind, given, deadline_s, now)
 
 
-def _open_pyasic(host: str, deadline_s: float, options: Options) -> Miner:
-    from collectors.miners.pyasic_adapter import Credential, PyasicMiner
-
+def _credential(options: Options) -> Credential | None:
     user, password = options.get("user"), options.get("password")
-    credential = Credential(user, password) if isinstance(user, str) and isinstance(password, str) else None
-    return PyasicMiner(host, deadline_s, credential)
+    return Credential(user, password) if isinstance(user, str) and isinstance(password, str) else None
+
+
+def _ports(port: int, options: Options) -> Mapping[int, int]:
+    """Ports that stand in for usual ones; the one mapping of all machines that need none is shared."""
+    given = {usual: int(options.get(f"port_{usual}", usual)) for usual in _USUAL_PORTS}
+    given[RPC_PORT] = port or RPC_PORT
+    moved = {usual: other for usual, other in given.items() if usual != other}
+    return moved or USUAL_PORTS
 
 
 def _open_snmp(host: str, port: int, deadline_s: float, options: Options) -> Pdu:

@@ -1,254 +1,325 @@
-"""Stock Antminer firmware (S17, S19, S21, T21 ...) over the cgminer API: `summary` and `stats` at every look.
+"""Stock Antminer firmware (S9 to S23) over the cgminer API: `summary` and `stats` at every look.
 
-The machine refuses joined commands, so each costs a connection. `version` is asked once per identity, `pools` at every
-tenth look: both change rarely. Money is counted on `GHS 30m`, which averages with zeros until half an hour has passed,
-so before that the average since the start stands in, with its true window. Most firmware reports no watts at all.
+Stock firmware is said to refuse joined commands, so each costs a connection until a machine proves otherwise. Pools and
+the watts of `stats` in its new form change slowly and are asked at every tenth look. What the API lacks (MAC, serial,
+sleep mode, its own error list) stands on pages behind the operator's login.
+
+Money is counted on `GHS 30m`, the only window there is; before half an hour has passed, on the average since the start
+with its true length. Most firmware reports no watts at all. A sleeping machine keeps its nominal rate and its chips.
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from sys import intern
 from typing import Any
-from urllib.parse import urlsplit
 
-from collectors.miners import cgminer, makes
-from collectors.miners.transport import exchange
+from collectors.miners import cgminer, evidence, makes, pools
+from collectors.miners.evidence import Rate
+from collectors.miners.make import HTTP_PORT, Ask, Make, Said, Via, When
 from fleet.ports import PollError
-from fleet.readings import FaultKind, MinerReading, OperatingState, Sensor, Temperature
+from fleet.readings import Board, FaultKind, MachineError, MinerReading, Sensor, Temperature
+from fleet.site import normalise_mac
 from fleet.units import GIGA, MEGA, TERA
 
-DRIVER = "antminer"
-MAKE = "Antminer"
-POOLS_EVERY = 10
-
-LONG_WINDOW_S = 1800.0
-WARM_UP_S = 300.0
-MAX_SLOTS = 16  # S9 numbers its boards from 6; no machine has a slot past 16
+MAX_SLOTS = 16  # S9 numbers its boards from 6; Hiveon lists sixteen places; no machine has more
 MAX_FANS = 8
+HALF_HOUR_S = 1800.0
 
-HISTORY_ONLY = "hashrate_history_only"
 POOLS_MISSING = "pools_missing"
 BOARD_ID_MODEL = "model_is_a_board_id"
 
 _UNIT_HS = {"GH": GIGA, "GH/S": GIGA, "GHS": GIGA, "MH": MEGA, "MH/S": MEGA, "MHS": MEGA, "TH": TERA, "TH/S": TERA}
+_MODES = {"0": "normal", "1": "sleep", "2": "high", "3": "low"}
+_ASLEEP = frozenset({"1", "5"})  # 5 also does not mine on firmware of 2023-07 and later
 
 Fields = Mapping[str, Any]
 
 
-class AntminerStock:
-    """One stock Antminer; at most one connection is open at any time."""
-
-    def __init__(self, host: str, port: int, deadline_s: float) -> None:
-        self._host = host
-        self._port = port
-        self._deadline_s = deadline_s
-        self._version: cgminer.Reply | None = None
-        self._pools: cgminer.Reply | None = None
-        self._looks = 0
-
-    async def read(self) -> MinerReading:
-        """One look. Errors: PollError; IDENTITY when another model than before answers at this address."""
-        return await self.read_until(asyncio.get_running_loop().time() + self._deadline_s)
-
-    async def read_until(self, deadline_at: float, version: cgminer.Reply | None = None) -> MinerReading:
-        """The same by a deadline of the loop's clock, with a `version` reply where the caller has just got one."""
-        version = version or self._version or await self._ask("version", deadline_at)
-        if version is not self._version:
-            _check_is_stock(version)
-        summary = await self._ask("summary", deadline_at)
-        stats = await self._ask("stats", deadline_at)
-        was, is_now = _type_of(version), _type_of(stats)
-        if was is not None and is_now is not None and was != is_now:
-            self._version = self._pools = None
-            self._looks = 0
-            raise PollError(FaultKind.IDENTITY, f"was {was}, now {is_now}")
-        self._version = version
-        if self._looks % POOLS_EVERY == 0:
-            self._pools = await self._ask_pools(deadline_at)
-        self._looks += 1
-        return _reading(version, summary, stats, self._pools)
-
-    async def aclose(self) -> None:
-        """Nothing is held between two looks."""
-
-    async def _ask(self, command: str, deadline_at: float) -> cgminer.Reply:
-        return await exchange(self._host, self._port, cgminer.encode(command), deadline_at)
-
-    async def _ask_pools(self, deadline_at: float) -> cgminer.Reply | None:
-        """Pools are an extra: an access list may cut them alone, and that must not cost the hashrate."""
-        try:
-            return await self._ask("pools", deadline_at)
-        except PollError:
-            return None
+# --- what is kept between looks ------------------------------------------------------------------------------------
 
 
-def parse(version: Fields, summary: Fields, stats: Fields, pools: Fields | None = None) -> MinerReading:
-    """A reading from four decoded replies; pure. `pools` None = not answered.
-
-    Errors: PollError of `cgminer.require` for a refused summary or stats; UNSUPPORTED for another maker or firmware;
-            MALFORMED where neither reply has a single field.
-    """
-    _check_is_stock(version)
-    return _reading(version, summary, stats, pools)
+@dataclass(frozen=True, slots=True)
+class Identity:
+    type: str | None
+    firmware: str | None
 
 
-def _reading(version: Fields, summary: Fields, stats: Fields, pools: Fields | None) -> MinerReading:
-    """`parse` for a version reply that has been checked; the check costs more than the rest of the identity."""
-    cgminer.require(summary, "summary")
-    cgminer.require(stats, "stats")
-    totals = _merged(cgminer.section(summary, "SUMMARY"))
-    details = _merged(cgminer.section(stats, "STATS"))
-    if not totals and not details:
-        raise PollError(FaultKind.MALFORMED, "summary and stats are empty")
+@dataclass(frozen=True, slots=True)
+class Network:
+    mac: str | None
+    serial: str | None
+    hostname: str | None
+    type: str | None
+    firmware: str | None
+    algorithm: str | None
 
-    warnings = list(dict.fromkeys((*_warnings(version), *_warnings(summary), *_warnings(stats))))
-    model = _model(version, stats)
-    if model is not None and model.upper().startswith("BHB"):
-        model = None
-        warnings.append(BOARD_ID_MODEL)
 
-    unit_hs = _UNIT_HS.get((cgminer.text(details.get("rate_unit")) or "GH").upper())
-    uptime_s = _not_negative(totals.get("Elapsed", details.get("Elapsed")))
-    now_hs = _rate(unit_hs, totals.get("GHS 5s"), details.get("GHS 5s"))
-    hashrate_hs, window_s = _money_hashrate(totals, details, unit_hs, uptime_s)
-    if now_hs == 0.0 and hashrate_hs and (window_s is None or window_s > LONG_WINDOW_S):
-        hashrate_hs = window_s = None  # an idle machine keeps its average of hours: history, not state
-        warnings.append(HISTORY_ONLY)
+def _version(reply: Any) -> Identity:
+    row = _first(cgminer.section(reply, "VERSION"))
+    return Identity(_type_of(row), _short(row.get("CompileTime")))
 
-    expected_hs = _rate(unit_hs, details.get("total_rateideal"))
-    power_w = _power_w(details)
-    pool = _working_pool(pools)
-    if pools is None or cgminer.status(pools).is_error:
-        warnings.append(POOLS_MISSING)
 
-    identity = _merged(cgminer.section(version, "VERSION"))
-    return MinerReading(
-        driver=DRIVER,
-        make=MAKE,
-        model=model,
-        firmware=cgminer.text(details.get("CompileTime")) or cgminer.text(identity.get("CompileTime")),
-        algorithm="sha256" if model is not None and makes.is_sha256_antminer(model) else None,
-        state=_state(now_hs, hashrate_hs, uptime_s),
-        hashrate_hs=hashrate_hs,
-        hashrate_window_s=window_s,
-        hashrate_now_hs=now_hs,
-        hashrate_expected_hs=expected_hs or None,
-        reported_power_w=power_w,
-        power_side=None if power_w is None else "model",
-        temperatures=tuple(_temperatures(details)),
-        fans_rpm=_fans_rpm(details),
-        uptime_s=uptime_s,
-        shares_accepted=_not_negative(totals.get("Accepted")),
-        shares_rejected=_not_negative(totals.get("Rejected")),
-        difficulty_accepted=_not_negative(totals.get("Difficulty Accepted")),
-        difficulty_rejected=_not_negative(totals.get("Difficulty Rejected")),
-        pool_host=_host_of(pool),
-        pool_alive=_pool_alive(pool, pools),
-        warnings=tuple(warnings),
+def _system_info(page: Any) -> Network:
+    said = page if isinstance(page, Mapping) else {}
+    serial = cgminer.text(said.get("serinum")) or cgminer.text(said.get("serial_no"))
+    return Network(
+        mac=normalise_mac(cgminer.text(said.get("macaddr"))),
+        serial=serial,
+        hostname=cgminer.text(said.get("hostname")),
+        type=_short(said.get("minertype")),
+        firmware=_short(said.get("system_filesystem_version")),
+        algorithm=_short(said.get("Algorithm")),
     )
 
 
-# --- identity ----------------------------------------------------------------------------------------------------
+def _work_mode(page: Any) -> str | None:
+    """The mode of `get_miner_conf`, under its new or its old name; a digit, as text or number."""
+    said = page if isinstance(page, Mapping) else {}
+    mode = said.get("bitmain-work-mode", said.get("miner-mode"))
+    digit = cgminer.integer(mode)
+    return None if digit is None else intern(str(digit))
 
 
-def _check_is_stock(version: Fields) -> None:
-    maker = makes.classify(version)
-    if maker is None:
-        cgminer.require(version, "version")
-    if maker != makes.ANTMINER_STOCK:
-        raise PollError(FaultKind.UNSUPPORTED, f"not stock Antminer firmware: {maker or 'unknown'}")
+def _watts_of(reply: Any) -> tuple[float, str] | None:
+    """Watts and their key, where this firmware has them."""
+    row = _last(cgminer.section(reply, "STATS"))
+    for key in ("watt", "power", "Power", "chain_power", "total_power"):
+        watts = evidence.positive(row.get(key))
+        if watts is not None:
+            return watts, key
+    return None
 
 
-def _type_of(reply: Fields) -> str | None:
-    rows = cgminer.section(reply, "VERSION") or cgminer.section(reply, "STATS")
-    return cgminer.text(_merged(rows).get("Type"))
+def _errors_of(reply: Any) -> tuple[MachineError, ...]:
+    """What the firmware's own check list complains about."""
+    rows = _first(cgminer.section(reply, "SUMMARY")).get("status")
+    return tuple(
+        MachineError(cgminer.text(row.get("code")) or "?", _complaint(row))
+        for row in (rows if isinstance(rows, list) else ())
+        if isinstance(row, Mapping) and row.get("status") not in ("s", "", None)
+    )
 
 
-def _model(version: Fields, stats: Fields) -> str | None:
-    """`Antminer S19 Pro (110T)` -> `S19 Pro`."""
-    said = _type_of(version) or _type_of(stats)
+def _complaint(row: Fields) -> str:
+    what = cgminer.text(row.get("type")) or "check"
+    return f"{what}: {cgminer.text(row.get('msg')) or 'failed'}"
+
+
+# --- the reading -----------------------------------------------------------------------------------------------------
+
+
+def read(said: Said) -> MinerReading:
+    """A reading from `summary` and `stats`, as either the API or the web pages give them.
+
+    Errors: PollError MALFORMED where neither has a single field, UNSUPPORTED for another maker's machine, IDENTITY
+            where `stats` is of another model than `version`.
+    """
+    totals = _first(cgminer.section(said.get("summary") or said.get("web_summary") or {}, "SUMMARY"))
+    stats = said.get("stats") or said.get("web_stats") or {}
+    rows = cgminer.section(stats, "STATS")
+    details, head = _last(rows), _first(rows) or _first(cgminer.section(stats, "INFO"))
+    if not totals and not details:
+        raise PollError(FaultKind.MALFORMED, "summary and stats are empty")
+    version: Identity = said.get("version") or _NOBODY
+    network: Network = said.get("get_system_info") or _NOWHERE
+    model, warnings = _model(version, network, head)
+
+    unit_hs = _UNIT_HS.get((cgminer.text(details.get("rate_unit")) or "GH").upper())
+    uptime_s = evidence.not_negative(_either("Elapsed", "elapsed", totals, details))
+    now_hs = _now_hs(unit_hs, totals, details)
+    rate = _money(unit_hs, totals, details, uptime_s)
+    if evidence.is_history(rate, now_hs):
+        rate = None
+        warnings = (*warnings, evidence.HISTORY_ONLY)
+
+    mode: str | None = said.get("get_miner_conf")
+    errors: tuple[MachineError, ...] = said.get("web_errors") or ()
+    pool: pools.Pools | None = said.get("pools")
+    state = evidence.state(
+        now_hs,
+        None if rate is None else rate.hs,
+        uptime_s,
+        is_asleep=None if mode is None else mode in _ASLEEP,
+        has_pool=None if pool is None else pool.host is not None,
+        has_error=bool(errors),
+    )
+    power = _watts_of(stats) or (said.get("stats_new") if now_hs else None)
+    algorithm = "sha256" if model is not None and makes.is_sha256_antminer(model) else network.algorithm
+    is_hydro = model is not None and "hyd" in model.lower()
+    return MinerReading(
+        driver=DRIVER,
+        make="Antminer",
+        model=model,
+        firmware=network.firmware or _short(head.get("CompileTime")) or version.firmware,
+        mac=network.mac,
+        serial=network.serial,
+        hostname=network.hostname,
+        algorithm=algorithm.lower().replace("-", "") if algorithm else None,
+        state=state,
+        hashrate_hs=None if rate is None else rate.hs,
+        hashrate_window_s=None if rate is None else rate.window_s,
+        hashrate_key=None if rate is None else rate.key,
+        hashrate_now_hs=now_hs,
+        hashrate_expected_hs=_rate(unit_hs, details.get("total_rateideal"), details.get("rate_ideal")) or None,
+        reported_power_w=None if power is None else power[0],
+        power_side=None if power is None else "model",
+        power_key=None if power is None else power[1],
+        mode=None if mode is None else _MODES.get(mode, mode),
+        temperatures=tuple(_temperatures(details, is_coolant=is_hydro and not _is_x19(model))),
+        fans_rpm=_fans_rpm(details, is_hydro),
+        uptime_s=uptime_s,
+        shares_accepted=evidence.not_negative(totals.get("Accepted")),
+        shares_rejected=evidence.not_negative(totals.get("Rejected")),
+        shares_stale=evidence.not_negative(totals.get("Stale")),
+        difficulty_accepted=evidence.not_negative(totals.get("Difficulty Accepted")),
+        difficulty_rejected=evidence.not_negative(totals.get("Difficulty Rejected")),
+        pool_host=None if pool is None else pool.host,
+        pool_alive=None if pool is None else pool.is_alive,
+        errors=errors,
+        boards=tuple(_boards(details, unit_hs, said.get("web_stats"))) if said.is_deep else (),
+        warnings=warnings if pool is not None else (*warnings, POOLS_MISSING),
+    )
+
+
+def _model(version: Identity, network: Network, head: Fields) -> tuple[str | None, tuple[str, ...]]:
+    """(`S19 Pro`, warnings). `Antminer BHB42XXX` names a board, which is no model."""
+    said, now = version.type or network.type, _type_of(head)
+    if said is not None and now is not None and said != now:
+        raise PollError(FaultKind.IDENTITY, f"was {said}, now {now}")
+    bare = _bare_model(said or now)
+    if bare is not None and bare.upper().startswith("BHB"):
+        return None, (BOARD_ID_MODEL,)
+    return bare, ()
+
+
+@lru_cache(maxsize=256)
+def _bare_model(said: str | None) -> str | None:
+    """`Antminer S19 Pro (110T)` -> `S19 Pro`; a bracketed bin is not part of the name, a trailing dot neither."""
     if said is None:
         return None
-    bare = said.split(" (")[0].strip()
-    return re.sub(r"(?i)^antminer\s*", "", bare).strip() or None
+    bare = re.sub(r"(?i)^antminer\s*|\s*hiveon$", "", said.split(" (")[0].strip())
+    return bare.strip() or None
 
 
-# --- hashrate ----------------------------------------------------------------------------------------------------
+def _is_x19(model: str | None) -> bool:
+    return model is not None and model.upper().startswith(("S19", "T19"))
 
 
-def _money_hashrate(
-    totals: Fields, details: Fields, unit_hs: float | None, uptime_s: float | None
-) -> tuple[float | None, float | None]:
-    """(H/s, window in s): `GHS 30m` once half an hour has passed, else the average since the start."""
-    if uptime_s is not None and uptime_s >= LONG_WINDOW_S:
-        half_hour = _rate(unit_hs, totals.get("GHS 30m"), details.get("rate_30m"), details.get("GHS 30m"))
-        if half_hour is not None:
-            return half_hour, LONG_WINDOW_S
-    average = _rate(unit_hs, totals.get("GHS av"), details.get("GHS av"))
-    return average, None if average is None else uptime_s
+# --- hashrate --------------------------------------------------------------------------------------------------------
+
+
+def _money(unit_hs: float | None, totals: Fields, details: Fields, uptime_s: float | None) -> Rate | None:
+    if unit_hs is None:
+        return None
+    found: list[Rate] = []
+    for key, window_s, row in (
+        ("GHS 30m", HALF_HOUR_S, totals),
+        ("rate_30m", HALF_HOUR_S, totals),
+        ("rate_30m", HALF_HOUR_S, details),
+        ("GHS 30m", HALF_HOUR_S, details),
+        ("GHS av", 0.0, totals),
+        ("rate_avg", 0.0, totals),
+        ("GHS av", 0.0, details),
+        ("rate_avg", 0.0, details),
+    ):
+        if key in row and (value := evidence.not_negative(row[key])) is not None:
+            found.append(Rate(value * unit_hs, window_s, key))
+    return evidence.money(found, uptime_s)
+
+
+def _now_hs(unit_hs: float | None, totals: Fields, details: Fields) -> float | None:
+    return _rate(unit_hs, totals.get("GHS 5s"), details.get("GHS 5s"), totals.get("rate_5s"), details.get("rate_5s"))
 
 
 def _rate(unit_hs: float | None, *candidates: object) -> float | None:
     """First candidate that is a number, in H/s. A unit that we do not know makes every rate unknown."""
     if unit_hs is None:
         return None
-    values = (_not_negative(candidate) for candidate in candidates)
-    return next((value * unit_hs for value in values if value is not None), None)
-
-
-def _state(now_hs: float | None, hashrate_hs: float | None, uptime_s: float | None) -> OperatingState:
-    """From evidence only. Stock firmware does not say on 4028 whether it sleeps: a sleeping machine is `idle` here."""
-    if now_hs is None and not hashrate_hs:
-        return OperatingState.UNKNOWN
-    if uptime_s is not None and uptime_s < WARM_UP_S:
-        return OperatingState.WARMING_UP
-    return OperatingState.IDLE if now_hs == 0.0 else OperatingState.MINING
-
-
-# --- power, heat, air --------------------------------------------------------------------------------------------
-
-
-def _power_w(details: Fields) -> float | None:
-    """Watts where a firmware has them at all; 0 and -1 are its ways to say that it has not."""
-    for key in ("chain_power", "power", "Power", "watt"):
-        watts = cgminer.number(details.get(key))
-        if watts is not None and watts > 0.0:
-            return watts
+    for candidate in candidates:
+        if candidate is not None and (value := evidence.not_negative(candidate)) is not None:
+            return value * unit_hs
     return None
 
 
-def _temperatures(details: Fields) -> Iterator[Temperature]:
-    """Hottest PCB and chip sensor of each board, by the board's own number; a board of zeros is absent."""
+# --- heat and air ----------------------------------------------------------------------------------------------------
+
+_PCB_KEYS = tuple((f"temp_pcb{slot}", f"temp_out_pcb_{slot}") for slot in range(1, MAX_SLOTS + 1))
+_CHIP_KEYS = tuple((f"temp_chip{slot}", f"temp_out_chip_{slot}", f"temp2_{slot}") for slot in range(1, MAX_SLOTS + 1))
+_PIC_KEYS = tuple((f"temp_pic{slot}",) for slot in range(1, MAX_SLOTS + 1))
+_DEGREES = re.compile(r"[0-9]+(?:\.[0-9]+)?")  # a dash parts them: frost cannot be told here
+
+
+def _temperatures(details: Fields, is_coolant: bool) -> Iterator[Temperature]:
+    """Hottest PCB and chip sensor of each board. On water the PCB places hold the coolant: [0] going in, [2] out."""
+    boards = _sensors(details)
+    index = evidence.board_indices(boards)
+    for slot, (pcb, chip, pic) in boards.items():
+        if not is_coolant and (hottest := _hottest(pcb)) is not None:
+            yield Temperature(Sensor.BOARD, index[slot], hottest)
+        hottest = _hottest(chip)
+        if hottest is None and is_coolant:
+            hottest = _hottest(pic[:1])
+        if hottest is not None:
+            yield Temperature(Sensor.CHIP, index[slot], hottest)
+    if is_coolant:
+        for sensor, place in ((Sensor.INLET, 0), (Sensor.OUTLET, 2)):
+            water = _hottest([pcb[place] for pcb, _, _ in boards.values() if len(pcb) > place])
+            if water is not None:
+                yield Temperature(sensor, 0, water)
+
+
+def _sensors(details: Fields) -> dict[int, tuple[list[Any], list[Any], list[Any]]]:
+    """(PCB, chip, PIC) values of each board that is there, by its number; legacy keys count from 1, chains from 0."""
+    chain = details.get("chain")
+    if isinstance(chain, list):
+        return {
+            1 + position: (_listed(row.get("temp_pcb")), _listed(row.get("temp_chip")), _listed(row.get("temp_pic")))
+            for position, row in enumerate(chain[:MAX_SLOTS])
+            if isinstance(row, Mapping)
+        }
+    found = {}
     for slot in range(1, MAX_SLOTS + 1):
-        for sensor, keys in _SENSOR_KEYS[slot - 1]:
-            for key in keys:
-                if (said := details.get(key)) is not None and (hottest := _hottest_c(said)) is not None:
-                    yield Temperature(sensor, slot, hottest)
-                    break
+        pcb, chip = _at(details, _PCB_KEYS[slot - 1]), _at(details, _CHIP_KEYS[slot - 1])
+        if pcb or chip:
+            found[slot] = (pcb, chip, _at(details, _PIC_KEYS[slot - 1]))
+    return found
 
 
-_SENSOR_KEYS = tuple(
-    (
-        (Sensor.BOARD, (f"temp_pcb{slot}", f"temp_out_pcb_{slot}")),
-        (Sensor.CHIP, (f"temp_chip{slot}", f"temp_out_chip_{slot}", f"temp2_{slot}")),
-    )
-    for slot in range(1, MAX_SLOTS + 1)
-)
-_DEGREES = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+def _at(details: Fields, keys: tuple[str, ...]) -> list[Any]:
+    """Values of the first key that says anything but zeros."""
+    for key in keys:
+        said = details.get(key)
+        if said is not None and said != "0-0-0-0" and any(values := _listed(said)):
+            return values
+    return []
 
 
-def _hottest_c(said: object) -> float | None:
-    """`73-45-64-65` -> 73.0; zeros are absent sensors, 255 and the like are none at all."""
-    values = map(float, _DEGREES.findall(said[:64])) if isinstance(said, str) else [cgminer.number(said)]
-    return max((value for value in values if value is not None and 0.0 < value <= 150.0), default=None)
+def _listed(said: object) -> list[Any]:
+    """`73-45-64-65`, [73, 45] or 73 -> the numbers in it."""
+    if isinstance(said, str):
+        return [float(part) for part in _DEGREES.findall(said[:64])]
+    values = said if isinstance(said, list) else [said]
+    return [number for value in values[:16] if (number := cgminer.number(value)) is not None]
 
 
-def _fans_rpm(details: Fields) -> tuple[float | None, ...]:
+def _hottest(values: list[Any]) -> float | None:
+    return max((degrees for value in values if (degrees := evidence.celsius(value)) is not None), default=None)
+
+
+def _fans_rpm(details: Fields, is_hydro: bool) -> tuple[float | None, ...]:
     """Speeds of the fans that are there. S17 and older list eight places and turn a few: `fan_num` tells how many."""
-    places = [f"fan{i}" for i in range(1, MAX_FANS + 1) if f"fan{i}" in details]
-    speeds = [_not_negative(details[place]) for place in places]
+    listed = details.get("fan")
+    if isinstance(listed, list):
+        speeds = [evidence.not_negative(speed) for speed in listed[:MAX_FANS]]
+    else:
+        places = [f"fan{i}" for i in range(1, MAX_FANS + 1) if f"fan{i}" in details]
+        speeds = [evidence.not_negative(details[place]) for place in places]
+    if is_hydro and not any(speeds):
+        return ()
     count = cgminer.integer(details.get("fan_num"))
     if count is None or not 0 <= count < len(speeds):
         return tuple(speeds)
@@ -256,48 +327,105 @@ def _fans_rpm(details: Fields) -> tuple[float | None, ...]:
     return (*turning[:count], *[0.0] * (count - len(turning)))
 
 
-# --- pools -------------------------------------------------------------------------------------------------------
+# --- boards ----------------------------------------------------------------------------------------------------------
 
 
-def _working_pool(pools: Fields | None) -> Fields | None:
-    """The pool that gets the work: stratum active, lowest number first. None where no pool says so."""
-    rows = cgminer.section(pools, "POOLS") if pools is not None else ()
-    return next((row for row in rows if cgminer.flag(row.get("Stratum Active"))), None)
+def _boards(details: Fields, unit_hs: float | None, web: Any) -> Iterator[Board]:
+    """Boards of the web page where we have it, else of the API; a place without chips and rate holds none."""
+    page = _last(cgminer.section(web or {}, "STATS"))
+    chain = page.get("chain") or details.get("chain")
+    if isinstance(chain, list):
+        for row in chain[:MAX_SLOTS]:
+            if isinstance(row, Mapping):
+                yield Board(
+                    id=cgminer.text(row.get("index")) or "?",
+                    hashrate_hs=_rate(unit_hs, row.get("rate_real")),
+                    hashrate_window_s=5.0,
+                    hashrate_expected_hs=_rate(unit_hs, row.get("rate_ideal")) or None,
+                    chips=_count(row.get("asic_num")),
+                    frequency_hz=_hertz(row.get("freq_avg")),
+                    hardware_errors=evidence.not_negative(row.get("hw")),
+                    serial=cgminer.text(row.get("sn")),
+                )
+        return
+    for slot in range(1, MAX_SLOTS + 1):
+        chips, rate = _count(details.get(f"chain_acn{slot}")), _rate(unit_hs, details.get(f"chain_rate{slot}"))
+        if chips or rate:
+            yield Board(
+                id=str(slot),
+                hashrate_hs=rate,
+                hashrate_window_s=5.0,
+                hashrate_expected_hs=_rate(unit_hs, details.get(f"chain_rateideal{slot}")) or None,
+                chips=chips,
+                frequency_hz=_hertz(details.get(f"freq{slot}")),
+                voltage_v=evidence.positive(details.get(f"chain_voltage{slot}")),
+                hardware_errors=evidence.not_negative(details.get(f"chain_hw{slot}")),
+            )
 
 
-def _host_of(pool: Fields | None) -> str | None:
-    """Host of a pool URL without scheme, port and account."""
-    url = cgminer.text(pool.get("URL"), 256) if pool is not None else None
-    if url is None:
-        return None
-    try:
-        return cgminer.text((urlsplit(url if "//" in url else f"//{url}").hostname or "").lower())
-    except ValueError:
-        return None
+def _count(value: object) -> int | None:
+    return cgminer.integer(value) or None
 
 
-def _pool_alive(pool: Fields | None, pools: Fields | None) -> bool | None:
-    """Whether the working pool is alive; without one, False if pools are listed and every one is dead."""
-    if pool is not None:
-        word = cgminer.text(pool.get("Status"))
-        return None if word is None else word.lower() == "alive"
-    rows = cgminer.section(pools, "POOLS") if pools is not None else ()
-    return False if rows and all(row.get("Status") == "Dead" for row in rows) else None
+def _hertz(megahertz: object) -> float | None:
+    value = evidence.positive(megahertz)
+    return None if value is None else value * MEGA
 
 
-# --- fields ------------------------------------------------------------------------------------------------------
+# --- fields ----------------------------------------------------------------------------------------------------------
 
 
-def _merged(rows: tuple[Fields, ...]) -> dict[str, Any]:
-    """STATS comes as an identity row and a data row; nothing is in both."""
-    return {key: value for row in rows for key, value in row.items()}
+def _first(rows: tuple[Fields, ...]) -> Fields:
+    return rows[0] if rows else {}
 
 
-def _not_negative(value: object) -> float | None:
-    result = cgminer.number(value)
-    return result if result is not None and result >= 0.0 else None
+def _last(rows: tuple[Fields, ...]) -> Fields:
+    """STATS comes as an identity row and a data row, or as a data row alone."""
+    return rows[-1] if rows else {}
 
 
-def _warnings(reply: Fields) -> tuple[str, ...]:
-    own = reply.warnings if isinstance(reply, cgminer.Reply) else ()
-    return own if cgminer.status(reply).letter else (*own, cgminer.NO_STATUS)
+def _either(old: str, new: str, *rows: Fields) -> object:
+    return next((row[key] for row in rows for key in (old, new) if key in row), None)
+
+
+def _type_of(row: Fields) -> str | None:
+    return _short(row.get("Type") or row.get("type"))
+
+
+def _short(value: object) -> str | None:
+    """A text that thousands of machines share, kept once."""
+    text = cgminer.text(value)
+    return None if text is None else intern(text)
+
+
+_NOBODY = Identity(None, None)
+_NOWHERE = Network(None, None, None, None, None, None)
+
+
+def _page(name: str, path: str, when: When, digest: Any = None) -> Ask:
+    return Ask(
+        name, f"/cgi-bin/{path}.cgi", Via.HTTP, HTTP_PORT, when=when, is_needed=False, needs_login=True, digest=digest
+    )
+
+
+DRIVER = "antminer"
+MAKE = Make(
+    key=DRIVER,
+    name="Antminer",
+    asks=(
+        Ask("version", "version", when=When.ONCE, is_needed=False, joins=True, digest=_version),
+        Ask("summary", "summary", joins=True),
+        Ask("stats", "stats", joins=True),
+        Ask("pools", "pools", when=When.SLOW, is_needed=False, joins=True, digest=pools.digest),
+        Ask("stats_new", "stats", extra=(("new_api", True),), when=When.SLOW, is_needed=False, digest=_watts_of),
+        _page("get_system_info", "get_system_info", When.ONCE, _system_info),
+        _page("get_miner_conf", "get_miner_conf", When.SLOW, _work_mode),
+        _page("web_errors", "summary", When.SLOW, _errors_of),
+        _page("web_summary", "summary", When.DEEP),
+        _page("web_stats", "stats", When.DEEP),
+    ),
+    read=read,
+    has_digest_login=True,
+)
+HIVEON = replace(MAKE, key="hiveon", name="Hiveon")
+"""Hiveon answers in the words of the firmware that it replaces, and adds watts."""

@@ -293,8 +293,10 @@ def member(reply: Mapping[str, Any], command: str) -> Mapping[str, Any]:
     return part if isinstance(part, Mapping) else {}
 
 
-def section(reply: Mapping[str, Any], name: str) -> tuple[Mapping[str, Any], ...]:
+def section(reply: object, name: str) -> tuple[Mapping[str, Any], ...]:
     """The objects of one section, in the order of the reply; empty where it is missing, null or empty."""
+    if not isinstance(reply, dict):
+        return ()  # a page may hold any JSON
     rows = reply.get(name)
     if isinstance(rows, Mapping):
         return (rows,)

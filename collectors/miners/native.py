@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from collectors.miners import cgminer, hearing, makes
-from collectors.miners.identify import Identified, identify
+from collectors.miners.identify import Identified, classify, identify
 from collectors.miners.line import Line
 from collectors.miners.make import Ask, Make, Said, When
 from fleet.ports import PollError
@@ -45,7 +45,7 @@ class NativeMiner:
 
     __slots__ = (
         "_deadline_s", "_identity", "_joins", "_kept", "_left_alone", "_line",
-        "_looks", "_mac_of", "_make", "_told", "_way",
+        "_looks", "_mac_of", "_make", "_told", "_uptime_s", "_way",
     )  # fmt: skip
 
     def __init__(
@@ -56,9 +56,13 @@ class NativeMiner:
         self._told = key
         self._mac_of = mac_of
         self._make: Make | None = None
-        self._joins: bool | None = None
         self._way: str | None = None
-        self._forget()
+        self._joins: bool | None = None
+        self._looks = 0
+        self._kept: dict[str, Any] = {}
+        self._left_alone: frozenset[str] = frozenset()
+        self._identity: tuple[str | None, str | None] = (None, None)
+        self._uptime_s: float | None = None
         self._recall(way)
 
     async def read(self, is_deep: bool = False) -> MinerReading:
@@ -122,9 +126,10 @@ class NativeMiner:
 
     def _forget(self) -> None:
         self._looks = 0
-        self._kept: dict[str, Any] = {}
-        self._left_alone: frozenset[str] = frozenset()
-        self._identity: tuple[str | None, str | None] = (None, None)
+        self._kept = {}
+        self._left_alone = frozenset()
+        self._identity = (None, None)
+        self._uptime_s = None
         self._joins = None
 
     def _doubt(self, error: PollError) -> None:
@@ -145,7 +150,8 @@ class NativeMiner:
         if len(joinable) > 1 and self._joins is not False and await self._ask_joined(joinable, said, deadline_at):
             wanted = [ask for ask in wanted if not ask.joins]
         for ask in sorted(wanted, key=_is_extra):
-            await self._ask_one(ask, said, deadline_at)
+            if said.is_deep or not any(name in said for name in ask.unless):
+                await self._ask_one(ask, said, deadline_at)
 
     def _is_due(self, ask: Ask, said: Said) -> bool:
         if ask.when is not When.EVERY:
@@ -191,16 +197,24 @@ class NativeMiner:
             self._do_without(ask, said, error)
 
     def _do_without(self, ask: Ask, said: Said, error: PollError) -> None:
-        if ask.is_needed:
+        if ask.is_needed or error.kind is FaultKind.IDENTITY:
             raise error
         said.faults[ask.name] = error
         if error.kind in _LEFT_ALONE:
             self._left_alone |= {ask.name}
 
     def _take(self, said: Said, ask: Ask, answer: Any) -> None:
+        if ask.what == "version":
+            self._check_is_same_make(answer)
         hearing.take(said, ask, answer)
         if ask.when in (When.SLOW, When.ONCE):
             self._kept[ask.name] = said[ask.name]
+
+    def _check_is_same_make(self, version: Any) -> None:
+        """Custom firmware answers in the words of what it replaces, with other meanings: only its name tells."""
+        named = classify(version) if isinstance(version, dict) else None
+        if named is not None and self._make is not None and not self._make.key.startswith(named):
+            raise PollError(FaultKind.IDENTITY, f"asked as {self._make.name}, answers as {named}")
 
     def _learn(self, joins: bool) -> None:
         self._joins = joins
@@ -231,6 +245,10 @@ class NativeMiner:
         if _differs(before[0], mac) or _differs(before[1], reading.serial):
             raise PollError(FaultKind.IDENTITY, f"was {before[0] or before[1]}, now {mac or reading.serial}")
         self._identity = (mac or before[0], reading.serial or before[1])
+        if reading.uptime_s is not None:
+            if self._uptime_s is not None and reading.uptime_s < self._uptime_s:
+                self._kept = {}  # it has started again, perhaps with another firmware
+            self._uptime_s = reading.uptime_s
         self._looks += 1
         return replace(
             reading, mac=mac, warnings=_unique((*warnings, *said.warnings)), way=self._way, pace_s=make.pace_s

@@ -67,7 +67,7 @@ BAD = [
     ("[[miners]]\ntargets = ['100.100.100.0/24']\ninsecure = true\n", "miners[0].targets[0]", "cloud metadata"),
     ("[[miners]]\ntargets = ['224.0.0.1']\ninsecure = true\n", "miners[0].targets[0]", "multicast"),
     ("[[miners]]\ntargets = ['fe80::1']\ninsecure = true\n", "miners[0].targets[0]", "link-local"),
-    ("[[miners]]\ntargets = ['10.0.0.1']\ndriver = 'whats'\n", "miners[0].driver", "'auto' or 'antminer' or 'pyasic'"),
+    ("[[miners]]\ntargets = ['10.0.0.1']\ndriver = 'whats'\n", "miners[0].driver", "'auto' or 'antminer' or 'hiveon'"),
     ("[[miners]]\ntargets = ['10.0.0.1']\nport = 0\n", "miners[0].port", "expected int >= 1, got 0"),
     ("[[miners]]\ntargets = ['10.0.0.1']\ncredential = 'h1'\n", "miners[0].credential", "no [credentials.h1]"),
     ("[credentials.h1]\npassword_file = 'no.pw'\n", "credentials.h1.password_file", "No such file"),

@@ -10,7 +10,7 @@ from agent.config import Config, load
 from agent.plan import assignments_of, site_of
 from agent.roster import SWEEP_S, Roster
 from agent.wire import Job, Outcome
-from collectors.miners.auto import NEEDS_PYASIC
+from collectors.miners.native import NEEDS_PYASIC
 from fleet.readings import Fault, FaultKind, MinerReading
 
 INTERVAL_S = 30.0

@@ -6,16 +6,19 @@ Expected numbers are read by hand from tests/captures/miners/antminer-stock-2022
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
 import pytest
-from scripted_miner import Answer, Hang, captured, refuse, scripted_miner, wire
+from scripted_miner import Answer, Hang, ScriptedMiner, captured, refuse, scripted_miner, wire
 
 from collectors.catalogue import open_device
-from collectors.miners import makes
-from collectors.miners.antminer import AntminerStock, parse
-from collectors.miners.auto import AutoMiner
+from collectors.miners.antminer import MAKE
+from collectors.miners.hearing import said_from
+from collectors.miners.identify import classify
+from collectors.miners.line import Line
+from collectors.miners.native import NativeMiner
 from collectors.miners.pyasic_adapter import PyasicMiner
 from collectors.pdus.device import SnmpPdu
 from fleet.ports import PollError
@@ -24,6 +27,22 @@ from fleet.site import fold_model, parse_nameplates
 
 FOLDER = "antminer-stock-2022"
 VERSION, SUMMARY, STATS, POOLS = (captured(FOLDER, name) for name in ("version", "summary", "stats", "pools"))
+
+
+def parse(version: object, summary: object, stats: object, pools: object | None = None) -> MinerReading:
+    """A reading from four replies; None = not asked. As a look does it: refused needed answers are its fault."""
+    replies = {"version": version, "summary": summary, "stats": stats, "pools": pools}
+    said = said_from(MAKE, {name: wire(reply) for name, reply in replies.items() if reply is not None})
+    for name in ("summary", "stats"):
+        if name in said.faults:
+            raise said.faults[name]
+    reading = MAKE.read(said)
+    return replace(reading, warnings=(*reading.warnings, *dict.fromkeys(said.warnings)))
+
+
+def open_at(server: ScriptedMiner, key: str | None = "antminer", deadline_s: float = 30.0) -> NativeMiner:
+    """One machine at a scripted server; every other port of it is closed."""
+    return NativeMiner(Line(server.host, {4028: server.port, 4433: 1, 80: 1}), deadline_s, key)
 
 
 def edited(summary: dict[str, object] | None = None, stats: dict[str, object] | None = None) -> MinerReading:
@@ -52,6 +71,7 @@ def test_the_recorded_s19_pro() -> None:
         state=OperatingState.MINING,
         hashrate_hs=111_878.26e9,
         hashrate_window_s=1800.0,
+        hashrate_key="GHS 30m",
         hashrate_now_hs=110_566.89e9,
         hashrate_expected_hs=110_000e9,
         temperatures=(
@@ -66,6 +86,7 @@ def test_the_recorded_s19_pro() -> None:
         uptime_s=50_474.0,
         shares_accepted=4057.0,
         shares_rejected=11.0,
+        shares_stale=1.0,
         difficulty_accepted=1_305_083_904.0,
         difficulty_rejected=2_490_368.0,
         pool_host="btc.global.luxor.tech",
@@ -188,8 +209,10 @@ def test_only_known_families_are_proven_sha256(name: str, model: str | None, alg
 
 
 def pool(**changes: object) -> dict[str, object]:
+    """The first recorded pool, without its stratum connection unless that is given, and with these changes."""
     rows: Any = POOLS["POOLS"]
-    return rows[0] | {key.replace("_", " "): value for key, value in changes.items()}
+    row = {key: value for key, value in rows[0].items() if key != "Stratum URL" or "URL" not in changes}
+    return row | {key.replace("_", " "): value for key, value in changes.items()}
 
 
 @pytest.mark.parametrize(
@@ -198,6 +221,8 @@ def pool(**changes: object) -> dict[str, object]:
         ([pool(Stratum_Active=False), pool(URL="stratum+tcp://B.example:3333")], "b.example", True),
         ([pool(URL="stratum+ssl://user:pass@c.example:443/x")], "c.example", True),
         ([pool(URL="d.example:3333")], "d.example", True),
+        # a pool may send its miners elsewhere: the work goes where the connection is
+        ([pool(URL="d.example:3333", Stratum_URL="elsewhere.example")], "elsewhere.example", True),
         ([pool(URL="http://[bad")], None, True),
         ([pool(URL="")], None, True),
         ([pool(Status="Dead")], "btc.global.luxor.tech", False),
@@ -251,7 +276,7 @@ BTMINER = {"STATUS": [{"STATUS": "E", "Code": 14, "Msg": "invalid", "Description
     ],
 )
 def test_custom_firmware_wins_over_the_hardware_it_names(version: dict[str, object], maker: str | None) -> None:
-    assert makes.classify(version) == maker
+    assert classify(version) == maker
 
 
 # --- over a socket -----------------------------------------------------------------------------------------------
@@ -265,21 +290,44 @@ def answers(**changes: Answer) -> dict[str, Answer]:
     return plain | changes
 
 
-async def test_a_look_costs_two_connections_and_pools_every_tenth() -> None:
+SINGLE = ["version+summary+stats+pools", "summary", "stats", "version", "pools", "stats"]
+"""A first look at a machine that does not join: the attempt, each question alone, and `stats` in its new form."""
+
+
+async def test_a_machine_that_does_not_join_is_asked_one_by_one_and_not_tried_again() -> None:
     async with scripted_miner(answers()) as server:
-        miner = AntminerStock(server.host, server.port, 30.0)
-        assert await miner.read() == parse(VERSION, SUMMARY, STATS, POOLS)
-        assert server.asked == ["version", "summary", "stats", "pools"]
+        miner = open_at(server)
+        first = await miner.read()
+        assert server.asked == SINGLE
+        assert first == replace(parse(VERSION, SUMMARY, STATS, POOLS), way="antminer+single")
         for _ in range(9):
             assert (await miner.read()).pool_host == "btc.global.luxor.tech"
-        assert server.asked[4:] == ["summary", "stats"] * 9
+        assert server.asked[6:] == ["summary", "stats"] * 9
         await miner.read()
-        assert server.asked[-3:] == ["summary", "stats", "pools"]
+        assert server.asked[-4:] == ["summary", "stats", "pools", "stats"]
+
+
+async def test_what_was_learned_is_handed_on() -> None:
+    async with scripted_miner(answers()) as server:
+        line = Line(server.host, {4028: server.port})
+        await NativeMiner(line, 30.0, None, way="antminer+single").read()
+    assert server.asked == SINGLE[1:]
+
+
+async def test_a_machine_that_joins_is_asked_in_one_connection() -> None:
+    parts = {"version": VERSION, "summary": SUMMARY, "stats": STATS, "pools": POOLS}
+    joined = {"+".join(names): wire({name: [parts[name]] for name in names} | {"id": 1})
+              for names in (("version", "summary", "stats", "pools"), ("summary", "stats"))}  # fmt: skip
+    async with scripted_miner(answers(**joined)) as server:
+        miner = open_at(server)
+        first, second = await miner.read(), await miner.read()
+    assert server.asked == ["version+summary+stats+pools", "stats", "summary+stats"]
+    assert first == second == replace(parse(VERSION, SUMMARY, STATS, POOLS), way="antminer+joined")
 
 
 async def test_silent_pools_cost_the_pool_and_not_the_hashrate() -> None:
     async with scripted_miner(answers(pools=b"")) as server:
-        reading = await AntminerStock(server.host, server.port, 30.0).read()
+        reading = await open_at(server).read()
     assert reading.hashrate_hs == pytest.approx(111_878.26e9)
     assert reading.pool_host is None
     assert "pools_missing" in reading.warnings
@@ -287,7 +335,7 @@ async def test_silent_pools_cost_the_pool_and_not_the_hashrate() -> None:
 
 async def test_a_repaired_reply_says_so() -> None:
     async with scripted_miner(answers(stats=wire(STATS).replace(b"}, {", b"}{"))) as server:
-        reading = await AntminerStock(server.host, server.port, 30.0).read()
+        reading = await open_at(server).read()
     assert reading.warnings == ("repaired",)
     assert reading.hashrate_expected_hs == 110_000e9
 
@@ -297,7 +345,7 @@ async def test_another_model_at_the_address_is_a_fault_and_then_itself() -> None
     row: Any = VERSION["VERSION"]
     other = wire(STATS | {"STATS": [identity[0] | {"Type": "Antminer S21"}, identity[1]]})
     async with scripted_miner(answers()) as server:
-        miner = AntminerStock(server.host, server.port, 30.0)
+        miner = open_at(server)
         await miner.read()
         server.answers |= {"stats": other, "version": wire(VERSION | {"VERSION": [row[0] | {"Type": "Antminer S21"}]})}
         with pytest.raises(PollError) as caught:
@@ -306,53 +354,47 @@ async def test_another_model_at_the_address_is_a_fault_and_then_itself() -> None
         assert (await miner.read()).model == "S21"
 
 
+async def test_a_machine_told_to_be_stock_that_is_not_is_never_read_as_one() -> None:
+    async with scripted_miner(answers(version=wire(LUXOS))) as server:
+        with pytest.raises(PollError) as caught:
+            await open_at(server).read()
+    assert caught.value.kind is FaultKind.IDENTITY
+    assert "luxos" in caught.value.detail
+
+
 @pytest.mark.parametrize(
-    ("version", "kind", "said"),
+    ("version", "kind", "detail"),
     [
-        (wire(LUXOS), FaultKind.UNSUPPORTED, "luxos"),
-        (wire({"STATUS": [{"STATUS": "S"}], "VERSION": [{"API": "3.1"}]}), FaultKind.UNSUPPORTED, "unknown"),
+        (wire({"VERSION": [{"Miner": "intchains_qomo"}]}), FaultKind.UNSUPPORTED, "needs pyasic: goldshell"),
+        (wire({"STATUS": "S", "VERSION": [{"API": "3.1"}]}), FaultKind.UNSUPPORTED, "needs pyasic: unknown"),
         (refuse(45, "Access denied to 'version' command"), FaultKind.DENIED, "denied"),
         (Hang(), FaultKind.TIMEOUT, ""),
     ],
-    ids=["luxos", "nameless", "denied", "hang"],
-)
-async def test_who_is_no_stock_antminer_is_not_read_as_one(version: Answer, kind: FaultKind, said: str) -> None:
+    ids=["goldshell", "nameless", "denied", "hang"],
+)  # fmt: skip
+async def test_who_is_not_read_natively_is_named(version: Answer, kind: FaultKind, detail: str) -> None:
     async with scripted_miner(answers(version=version)) as server:
-        for miner in (AntminerStock(server.host, server.port, 0.3), AutoMiner(server.host, server.port, 0.3)):
-            with pytest.raises(PollError) as caught:
-                await miner.read()
-            assert caught.value.kind is kind
-            assert said in caught.value.detail
-        assert set(server.asked) == {"version"}
+        with pytest.raises(PollError) as caught:
+            await open_at(server, None, deadline_s=0.5).read()
+    assert caught.value.kind is kind
+    assert detail in caught.value.detail
 
 
 async def test_auto_asks_who_it_is_once_and_then_reads_natively() -> None:
     async with scripted_miner(answers()) as server:
-        miner = AutoMiner(server.host, server.port, 30.0)
+        miner = open_at(server, None)
         await miner.read()
         await miner.read()
-        assert server.asked == ["version", "summary", "stats", "pools", "summary", "stats"]
-
-
-@pytest.mark.parametrize(
-    ("version", "detail"),
-    [(wire(BTMINER), "needs pyasic: whatsminer"), (b"HTTP/1.1 400 Bad Request\r\n\r\n", "needs pyasic: http")],
-    ids=["whatsminer", "epic"],
-)
-async def test_auto_names_who_needs_the_library(version: Answer, detail: str) -> None:
-    async with scripted_miner(answers(version=version)) as server:
-        with pytest.raises(PollError) as caught:
-            await AutoMiner(server.host, server.port, 30.0).read()
-    assert caught.value.kind is FaultKind.UNSUPPORTED
-    assert caught.value.detail.startswith(detail)
+    # identification has `version` already, so the joined attempt is without it
+    assert server.asked == ["version", "summary+stats+pools", "summary", "stats", "pools", "stats", "summary", "stats"]
 
 
 # --- catalogues --------------------------------------------------------------------------------------------------
 
 
 def test_the_catalogue_opens_every_kind_and_names_what_it_knows() -> None:
-    assert isinstance(open_device("antminer", "127.0.0.1", 4028, 5.0), AntminerStock)
-    assert isinstance(open_device("auto", "127.0.0.1", 4028, 5.0, {}), AutoMiner)
+    assert isinstance(open_device("antminer", "127.0.0.1", 4028, 5.0), NativeMiner)
+    assert isinstance(open_device("auto", "127.0.0.1", 4028, 5.0, {}), NativeMiner)
     assert isinstance(open_device("pyasic", "127.0.0.1", 4028, 5.0, {"user": "u", "password": "p"}), PyasicMiner)
     pdu_options = {"profile": "auto", "version": "2c", "community": "public", "engine": "auto"}
     assert isinstance(open_device("snmp", "127.0.0.1", 161, 5.0, pdu_options), SnmpPdu)
