@@ -7,6 +7,7 @@ else the average since the start with its true length. A window longer than the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -39,9 +40,18 @@ def rates(fields: object, unit_hs: float, windows: Iterable[tuple[str, float | N
     found: list[Rate] = []
     for key, window_s in windows:
         value = get(key)
-        if value is not None and (rate := number(value)) is not None and rate >= 0.0:
-            found.append(Rate(rate * unit_hs, window_s, key))
+        if value is not None and (hs := scaled(value, unit_hs)) is not None:
+            found.append(Rate(hs, window_s, key))
     return found
+
+
+def scaled(value: object, unit: float) -> float | None:
+    """A number that is not below 0, in its base unit; None for what no float can hold after that, too."""
+    result = number(value)
+    if result is None or result < 0.0:
+        return None
+    result *= unit
+    return result if result != math.inf else None
 
 
 def money(said: Iterable[Rate], uptime_s: float | None) -> Rate | None:

@@ -5,7 +5,7 @@ User, worker and password stand in the same reply in clear; they are dropped her
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -15,14 +15,20 @@ from collectors.miners import cgminer
 
 MAX_URL_CHARS = 256
 
+SEVERAL_HOSTS = "several_pool_hosts"
+
 
 @dataclass(frozen=True, slots=True)
 class Pools:
-    """`host` of the working pool; `is_alive` None = not said; `count` of the pools that are configured."""
+    """`host` of the working pool; `is_alive` None = not said; `count` of the pools that are configured.
+
+    `others` are hosts of further pools that are active now: firmware with pool groups splits the work by quota.
+    """
 
     host: str | None
     is_alive: bool | None
     count: int
+    others: tuple[str, ...] = ()
 
 
 def digest(reply: Mapping[str, Any]) -> Pools:
@@ -30,11 +36,22 @@ def digest(reply: Mapping[str, Any]) -> Pools:
     rows = cgminer.section(reply, "POOLS")
     active = [row for row in rows if cgminer.flag(row.get("Stratum Active"))]
     working = min(active, key=_number_of, default=None)
+    host = None if working is None else _host(working)
     return Pools(
-        host=None if working is None else host_of(working.get("Stratum URL") or working.get("URL")),
+        host=host,
         is_alive=_is_alive(working, rows),
         count=sum(1 for row in rows if row.get("URL")),
+        others=others_than(host, map(_host, active)),
     )
+
+
+def others_than(host: str | None, hosts: Iterable[str | None]) -> tuple[str, ...]:
+    """The hosts besides `host`, each once, in their order."""
+    return tuple(dict.fromkeys(other for other in hosts if other is not None and other != host))
+
+
+def _host(row: Mapping[str, Any]) -> str | None:
+    return host_of(row.get("Stratum URL") or row.get("URL"))
 
 
 def host_of(url: object) -> str | None:

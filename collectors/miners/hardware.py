@@ -1,0 +1,46 @@
+"""Whose machine custom firmware runs on, from the name that it gives: maker, marketing name, and what it must hash.
+
+LuxOS, Braiins OS, VNish and MARA are firmware, not makers: money is counted for the hardware under them, and a
+nameplate is found by the hardware's name. "Antminer S19 (Vnish 1.2.0)" is an Antminer S19.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from collectors.miners import cgminer
+from collectors.miners.makes import is_sha256_antminer
+
+ANTMINER = "Antminer"
+
+_MAKERS = (("antminer", ANTMINER), ("whatsminer", "WhatsMiner"), ("avalon", "Avalon"), ("braiins", "Braiins"))
+
+
+class Hardware(NamedTuple):
+    """`model` without its maker ("S19k Pro"), None = not said; `algorithm` None = not proven by it."""
+
+    make: str
+    model: str | None
+    algorithm: str | None
+
+
+UNNAMED = Hardware(ANTMINER, None, None)
+
+
+def named(said: object) -> Hardware:
+    """The hardware behind a name. A name without a maker is an Antminer's: that is what this firmware was made for."""
+    name = cgminer.text(said)
+    return UNNAMED if name is None else _named(name)
+
+
+@lru_cache(maxsize=256)
+def _named(name: str) -> Hardware:
+    bare = name.split(" (")[0].strip()
+    make = next((make for word, make in _MAKERS if bare.lower().startswith(word)), ANTMINER)
+    model = bare[len(make) :].strip(" -_") if bare.lower().startswith(make.lower()) else bare
+    if not model:
+        return Hardware(make, None, None)
+    if make == ANTMINER and model.upper().startswith("BHB"):
+        return Hardware(make, None, None)  # a board id is no model
+    return Hardware(make, model, "sha256" if make == ANTMINER and is_sha256_antminer(model) else None)

@@ -1,0 +1,250 @@
+"""LuxOS on port 4028: one connection carries the whole look, because this firmware takes joined commands.
+
+What it says of itself needs care. `stats` is a copy of the stock layout with other meanings (its board rates are
+averages since the start, its total is one board's), so the rates come from `summary` and `devs` alone. The watts are
+the tuner's model unless `power` says that the supply measures. Boards come unordered, and there is no chip sensor on most:
+the chip temperatures of `stats` repeat the board's. Several pools get work at once where there are groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from collectors.miners import evidence, hardware, pools
+from collectors.miners.cgminer import flag, integer, section, text
+from collectors.miners.make import Ask, Make, Said, When
+from fleet.ports import PollError
+from fleet.readings import Board, FaultKind, MachineError, MinerReading, Sensor, Temperature
+from fleet.site import normalise_mac
+from fleet.units import GIGA, MEGA
+
+POOLS_MISSING = "pools_missing"
+
+_WINDOWS = (("GHS 5m", 300.0), ("GHS 15m", 900.0), ("GHS 30m", 1800.0), ("GHS 1m", 60.0), ("GHS av", 0.0))
+_BOARD_WINDOWS = (("MHS 5m", 300.0), ("MHS 15m", 900.0), ("MHS 30m", 1800.0), ("MHS 1m", 60.0), ("MHS av", 0.0))
+
+Fields = Mapping[str, Any]
+_NOTHING: Fields = {}
+
+
+def read(said: Said) -> MinerReading:
+    """One look. Errors: PollError MALFORMED where `summary` has no fields."""
+    summary = _first(said, "summary", "SUMMARY")
+    if not summary:
+        raise PollError(FaultKind.MALFORMED, "summary is empty")
+    config = _first(said, "config", "CONFIG")
+    devs = _rows(said, "devs", "DEVS")
+    warnings: list[str] = []
+
+    uptime_s = evidence.not_negative(summary.get("Elapsed"))
+    now_hs = evidence.scaled(summary.get("GHS 5s"), GIGA)
+    money = evidence.money(evidence.rates(summary, GIGA, _WINDOWS), uptime_s)
+    if evidence.is_history(money, now_hs):
+        money = None
+        warnings.append(evidence.HISTORY_ONLY)
+    if uptime_s is None:
+        warnings.append(evidence.UPTIME_UNKNOWN)
+
+    version: tuple[str | None, str | None] = said.get("version", (None, None))
+    machine = hardware.named(text(config.get("Model")) or version[1])
+    power = _first(said, "power", "POWER")
+    watts = evidence.positive(power.get("Watts"))
+    known_pools: pools.Pools | None = said.get("pools")
+    if known_pools is None:
+        warnings.append(POOLS_MISSING)
+    elif known_pools.others:
+        warnings.append(pools.SEVERAL_HOSTS)
+    errors = _errors(devs)
+    return MinerReading(
+        driver="luxos",
+        make=machine.make,
+        model=machine.model,
+        firmware=version[0],
+        mac=normalise_mac(text(config.get("MACAddr"))),
+        serial=text(config.get("SerialNumber")),
+        hostname=text(config.get("Hostname")),
+        algorithm=machine.algorithm,
+        state=evidence.state(
+            now_hs,
+            money.hs if money else None,
+            uptime_s,
+            is_asleep=_is_asleep(config),
+            is_ramping=_is_ramping(config, devs, is_hashing=bool(now_hs or (money and now_hs is None))),
+            has_error=bool(errors),
+        ),
+        hashrate_hs=money.hs if money else None,
+        hashrate_window_s=money.window_s if money else None,
+        hashrate_key=money.key if money else None,
+        hashrate_now_hs=now_hs,
+        hashrate_expected_hs=_expected_hs(devs),
+        reported_power_w=watts,
+        power_side=None if watts is None else "ac" if flag(power.get("PSU")) else "model",
+        power_key=None if watts is None else "Watts",
+        power_limit_w=evidence.positive(config.get("ActualPowerTarget")),
+        mode=text(config.get("Profile")),
+        temperatures=tuple(_temperatures(said, devs)),
+        fans_rpm=tuple(evidence.not_negative(row.get("RPM")) for row in _rows(said, "fans", "FANS")),
+        uptime_s=uptime_s,
+        shares_accepted=evidence.not_negative(summary.get("Accepted")),
+        shares_rejected=evidence.not_negative(summary.get("Rejected")),
+        shares_stale=evidence.not_negative(summary.get("Stale")),
+        difficulty_accepted=evidence.not_negative(summary.get("Difficulty Accepted")),
+        difficulty_rejected=evidence.not_negative(summary.get("Difficulty Rejected")),
+        pool_host=known_pools.host if known_pools else None,
+        pool_alive=known_pools.is_alive if known_pools else None,
+        errors=errors,
+        boards=tuple(_boards(said, devs)) if said.is_deep else (),
+        warnings=tuple(warnings),
+    )
+
+
+# --- state -------------------------------------------------------------------------------------------------------
+
+
+def _is_asleep(config: Fields) -> bool | None:
+    """`CurtailMode` is "None" awake and "Sleep" curtailed; another word is not one that we know."""
+    word = (text(config.get("CurtailMode")) or "").lower()
+    return True if word in ("sleep", "idle") else False if word == "none" else None
+
+
+def _is_ramping(config: Fields, devs: tuple[Fields, ...], *, is_hashing: bool) -> bool | None:
+    """A board that ramps says so. The tuner works on machines that hash at full rate, too: `IsTuning` tells of a
+    start only where nothing is hashed. None = neither says that it starts."""
+    if any(flag(row.get("IsRamping")) for row in devs):
+        return True
+    return True if not is_hashing and flag(config.get("IsTuning")) else None
+
+
+def _errors(devs: tuple[Fields, ...]) -> tuple[MachineError, ...]:
+    """Boards that are not alive, unless a person has switched them off."""
+    return tuple(
+        MachineError(f"board_{_id_of(row)}", f"board {_id_of(row)}: {word}")
+        for row in devs
+        if (word := text(row.get("Status"))) is not None
+        and word.lower() in ("dead", "sick", "nostart")
+        and not flag(row.get("IsUserShutdown"))
+    )
+
+
+def _expected_hs(devs: tuple[Fields, ...]) -> float | None:
+    """Nominal rate at the profile that runs now; the nameplate in `config` is what the machine was sold for."""
+    nominal = [evidence.positive(row.get("Nominal MHS")) for row in devs]
+    return sum(rate for rate in nominal if rate is not None) * MEGA or None
+
+
+# --- heat --------------------------------------------------------------------------------------------------------
+
+
+def _temperatures(said: Said, devs: tuple[Fields, ...]) -> Iterator[Temperature]:
+    """`temps` where it is answered, as its labels say; boards that it does not have from `devs`."""
+    hottest: dict[tuple[Sensor, int], float] = {}
+    rows = _rows(said, "temps", "TEMPS")
+    index = evidence.board_indices(_numbers((*rows, *devs)))
+    labels = _first(said, "temps", "METADATA")
+    for row in rows:
+        column = index.get(_number(row))
+        if column is None:
+            continue
+        for key, value in row.items():
+            if key in ("ID", "TEMP") or (degrees := evidence.celsius(value)) is None:
+                continue
+            sensor = _sensor(key, labels.get(key))
+            place = (sensor, column if sensor in (Sensor.BOARD, Sensor.CHIP) else 0)
+            hottest[place] = max(degrees, hottest.get(place, degrees))
+    for row in devs:
+        column = index.get(_number(row))
+        degrees = evidence.celsius(row.get("Temperature"))
+        if column is not None and degrees is not None:
+            hottest.setdefault((Sensor.BOARD, column), degrees)
+    for (sensor, column), degrees in hottest.items():
+        yield Temperature(sensor, column, degrees)
+
+
+def _sensor(key: str, label: object) -> Sensor:
+    """ "Water Inlet" and "Chip (Max)" are what they say; "Board Inlet" is a place on the board, not the air."""
+    words = (text(label.get("Label")) if isinstance(label, Mapping) else None) or key
+    words = words.lower()
+    if words.startswith("water"):
+        return Sensor.OUTLET if "outlet" in words else Sensor.INLET
+    return Sensor.CHIP if words.startswith("chip") else Sensor.BOARD
+
+
+# --- boards ------------------------------------------------------------------------------------------------------
+
+
+def _boards(said: Said, devs: tuple[Fields, ...]) -> Iterator[Board]:
+    """By ID. `stats` numbers the same boards from 1."""
+    stats = _rows(said, "stats", "STATS")
+    details = stats[-1] if stats else _NOTHING
+    for row in sorted(devs, key=_number):
+        place = _number(row) + 1
+        uptime_s = evidence.not_negative(row.get("Device Elapsed"))
+        rate = evidence.money(evidence.rates(row, MEGA, _BOARD_WINDOWS), uptime_s)
+        yield Board(
+            id=_id_of(row),
+            hashrate_hs=rate.hs if rate else None,
+            hashrate_window_s=rate.window_s if rate else None,
+            hashrate_expected_hs=evidence.scaled(evidence.positive(row.get("Nominal MHS")), MEGA),
+            chips=integer(details.get(f"chain_acn{place}")),
+            frequency_hz=evidence.scaled(evidence.positive(details.get(f"freq{place}")), MEGA),
+            voltage_v=evidence.positive(_first(said, f"voltageget_{place - 1}", "VOLTAGE").get("Voltage")),
+            hardware_errors=evidence.not_negative(row.get("Hardware Errors")),
+            serial=text(row.get("SerialNumber")),
+        )
+
+
+def _number(row: Fields) -> int:
+    number = integer(row.get("ID"))
+    return -1 if number is None else number
+
+
+def _numbers(rows: tuple[Fields, ...]) -> list[int]:
+    return [number for row in rows if (number := _number(row)) >= 0]
+
+
+def _id_of(row: Fields) -> str:
+    return text(row.get("ID")) or ""
+
+
+# --- replies -----------------------------------------------------------------------------------------------------
+
+
+def _rows(said: Said, name: str, key: str) -> tuple[Fields, ...]:
+    reply = said.get(name)
+    return section(reply, key) if isinstance(reply, Mapping) else ()
+
+
+def _first(said: Said, name: str, key: str) -> Fields:
+    rows = _rows(said, name, key)
+    return rows[0] if rows else _NOTHING
+
+
+def _identity(reply: Fields) -> tuple[str | None, str | None]:
+    """(firmware version, model) of a `version` reply."""
+    rows = section(reply, "VERSION")
+    fields = rows[0] if rows else _NOTHING
+    return text(fields.get("Miner")) or text(fields.get("LUXminer")), text(fields.get("Type"))
+
+
+MAKE = Make(
+    key="luxos",
+    name="LuxOS",
+    asks=(
+        Ask("summary", "summary", joins=True),
+        Ask("power", "power", joins=True, is_needed=False),
+        Ask("config", "config", joins=True, is_needed=False),
+        Ask("devs", "devs", joins=True, is_needed=False),
+        Ask("fans", "fans", joins=True, is_needed=False),
+        Ask("temps", "temps", joins=True, is_needed=False),
+        Ask("pools", "pools", when=When.SLOW, joins=True, is_needed=False, digest=pools.digest),
+        Ask("version", "version", when=When.ONCE, joins=True, is_needed=False, digest=_identity),
+        Ask("stats", "stats", when=When.DEEP, joins=True, is_needed=False),
+        Ask("profiles", "profiles", when=When.DEEP, joins=True, is_needed=False),
+        *(
+            Ask(f"voltageget_{board}", "voltageget", parameter=str(board), when=When.DEEP, is_needed=False)
+            for board in range(3)
+        ),
+    ),
+    read=read,
+)
