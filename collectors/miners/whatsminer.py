@@ -1,0 +1,373 @@
+"""WhatsMiner, API v1 and v2 (TCP 4028): `summary+devs` in one connection at every look.
+
+The firmware joins its cgminer commands, so boards and, at every tenth look, pools travel with the summary for the price
+of one connection. `status` does not join: it holds only words about what the hashrate shows at once, so it is asked at
+every tenth look. A machine that is stopped is therefore `idle` within one look, and `sleeping` as soon as it says so.
+
+Money is counted on `MHS 5m`. Some v2 firmware has no windows but `HS RT`, which is that very number: it equals `MHS 5m`
+to the last digit wherever both are seen (a recorded v1 machine, the manufacturer's own examples of API 2.0), so it is
+taken as a rate of 5 minutes, with a warning. `Power` fits the input side: in the recorded machine 11.80 V x 261 A, its
+DC output, are 90 % of it. `Factory GHS` is what a healthy machine does; `Target MHS` is a floor of the tuner that
+machines are 3 to 10 % above.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from collectors.miners import cgminer, evidence, pools, whatsminer_errors
+from collectors.miners.make import Ask, Make, Said, When
+from fleet.ports import PollError
+from fleet.readings import Board, FaultKind, MachineError, MinerReading, Sensor, Temperature
+from fleet.site import normalise_mac
+from fleet.units import GIGA, MEGA
+
+KEY = "whatsminer"
+NAME = "WhatsMiner"
+
+WINDOW_ASSUMED = "hashrate_window_assumed"
+BOARDS_MISSING = "boards_missing"
+POOLS_MISSING = "pools_missing"
+
+MAX_BOARDS = 16  # the largest machines have 4
+
+_WINDOWS = (("MHS 5m", 300.0), ("MHS 15m", 900.0), ("MHS 1m", 60.0), ("MHS av", 0.0))
+_REALTIME = "HS RT"
+_WITHOUT_WINDOWS = ((_REALTIME, 300.0), *_WINDOWS)
+_ERROR_KEYS = tuple(f"Error Code {i}" for i in range(whatsminer_errors.MAX_ERRORS))
+
+Fields = Mapping[str, Any]
+
+
+# --- what a type name says ---------------------------------------------------------------------------------------
+
+
+class Model(NamedTuple):
+    """A model as people call it, and what that proves: the algorithm, and whether it is cooled without fans."""
+
+    name: str
+    algorithm: str | None
+    is_liquid: bool
+
+
+# MicroBT's letter is the algorithm: every M machine ever sold hashes SHA-256, the D1 hashes Blake-256. The second digit
+# is the cooling: 3 hydro (M33, M53, M63), 6 immersion (M36, M56, M66), else air.
+_M_SERIES = re.compile(r"M[0-9]{1,2}(?![0-9])", re.IGNORECASE)
+_LIQUID = re.compile(r"M[0-9][36](?![0-9])", re.IGNORECASE)
+
+
+def model_of(said: object) -> Model | None:
+    """`M50S++_VK30` -> `M50S++ VK30`; None where nothing is said."""
+    text = cgminer.text(said)
+    return None if text is None else _model_of(text)
+
+
+@lru_cache(maxsize=1024)
+def _model_of(text: str) -> Model | None:
+    name = re.sub(r"(?i)^whatsminer[\s_]*", "", text.replace("_", " ")).strip()
+    if not name:
+        return None
+    return Model(sys.intern(name), "sha256" if _M_SERIES.match(name) else None, bool(_LIQUID.match(name)))
+
+
+# --- small things that are kept between looks --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What `status` says beside the hashrate."""
+
+    is_off: bool | None
+    mode: str | None
+    firmware: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    firmware: str | None
+    model: Model | None
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    mac: str | None
+    serial: str | None
+    hostname: str | None
+
+
+_NO_STATUS = Status(None, None, None)
+_NO_VERSION = Version(None, None)
+_NO_IDENTITY = Identity(None, None, None)
+_NO_POOLS = pools.Pools(None, None, 0)
+
+
+def _message(reply: Fields) -> Fields:
+    said = reply.get("Msg")
+    return said if isinstance(said, Mapping) else {}
+
+
+def _status(reply: Fields) -> Status:
+    said = _message(reply)
+    return Status(
+        is_off=cgminer.flag(said.get("mineroff", said.get("btmineroff"))),
+        mode=kept_text(said.get("power_mode")),
+        firmware=_firmware(said.get("FirmwareVersion", said.get("Firmware Version"))),
+    )
+
+
+def _version(reply: Fields) -> Version:
+    said = _message(reply)
+    return Version(_firmware(said.get("fw_ver")), model_of(said.get("miner_type")))
+
+
+def _details(reply: Fields) -> Model | None:
+    rows = cgminer.section(reply, "DEVDETAILS")
+    return next((model for row in rows if (model := model_of(row.get("Model"))) is not None), None)
+
+
+def _identity(reply: Fields) -> Identity:
+    said = _message(reply)
+    return Identity(
+        normalise_mac(cgminer.text(said.get("mac"))),
+        cgminer.text(said.get("minersn")),
+        cgminer.text(said.get("hostname")),
+    )
+
+
+def _errors(reply: Fields) -> tuple[MachineError, ...]:
+    return whatsminer_errors.listed(_message(reply).get("error_code"))
+
+
+def _firmware(said: object) -> str | None:
+    """`'20210322.22.REL'` comes in quotes of its own."""
+    text = kept_text(said)
+    return None if text is None else sys.intern(text.strip("' \"")) or None
+
+
+def kept_text(said: object) -> str | None:
+    """A word that many machines say: kept once for all of them."""
+    text = cgminer.text(said)
+    return None if text is None else sys.intern(text)
+
+
+# --- the reading -------------------------------------------------------------------------------------------------
+
+
+def read(said: Said) -> MinerReading:
+    """One look. Errors: PollError of a summary that did not come; MALFORMED where nothing is in it.
+
+    A machine that says it is switched off need not say more.
+    """
+    totals, rows = _first(said, "summary", "SUMMARY"), _rows(said)
+    status: Status = said.get("status", _NO_STATUS)
+    if not totals and not rows and not status.is_off:
+        raise said.faults.get("summary") or PollError(FaultKind.MALFORMED, "summary: nothing in it")
+    get = totals.get
+    version: Version = said.get("get_version", _NO_VERSION)
+    identity: Identity = said.get("get_miner_info", _NO_IDENTITY)
+    pool: pools.Pools = said.get("pools", _NO_POOLS)
+    model: Model | None = said.get("devdetails") or model_of(get("Miner Type")) or version.model
+
+    uptime_s = evidence.not_negative(get("Elapsed"))
+    now_hs = scaled(get("MHS 5s"), MEGA)
+    if now_hs is None:
+        now_hs = scaled(get(_REALTIME), MEGA)
+    windows = _WINDOWS if "MHS 5m" in totals or "MHS 15m" in totals else _WITHOUT_WINDOWS
+    money, warnings = counted(evidence.rates(totals, MEGA, windows), now_hs, uptime_s)
+    if money is not None and money.key == _REALTIME:
+        warnings.append(WINDOW_ASSUMED)
+    if not rows:
+        warnings.append(BOARDS_MISSING)
+    if pool is _NO_POOLS:
+        warnings.append(POOLS_MISSING)
+
+    power_key = "Power" if evidence.positive(get("Power")) is not None else "Power_RT"
+    power_w = evidence.positive(get(power_key))
+    errors = _all_errors(totals, said.get("get_error_code"))
+    return MinerReading(
+        driver=KEY,
+        make=NAME,
+        model=None if model is None else model.name,
+        firmware=_firmware(get("Firmware Version")) or version.firmware or status.firmware,
+        mac=normalise_mac(cgminer.text(get("MAC"))) or identity.mac,
+        serial=identity.serial,
+        hostname=identity.hostname,
+        algorithm=None if model is None else model.algorithm,
+        state=evidence.state(
+            now_hs,
+            None if money is None else money.hs,
+            uptime_s,
+            is_asleep=status.is_off,
+            is_ramping=_is_ramping(totals, rows),
+            has_pool=None if pool is _NO_POOLS else has_pool(pool),
+            has_error=bool(errors),
+        ),
+        hashrate_hs=None if money is None else money.hs,
+        hashrate_window_s=None if money is None else money.window_s,
+        hashrate_key=None if money is None else money.key,
+        hashrate_now_hs=now_hs,
+        hashrate_expected_hs=scaled(evidence.positive(get("Factory GHS")), GIGA)
+        or scaled(evidence.positive(get("Target MHS")), MEGA),
+        reported_power_w=power_w,
+        power_side=None if power_w is None else "ac",
+        power_key=None if power_w is None else power_key,
+        power_limit_w=evidence.positive(get("Power Limit")),
+        mode=cgminer.text(get("Power Mode")) or status.mode,
+        temperatures=_temperatures(totals, rows, said.get("get_psu")),
+        fans_rpm=fans(
+            get("Fan Speed In"),
+            get("Fan Speed Out"),
+            is_liquid=bool(cgminer.flag(get("Liquid Cooling"))) or (model is not None and model.is_liquid),
+        ),
+        uptime_s=uptime_s,
+        shares_accepted=evidence.not_negative(get("Accepted")),
+        shares_rejected=evidence.not_negative(get("Rejected")),
+        shares_stale=evidence.not_negative(get("Stale")),
+        difficulty_accepted=evidence.not_negative(get("Difficulty Accepted")),
+        difficulty_rejected=evidence.not_negative(get("Difficulty Rejected")),
+        pool_host=pool.host,
+        pool_alive=pool.is_alive,
+        errors=errors,
+        boards=tuple(_board(number, row) for number, row in rows) if said.is_deep else (),
+        warnings=tuple(warnings),
+    )
+
+
+def _first(said: Said, name: str, section: str) -> Fields:
+    reply = said.get(name)
+    rows = cgminer.section(reply, section) if isinstance(reply, Mapping) else ()
+    return rows[0] if rows else {}
+
+
+def _rows(said: Said) -> list[tuple[int, Fields]]:
+    """Boards with the number that the machine gives them, else their position; `edevs` is v2's other word for them."""
+    for name in ("devs", "edevs"):
+        reply = said.get(name)
+        if isinstance(reply, Mapping) and (rows := cgminer.section(reply, "DEVS")[:MAX_BOARDS]):
+            return [(board_number(row, ("Slot", "ASC", "ID"), i), row) for i, row in enumerate(rows)]
+    return []
+
+
+def _all_errors(totals: Fields, told: Iterable[MachineError] | None) -> tuple[MachineError, ...]:
+    """Those in the summary, then those of `get_error_code` that it does not name: v2 has them there alone."""
+    count = cgminer.integer(totals.get("Error Code Count")) or 0
+    if count <= 0 and not told:
+        return ()
+    summed = whatsminer_errors.listed([totals.get(key) for key in _ERROR_KEYS[: max(count, 0)]])
+    codes = {error.code for error in summed}
+    return (*summed, *(error for error in told or () if error.code not in codes))
+
+
+def _is_ramping(totals: Fields, rows: Sequence[tuple[int, Fields]]) -> bool | None:
+    """Whether the tuner still raises the frequency. A board without chips never gets there and does not count."""
+    stable = cgminer.flag(totals.get("Hash Stable"))
+    if stable:
+        return False
+    done = [
+        cgminer.flag(row.get("Upfreq Complete")) for _, row in rows if cgminer.number(row.get("Effective Chips")) != 0.0
+    ]
+    told = [word for word in (done or [cgminer.flag(totals.get("Upfreq Complete"))]) if word is not None]
+    if told:
+        return not all(told)
+    return None if stable is None else True
+
+
+def _temperatures(totals: Fields, rows: Sequence[tuple[int, Fields]], psu: object) -> tuple[Temperature, ...]:
+    """Hottest board and chip of each board; where boards are not told, of the machine, at place 0."""
+    found: list[Temperature] = []
+    places = evidence.board_indices(number for number, _ in rows)
+    for number, row in rows or ((0, totals),):
+        place = places.get(number, 0)
+        _add(found, Sensor.BOARD, place, row.get("Temperature"))
+        _add(found, Sensor.CHIP, place, row.get("Chip Temp Max"))
+    _add(found, Sensor.INLET, 0, totals.get("Env Temp"))
+    if isinstance(psu, Mapping):
+        _add(found, Sensor.PSU, 0, _message(psu).get("temp0"))
+    return tuple(found)
+
+
+def _add(found: list[Temperature], sensor: Sensor, place: int, said: object) -> None:
+    degrees = evidence.celsius(said)
+    if degrees is not None:
+        found.append(Temperature(sensor, place, degrees))
+
+
+def _board(number: int, row: Fields) -> Board:
+    uptime_s = evidence.not_negative(row.get("Device Elapsed"))
+    rate = evidence.money(evidence.rates(row, MEGA, _WINDOWS), uptime_s)
+    return Board(
+        id=str(number),
+        hashrate_hs=None if rate is None else rate.hs,
+        hashrate_window_s=None if rate is None else rate.window_s,
+        hashrate_expected_hs=scaled(evidence.positive(row.get("Factory GHS")), GIGA),
+        chips=cgminer.integer(row.get("Effective Chips")),
+        frequency_hz=scaled(evidence.positive(row.get("Chip Frequency", row.get("Frequency"))), MEGA),
+        hardware_errors=evidence.not_negative(row.get("Hardware Errors")),
+        serial=cgminer.text(row.get("PCB SN")),
+    )
+
+
+# --- what both generations of the API share ----------------------------------------------------------------------
+
+
+def counted(
+    said: Sequence[evidence.Rate], now_hs: float | None, uptime_s: float | None
+) -> tuple[evidence.Rate | None, list[str]]:
+    """The rate that money is counted on, and what is wrong with it. The past of an idle machine is no such rate."""
+    money = evidence.money(said, uptime_s)
+    if evidence.is_history(money, now_hs):
+        return None, [evidence.HISTORY_ONLY]
+    return money, [evidence.UPTIME_UNKNOWN] if money is not None and uptime_s is None else []
+
+
+def scaled(said: object, unit: float) -> float | None:
+    """A number that is not negative, in base units."""
+    value = evidence.not_negative(said)
+    return None if value is None else value * unit
+
+
+def board_number(row: Fields, keys: Iterable[str], position: int) -> int:
+    """The machine's own number of a board, else its position."""
+    said = (cgminer.integer(row.get(key)) for key in keys)
+    return next((number for number in said if number is not None and 0 <= number < 256), position)
+
+
+def has_pool(pool: pools.Pools) -> bool:
+    """Whether there is a pool to work for."""
+    return pool.count > 0 and pool.is_alive is not False
+
+
+def fans(intake: object, exhaust: object, *, is_liquid: bool) -> tuple[float | None, ...]:
+    """Speeds of intake and exhaust fan. A machine cooled by liquid has none and reports zeros; the fan of the power
+    supply is not among them."""
+    speeds = (evidence.not_negative(intake), evidence.not_negative(exhaust))
+    if speeds == (None, None) or (is_liquid and not any(speeds)):
+        return ()
+    return speeds
+
+
+def _get(name: str, when: When, digest: Callable[[Any], Any] | None = None, *, joins: bool = False) -> Ask:
+    return Ask(name, name, when=when, is_needed=False, joins=joins, digest=digest)
+
+
+MAKE = Make(
+    key=KEY,
+    name=NAME,
+    asks=(
+        Ask("summary", "summary", joins=True),
+        _get("devs", When.EVERY, joins=True),
+        _get("pools", When.SLOW, pools.digest, joins=True),
+        _get("devdetails", When.ONCE, _details, joins=True),
+        _get("get_version", When.ONCE, _version),
+        _get("get_miner_info", When.ONCE, _identity),
+        _get("status", When.SLOW, _status),
+        _get("get_error_code", When.SLOW, _errors),
+        _get("get_psu", When.DEEP),
+    ),
+    read=read,
+)

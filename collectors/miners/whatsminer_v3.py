@@ -1,0 +1,234 @@
+"""WhatsMiner, API v3 (TCP 4433, framed JSON): the summary alone at every look, in one connection.
+
+Nothing joins here, so each question costs a connection. `get.device.info` holds identity, mode, errors and whether the
+machine works: all of it shows in the hashrate first, so it is asked at every tenth look, like the pools. Boards one by
+one are for probes: the summary has the temperature of each board and the hottest chip of the machine, which stands at
+place 0 until somebody asks for everything. This firmware counts no shares.
+
+Money is counted on `hash-15min`, there is no shorter window above a minute. Watts are those of five minutes; nobody
+says which side of the power supply they are taken on, so they count as what the same maker's `Power` is: its input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
+
+from collectors.miners import cgminer, evidence, pools, whatsminer_errors
+from collectors.miners.make import FRAMED_PORT, Ask, Make, Said, Via, When
+from collectors.miners.whatsminer import (
+    MAX_BOARDS,
+    NAME,
+    POOLS_MISSING,
+    Fields,
+    Model,
+    board_number,
+    counted,
+    fans,
+    has_pool,
+    kept_text,
+    model_of,
+    scaled,
+)
+from fleet.ports import PollError
+from fleet.readings import Board, FaultKind, MachineError, MinerReading, Sensor, Temperature
+from fleet.site import normalise_mac
+from fleet.units import MEGA, TERA
+
+KEY = "whatsminer_v3"
+INFO_MISSING = "device_info_missing"
+
+_WINDOWS = (("hash-15min", 900.0), ("hash-1min", 60.0), ("hash-average", 0.0))
+_REALTIME = "hash-realtime"
+_BOARD_WINDOWS = (("hash-average", 0.0), (_REALTIME, None))
+_MODES = {"0": "Low", "1": "Normal", "2": "High"}  # the words that API v1 and v2 have for the same three
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What `get.device.info` says, kept between looks."""
+
+    model: Model | None = None
+    firmware: str | None = None
+    mac: str | None = None
+    serial: str | None = None
+    hostname: str | None = None
+    mode: str | None = None
+    is_working: bool | None = None
+    errors: tuple[MachineError, ...] = ()
+    board_serials: tuple[str | None, ...] = ()
+
+
+_NO_INFO = Info()
+_NO_POOLS = pools.Pools(None, None, 0)
+
+
+def _info(answer: object) -> Info:
+    message = _object(answer, "msg")
+    miner, power = _object(message, "miner"), _object(message, "power")
+    network, system = _object(message, "network"), _object(message, "system")
+    mode = kept_text(power.get("mode"))
+    return Info(
+        model=model_of(miner.get("type")),
+        firmware=kept_text(system.get("fwversion")),
+        mac=normalise_mac(cgminer.text(network.get("mac"))),
+        serial=cgminer.text(miner.get("miner-sn")),
+        hostname=kept_text(network.get("hostname")),
+        mode=None if mode is None else _MODES.get(mode, mode),
+        is_working=cgminer.flag(miner.get("working")),
+        errors=whatsminer_errors.listed(message.get("error-code")),
+        board_serials=_board_serials(miner),
+    )
+
+
+def _board_serials(miner: Fields) -> tuple[str | None, ...]:
+    """`pcbsn0`, `pcbsn1` ... up to the first that is not there."""
+    keys = takewhile(lambda key: key in miner, (f"pcbsn{i}" for i in range(MAX_BOARDS)))
+    return tuple(cgminer.text(miner[key]) for key in keys)
+
+
+def _pools(answer: object) -> pools.Pools:
+    """The account stands beside each URL; it ends here."""
+    rows = cgminer.section(_object(answer, "msg"), "pools")
+    active = next((row for row in rows if cgminer.flag(row.get("stratum-active"))), None)
+    count = sum(1 for row in rows if row.get("url"))
+    if active is None:
+        is_alive = False if rows and all(_pool_word(row) == "dead" for row in rows) else None
+        return pools.Pools(None, is_alive, count)
+    word = _pool_word(active)
+    return pools.Pools(pools.host_of(active.get("url")), None if word is None else word == "alive", count)
+
+
+def _pool_word(row: Fields) -> str | None:
+    word = cgminer.text(row.get("status"))
+    return None if word is None else word.lower()
+
+
+def read(said: Said) -> MinerReading:
+    """One look. Errors: PollError of a summary that did not come; MALFORMED where nothing is in it.
+
+    A machine that says it does not work need not say more.
+    """
+    totals = _object(_object(said.get("get_miner_status_summary"), "msg"), "summary")
+    info: Info = said.get("get_device_info", _NO_INFO)
+    if not totals and info.is_working is not False:
+        raise said.faults.get("get_miner_status_summary") or PollError(FaultKind.MALFORMED, "summary: nothing in it")
+    get = totals.get
+    pool: pools.Pools = said.get("get_miner_status_pools", _NO_POOLS)
+    model = info.model
+
+    uptime_s = evidence.not_negative(get("elapsed"))
+    now_hs = scaled(get(_REALTIME), TERA)
+    money, warnings = counted(evidence.rates(totals, TERA, _WINDOWS), now_hs, uptime_s)
+    if info is _NO_INFO:
+        warnings.append(INFO_MISSING)
+    if pool is _NO_POOLS:
+        warnings.append(POOLS_MISSING)
+
+    power_key = "power-5min" if evidence.positive(get("power-5min")) is not None else "power-realtime"
+    power_w = evidence.positive(get(power_key))
+    rows = cgminer.section(_object(said.get("get_miner_status_edevs"), "msg"), "edevs")[:MAX_BOARDS]
+    boards = [(board_number(row, ("id",), i), row) for i, row in enumerate(rows)]
+    return MinerReading(
+        driver=KEY,
+        make=NAME,
+        model=None if model is None else model.name,
+        firmware=info.firmware,
+        mac=info.mac,
+        serial=info.serial,
+        hostname=info.hostname,
+        algorithm=None if model is None else model.algorithm,
+        state=evidence.state(
+            now_hs,
+            None if money is None else money.hs,
+            uptime_s,
+            # "not working" is one word for stopped and for broken: the errors tell them apart
+            is_asleep=info.is_working is False and not info.errors,
+            is_ramping=_is_ramping(get("up-freq-finish")),
+            has_pool=None if pool is _NO_POOLS else has_pool(pool),
+            has_error=bool(info.errors),
+        ),
+        hashrate_hs=None if money is None else money.hs,
+        hashrate_window_s=None if money is None else money.window_s,
+        hashrate_key=None if money is None else money.key,
+        hashrate_now_hs=now_hs,
+        hashrate_expected_hs=scaled(evidence.positive(get("factory-hash")), TERA),
+        reported_power_w=power_w,
+        power_side=None if power_w is None else "ac",
+        power_key=None if power_w is None else power_key,
+        power_limit_w=evidence.positive(get("power-limit")),
+        mode=info.mode,
+        temperatures=_temperatures(totals, boards),
+        fans_rpm=fans(get("fan-speed-in"), get("fan-speed-out"), is_liquid=model is not None and model.is_liquid),
+        uptime_s=uptime_s,
+        pool_host=pool.host,
+        pool_alive=pool.is_alive,
+        errors=info.errors,
+        boards=tuple(_board(number, row, i, info, uptime_s) for i, (number, row) in enumerate(boards))
+        if said.is_deep
+        else (),
+        warnings=tuple(warnings),
+    )
+
+
+def _object(value: object, key: str) -> Fields:
+    """The object under a key; empty where there is none."""
+    inner = value.get(key) if isinstance(value, Mapping) else None
+    return inner if isinstance(inner, Mapping) else {}
+
+
+def _is_ramping(finished: object) -> bool | None:
+    word = cgminer.flag(finished)
+    return None if word is None else not word
+
+
+def _temperatures(totals: Fields, boards: list[tuple[int, Fields]]) -> tuple[Temperature, ...]:
+    found = []
+    said = totals.get("board-temperature")
+    for place, degrees in enumerate(said[:MAX_BOARDS] if isinstance(said, list) else ()):
+        found.append((Sensor.BOARD, place, degrees))
+    places = evidence.board_indices(number for number, _ in boards)
+    for number, row in boards or ((0, totals),):
+        found.append((Sensor.CHIP, places.get(number, 0), row.get("chip-temp-max")))
+    found.append((Sensor.INLET, 0, totals.get("environment-temperature")))
+    return tuple(
+        Temperature(sensor, place, celsius)
+        for sensor, place, said in found
+        if (celsius := evidence.celsius(said)) is not None
+    )
+
+
+def _board(number: int, row: Fields, position: int, info: Info, uptime_s: float | None) -> Board:
+    """A board that hashes nothing now keeps its average, too: then the 0 counts."""
+    rate = evidence.money(evidence.rates(row, TERA, _BOARD_WINDOWS), uptime_s)
+    now_hs = scaled(row.get(_REALTIME), TERA)
+    if evidence.is_history(rate, now_hs):
+        rate = evidence.Rate(0.0, None, _REALTIME)
+    return Board(
+        id=str(number),
+        hashrate_hs=None if rate is None else rate.hs,
+        hashrate_window_s=None if rate is None else rate.window_s,
+        hashrate_expected_hs=scaled(evidence.positive(row.get("factory-hash")), TERA),
+        chips=cgminer.integer(row.get("effective-chips")),
+        frequency_hz=scaled(evidence.positive(row.get("freq")), MEGA),
+        serial=info.board_serials[position] if position < len(info.board_serials) else None,
+    )
+
+
+def _framed(name: str, what: str, when: When, parameter: str | None = None, **more: Any) -> Ask:
+    return Ask(name, what, via=Via.FRAMED, port=FRAMED_PORT, parameter=parameter, when=when, **more)
+
+
+MAKE = Make(
+    key=KEY,
+    name=NAME,
+    asks=(
+        _framed("get_miner_status_summary", "get.miner.status", When.EVERY, "summary"),
+        _framed("get_device_info", "get.device.info", When.SLOW, is_needed=False, digest=_info),
+        _framed("get_miner_status_pools", "get.miner.status", When.SLOW, "pools", is_needed=False, digest=_pools),
+        _framed("get_miner_status_edevs", "get.miner.status", When.DEEP, "edevs", is_needed=False),
+    ),
+    read=read,
+)
