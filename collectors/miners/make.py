@@ -66,6 +66,7 @@ class Ask:
     when: When = When.EVERY
     is_needed: bool = True
     joins: bool = False  # may be asked together with others: "summary+devs"
+    unless: tuple[str, ...] = ()  # not asked in a look that has one of these answers; a deep look asks everything
     needs_login: bool = False  # not asked where the operator gave no credential
     is_text: bool = False  # the answer is a page, not JSON: status line, headers and body are given as one text
     any_status: bool = False  # an answer that refuses is an answer, too
