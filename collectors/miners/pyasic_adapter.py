@@ -1,45 +1,52 @@
 """Every make that we do not read natively, through pyasic; the only module that imports it.
 
 The library is wide and trusting, so nothing of it reaches the fleet unfiltered. Its 4028 traffic goes through our own
-transport and decoder (byte cap, deadline, closed sockets, no 0 for "nan"), its factory logins and redirects are off,
-its loggers are silent, and what its readings leave out or default (`is_mining` is True, zero watts, empty boards) is
-missing here. It swallows cancellation, so each call runs as a task of its own that is abandoned at the deadline.
+transport and decoder (byte cap, deadline, closed sockets, no 0 for "nan"), its web traffic through a door that lets
+pass what reads the machine of this look, and a login only where the operator gave one. SSH stays closed, its loggers
+are silent, and what its readings leave out or default (`is_mining` is True, zero watts, empty boards) is missing here.
+It swallows cancellation, so each call runs as a task of its own that is abandoned at the deadline.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import re
 import warnings
 import weakref
-from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import replace
-from typing import Any, NamedTuple
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import Any
 
 import httpx
 import orjson
 
 from collectors.miners import cgminer
+from collectors.miners.evidence import celsius, not_negative, positive
+from collectors.miners.framed import LENGTH_BYTES, exchange_framed
+from collectors.miners.make import FRAMED_PORT, HTTP_PORT, RPC_PORT, Credential
 from collectors.miners.transport import exchange_bytes, probe
 from fleet.ports import PollError
-from fleet.readings import FaultKind, MinerReading, OperatingState, Sensor, Temperature
+from fleet.readings import FaultKind, MachineError, MinerReading, OperatingState, Sensor, Temperature
 from fleet.site import normalise_mac
 
 DRIVER = "pyasic"
 WARM_UP_S = 300.0
 MAX_IDENTIFICATIONS = 32  # 200 at once starve the library's own 3 s timeout, and it finds nobody
 IDENTIFY_STEP_S = 3.0
-IDENTITY_EVERY = 10
+SLOW_EVERY = 10
 MAX_PAGE_BYTES = 64 * 1024
-API_PORTS = (4028, 4433, 80)  # cgminer API, WhatsMiner v3, web
+MAX_ANSWER_BYTES = cgminer.MAX_REPLY_BYTES
+MAX_ERRORS = 32
+API_PORTS = (RPC_PORT, FRAMED_PORT, HTTP_PORT)
+GRPC_PORT = 50051
 
 FIELD_FAILED = "field_failed"
 GENERIC_MODEL = "model_unknown"
 
 _LOOK = ("hashrate", "expected_hashrate", "hashboards", "env_temp", "wattage", "fans", "uptime", "pools")
-_IDENTITY = ("mac", "serial_number", "fw_ver")
+_SLOW = ("mac", "serial_number", "fw_ver", "wattage_limit", "errors")
 
 # Makes whose machines with a SHA-256 class in the library really are that; for others the class is a default.
 _SHA256_MAKES = frozenset({"WhatsMiner", "AntMiner", "AvalonMiner", "Auradine", "BitAxe", "LuckyMiner", "Braiins"})
@@ -48,15 +55,23 @@ _SHA256_MAKES = frozenset({"WhatsMiner", "AntMiner", "AvalonMiner", "Auradine", 
 _POWER_SIDE = {"WhatsMiner": "ac", "AvalonMiner": "ac", "ePIC": "ac", "BitAxe": "dc", "LuckyMiner": "dc"}
 _TUNER_FIRMWARES = frozenset({"BOS+", "VNish", "LuxOS", "MaraFW", "Hive"})
 
-# The window of the one hashrate that the library picks; None where it does not say (see facts of each backend).
-_WINDOW_S = {"WhatsMiner": 60.0}
+# Window of the one total that the library picks, by custom firmware or else by make; absent = it cannot be known.
+# `MHS 1m` of WhatsMiner, Avalon and Braiins; `GHS 5s` or `MHS 5s` of the others.
+_WINDOW_S = {"WhatsMiner": 60.0, "AvalonMiner": 60.0, "BOS+": 60.0, "AntMiner": 5.0, "VNish": 5.0, "Auradine": 5.0}
+_BOARDS_SINCE_START = frozenset({"LuxOS"})  # the sum of boards, where the total is not read, averages since the start
+STOCK = "Stock"
+NOW_S = 5.0
 
 
-class Credential(NamedTuple):
-    """Operator's login of one machine; without it the machine is read without login."""
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """What is asked at every tenth look and kept between."""
 
-    user: str
-    password: str
+    mac: str | None = None
+    serial: str | None = None
+    firmware: str | None = None
+    power_limit_w: float | None = None
+    errors: tuple[MachineError, ...] = ()
 
 
 class PyasicMiner:
@@ -68,7 +83,7 @@ class PyasicMiner:
         self._credential = credential
         self._miner: Any = None
         self._mac: str | None = None
-        self._identity: dict[str, str | None] = {}
+        self._slow = Slow()
         self._failing: set[str] = set()
         self._looks = 0
         self._deadline_at = 0.0  # of the look in progress, for the transport under the library
@@ -76,11 +91,12 @@ class PyasicMiner:
     async def read(self) -> MinerReading:
         """One look. Errors: PollError only; a calm empty answer of the library is one too."""
         deadline_at = asyncio.get_running_loop().time() + self._deadline_s
+        _visit.set(_Visit(self._host, self._credential is not None))
         await _reach(self._host, deadline_at)
         miner = self._miner or await self._identify(deadline_at)
         try:
             data = await self._get_data(miner, deadline_at)
-            reading = to_reading(data, self._refresh_identity(data))
+            reading = to_reading(data, self._refreshed(data), is_framed=_is_framed(miner))
         except PollError as error:
             if error.kind in (FaultKind.MALFORMED, FaultKind.IDENTITY, FaultKind.UNSUPPORTED):
                 self._forget()
@@ -115,13 +131,13 @@ class PyasicMiner:
 
     async def _get_data(self, miner: Any, deadline_at: float) -> Any:
         """One lean get_data. A field that fails discards the whole answer there, so it is left out and asked again
-        without it; at the next identity round it gets another chance."""
+        without it; at the next slow round it gets another chance."""
         self._deadline_at = deadline_at
-        asks_identity = self._looks % IDENTITY_EVERY == 0
-        if asks_identity:
+        asks_slow = self._looks % SLOW_EVERY == 0
+        if asks_slow:
             self._failing.clear()
         while True:
-            wanted = (*_LOOK, *_IDENTITY) if asks_identity else _LOOK
+            wanted = (*_LOOK, *_SLOW) if asks_slow else _LOOK
             fields = [field for field in wanted if field not in self._failing]
             try:
                 return await _abandonable(miner.get_data(include=fields), deadline_at)
@@ -135,23 +151,25 @@ class PyasicMiner:
                     raise PollError(FaultKind.MALFORMED, f"library: {type(error).__name__}") from None
                 self._failing.add(failed[1])
 
-    def _refresh_identity(self, data: Any) -> dict[str, str | None]:
-        """MAC, serial and firmware, asked every tenth look and kept between. Errors: PollError IDENTITY."""
-        if self._looks % IDENTITY_EVERY == 0:
+    def _refreshed(self, data: Any) -> Slow:
+        """The slow answers, new at every tenth look. Errors: PollError IDENTITY for another machine."""
+        if self._looks % SLOW_EVERY == 0:
             mac = normalise_mac(cgminer.text(data.mac))
             if mac is not None and self._mac is not None and mac != self._mac:
                 raise PollError(FaultKind.IDENTITY, f"was {self._mac}, now {mac}")
             self._mac = mac or self._mac
-            self._identity = {
-                "mac": self._mac,
-                "serial": cgminer.text(data.serial_number),
-                "firmware": cgminer.text(data.fw_ver),
-            }
-        return self._identity
+            self._slow = Slow(
+                mac=self._mac,
+                serial=cgminer.text(data.serial_number),
+                firmware=cgminer.text(data.fw_ver),
+                power_limit_w=positive(data.wattage_limit),
+                errors=tuple(_errors(data)),
+            )
+        return self._slow
 
     def _forget(self) -> None:
         self._miner = self._mac = None
-        self._identity = {}
+        self._slow = Slow()
         self._failing.clear()
         self._looks = 0
 
@@ -159,37 +177,44 @@ class PyasicMiner:
 # --- the library's answer as a reading -----------------------------------------------------------------------------
 
 
-def to_reading(data: Any, identity: dict[str, str | None]) -> MinerReading:
-    """A reading from pyasic's MinerData; pure. Zero watts, zero degrees and fields that are not finite are missing."""
-    make, model, firmware = data.make or "", cgminer.text(data.model), data.firmware or ""
-    # the summary's own total before the library's sum of the boards, which hides a board that is silent
-    hashrate_hs = _hashrate_hs(data.raw_hashrate)
-    hashrate_hs = _hashrate_hs(data.hashrate) if hashrate_hs is None else hashrate_hs
-    power_w = _positive(data.wattage)
-    uptime_s = cgminer.number(data.uptime)
+def to_reading(data: Any, slow: Slow = Slow(), *, is_framed: bool = False) -> MinerReading:
+    """A reading from pyasic's MinerData; pure. Zero watts, zero degrees and fields that are not finite are missing.
+
+    `is_framed`: it comes from the API of WhatsMiner v3, where the library takes other numbers than from v2.
+    """
+    make, model, firmware = data.make or "", cgminer.text(data.model), data.firmware or STOCK
+    kind = f"{make} v3" if is_framed else make if firmware == STOCK else firmware
+    uptime_s = not_negative(data.uptime)
+    hashrate_hs, window_s, key = _hashrate(data, kind, uptime_s)
+    power_w = positive(data.wattage)
     pools = list(data.pools or ())
     pool = next((pool for pool in pools if pool.active), None)
     return MinerReading(
         driver=DRIVER,
         make=make or "unknown",
         model=model,
-        firmware=identity.get("firmware") or firmware or None,
-        mac=identity.get("mac"),
-        serial=identity.get("serial"),
+        firmware=slow.firmware or firmware,
+        mac=slow.mac,
+        serial=slow.serial,
         algorithm="sha256" if data.algo == "SHA256" and make in _SHA256_MAKES and model else None,
         state=_state(hashrate_hs, uptime_s),
         hashrate_hs=hashrate_hs,
-        hashrate_window_s=None if hashrate_hs is None else _WINDOW_S.get(make),
+        hashrate_window_s=window_s,
+        hashrate_key=None if hashrate_hs is None else f"{DRIVER}:{kind}.{key}",
+        hashrate_now_hs=hashrate_hs if window_s == NOW_S else None,
         hashrate_expected_hs=_hashrate_hs(data.expected_hashrate) or None,
         reported_power_w=power_w,
         power_side=None if power_w is None else "model" if firmware in _TUNER_FIRMWARES else _POWER_SIDE.get(make),
+        power_key=None if power_w is None else f"{DRIVER}:{kind}.wattage",
+        power_limit_w=slow.power_limit_w,
         temperatures=tuple(_temperatures(data)),
-        fans_rpm=tuple(_not_negative(fan.speed) for fan in data.fans or ()),
-        uptime_s=uptime_s if uptime_s is not None and uptime_s >= 0.0 else None,
+        fans_rpm=tuple(not_negative(fan.speed) for fan in data.fans or ()),
+        uptime_s=uptime_s,
         shares_accepted=_sum_of(pool.accepted for pool in pools),
         shares_rejected=_sum_of(pool.rejected for pool in pools),
         pool_host=cgminer.text(pool.url.host.lower()) if pool is not None and pool.url is not None else None,
         pool_alive=pool.alive if pool is not None else False if pools and not any(p.alive for p in pools) else None,
+        errors=slow.errors,
         warnings=() if model else (GENERIC_MODEL,),
     )
 
@@ -199,19 +224,41 @@ def is_empty(reading: MinerReading) -> bool:
     return not reading.hashrate_hs and reading.reported_power_w is None and not reading.temperatures
 
 
+def _hashrate(data: Any, kind: str, uptime_s: float | None) -> tuple[float | None, float | None, str]:
+    """(H/s, window in s, whose number): the machine's own total before the sum of the boards, which hides a silent one.
+
+    A window longer than the uptime is as long as the uptime.
+    """
+    total_hs, window_s = _hashrate_hs(data.raw_hashrate), _WINDOW_S.get(kind)
+    if total_hs is not None:
+        return total_hs, window_s if window_s is None or uptime_s is None else min(window_s, uptime_s), "hashrate"
+    boards_hs = _hashrate_hs(data.hashrate)
+    return boards_hs, uptime_s if boards_hs is not None and kind in _BOARDS_SINCE_START else None, "hashboards"
+
+
 def _hashrate_hs(rate: Any) -> float | None:
     """H/s of the library's {rate, unit}; its unit's value is the factor."""
-    return None if rate is None else _not_negative(cgminer.number(rate.rate), float(int(rate.unit)))
+    value = None if rate is None else not_negative(rate.rate)
+    return None if value is None else not_negative(value * int(rate.unit))
+
+
+def _errors(data: Any) -> Iterator[MachineError]:
+    """What the machine reports about itself; the library knows words for some codes, and codes for some words."""
+    for error in (data.errors or ())[:MAX_ERRORS]:
+        code, words = cgminer.text(error.error_code), cgminer.text(getattr(error, "error_message", None))
+        if code is not None or words is not None:
+            yield MachineError(code or "", words or "")
 
 
 def _temperatures(data: Any) -> Iterator[Temperature]:
+    """The library says 0 for a sensor that it does not know, and boards are never below freezing."""
     for board in data.hashboards or ():
         for sensor, said in ((Sensor.BOARD, board.temp), (Sensor.CHIP, board.chip_temp)):
-            celsius = _positive(said)
-            if celsius is not None and celsius <= 150.0:
-                yield Temperature(sensor, int(board.slot), celsius)
-    air_c = cgminer.number(data.env_temp)
-    if air_c is not None and air_c != 0.0 and -40.0 <= air_c <= 150.0:
+            degrees = celsius(said)
+            if degrees is not None and degrees > 0.0:
+                yield Temperature(sensor, int(board.slot), degrees)
+    air_c = celsius(data.env_temp)
+    if air_c is not None:
         yield Temperature(Sensor.INLET, 0, air_c)
 
 
@@ -224,18 +271,9 @@ def _state(hashrate_hs: float | None, uptime_s: float | None) -> OperatingState:
     return OperatingState.WARMING_UP if uptime_s is not None and uptime_s < WARM_UP_S else OperatingState.MINING
 
 
-def _not_negative(value: object, factor: float = 1.0) -> float | None:
-    result = cgminer.number(value)
-    return result * factor if result is not None and result >= 0.0 and math.isfinite(result * factor) else None
-
-
-def _positive(value: object) -> float | None:
-    return _not_negative(value) or None
-
-
 def _sum_of(counts: Iterator[object]) -> float | None:
     """Total over the pools that count shares; None where none does."""
-    known = [count for count in map(_not_negative, counts) if count is not None]
+    known = [count for count in map(not_negative, counts) if count is not None]
     return sum(known) if known else None
 
 
@@ -285,6 +323,10 @@ def _cause(error: BaseException | None) -> PollError | None:
     return error if isinstance(error, PollError) else None
 
 
+def _is_framed(miner: Any) -> bool:
+    return miner.rpc is not None and miner.rpc.port == FRAMED_PORT
+
+
 def _is_generic(miner: Any) -> bool:
     return miner.raw_model is None or miner.expected_hashboards is None
 
@@ -303,6 +345,75 @@ async def _reach(host: str, deadline_at: float) -> None:
     raise PollError(FaultKind.REFUSED, "every port that miners use refused the connection")
 
 
+@dataclass(frozen=True, slots=True)
+class _Visit:
+    """The look in progress: which host the operator named, and whether with a login."""
+
+    host: str
+    has_login: bool
+
+
+_visit: ContextVar[_Visit | None] = ContextVar("visit", default=None)
+
+_LOGIN = re.compile(r"/(?:auth|login|loginpost|luci|token|unlock)$", re.IGNORECASE)
+_LOGIN_HEADERS = ("authorization", "cookie", "token")
+_LOGOUT = re.compile(r"log_?out", re.IGNORECASE)
+_POSTS_THAT_READ = re.compile(
+    r"/graphql|/user/userpanel\?post=4|/api/(?:info_v1|type|overview|summary|getAll|getErrorDetail|pools)"
+)
+
+
+def may_pass(request: httpx.Request, visit: _Visit | None) -> bool:
+    """Whether a web request of the library may leave: to the host of this look, as a read, without a borrowed login."""
+    path = request.url.raw_path.decode("ascii", errors="replace")
+    if visit is None or request.url.host != visit.host or _LOGOUT.search(path):
+        return False
+    is_login = bool(_LOGIN.search(request.url.path))
+    if not visit.has_login and (is_login or any(name in request.headers for name in _LOGIN_HEADERS)):
+        return False
+    if request.method != "POST":
+        return request.method == "GET"
+    return is_login or (_POSTS_THAT_READ.fullmatch(path) is not None and b"mutation" not in request.content)
+
+
+class _Door(httpx.AsyncBaseTransport):
+    """The library's way to every web page. What may not pass is answered 403 here, and nobody is connected to."""
+
+    def __init__(self, way: httpx.AsyncBaseTransport) -> None:
+        self._way = way
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if not may_pass(request, _visit.get()):
+            return httpx.Response(403, request=request)
+        request.headers["accept-encoding"] = "identity"
+        response = await self._way.handle_async_request(request)
+        response.headers.pop("content-encoding", None)  # nobody asked for it, and it may unfold to gigabytes
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        response.stream = _Bounded(response.stream)
+        return response
+
+    async def aclose(self) -> None:
+        await self._way.aclose()
+
+
+class _Bounded(httpx.AsyncByteStream):
+    """The body of an answer, at most MAX_ANSWER_BYTES of it."""
+
+    def __init__(self, stream: httpx.AsyncByteStream) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        left = MAX_ANSWER_BYTES
+        async for chunk in self._stream:
+            left -= len(chunk)
+            if left < 0:
+                raise httpx.ReadError("longer than any honest answer")
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
 class _Library:
     """pyasic, loaded once, with its doors closed: no factory login, no redirect, no log line, no default password."""
 
@@ -313,7 +424,6 @@ class _Library:
             warnings.simplefilter("ignore")
             from pyasic import settings
             from pyasic.miners.factory import MinerFactory
-            from pyasic.rpc.base import BaseMinerRPCAPI
         root.handlers[:], root.level = handlers, level  # importing it configures the root logger
         root.addFilter(_is_not_of_pyasic)
         for name in ("httpx", "httpcore", "asyncssh", "pyasic", "grpclib"):
@@ -324,11 +434,14 @@ class _Library:
             if name.endswith("_password"):
                 settings.update(name, "")
         settings.update("factory_get_timeout", int(IDENTIFY_STEP_S))
+        plain_transport = settings.transport
+        settings.transport = lambda *args, **options: _Door(plain_transport(*args, **options))
 
-        self._plain_send_bytes = BaseMinerRPCAPI._send_bytes
         self._factory = MinerFactory()
         self._factory._socket_ping = _socket_ping
         self._factory.send_api_command = _send_api_command
+        self._factory._socket_ping_btminer_v3 = _socket_ping_v3
+        self._factory.send_btminer_v3_api_command = _send_v3_command
         self._factory._web_ping = _web_ping
         self._factory.send_web_command = _send_web_command
         # these two log in with the factory password to learn the model
@@ -345,17 +458,29 @@ class _Library:
                 client.pwd = ""
         if credential is not None and miner.web is not None:
             miner.web.username, miner.web.pwd = credential
-        rpc = miner.rpc
-        if rpc is None or type(rpc)._send_bytes is not self._plain_send_bytes:
-            return  # WhatsMiner v3 frames its messages in its own way
+        if miner.ssh is not None:
+            miner.ssh.send_command = _nothing
+        if credential is None and getattr(miner.web, "port", None) == GRPC_PORT:
+            miner.web.send_command = _nothing  # every question of this client begins with a login
+        rpc, is_framed = miner.rpc, _is_framed(miner)
+        if rpc is None:
+            return
         one_at_a_time = asyncio.Lock()
 
         async def send_bytes(data: bytes, *, port: int | None = None, timeout: float = 0.0) -> bytes:  # noqa: ASYNC109
+            if port not in (None, rpc.port) or _WRITES.search(data):
+                raise PollError(FaultKind.UNSUPPORTED, "the library wanted to write")
             async with one_at_a_time:
-                return await exchange_bytes(str(rpc.ip), port or rpc.port, data, deadline_of())
+                if is_framed:
+                    return await exchange_framed(str(rpc.ip), FRAMED_PORT, data[LENGTH_BYTES:], deadline_of())
+                return await exchange_bytes(str(rpc.ip), rpc.port, data, deadline_of())
 
         rpc._send_bytes = send_bytes
-        rpc._load_api_data = _load_api_data
+        if not is_framed:
+            rpc._load_api_data = _load_api_data
+
+
+_WRITES = re.compile(rb'"(?:enc|token)"|"(?:command|cmd)"\s*:\s*"(?:get_token|set)')
 
 
 _UNDECLARED_PASSWORDS = (
@@ -388,9 +513,9 @@ async def _socket_ping(host: str, command: str) -> str | None:
 
 
 async def _send_api_command(host: str, command: str) -> dict[str, Any] | None:
-    payload = await _ask(host, command)
+    """An object in any case: on None the library forgets to look at port 4433."""
     try:
-        return None if payload is None else cgminer.decode(payload)
+        return cgminer.decode(await _ask(host, command) or b"")
     except PollError:
         return {}
 
@@ -398,9 +523,23 @@ async def _send_api_command(host: str, command: str) -> dict[str, Any] | None:
 async def _ask(host: str, command: str) -> bytes | None:
     deadline_at = asyncio.get_running_loop().time() + IDENTIFY_STEP_S
     try:
-        return await exchange_bytes(host, API_PORTS[0], cgminer.encode(command), deadline_at)
+        return await exchange_bytes(host, RPC_PORT, cgminer.encode(command), deadline_at)
     except PollError:
         return None
+
+
+async def _socket_ping_v3(host: str, command: str) -> str | None:
+    deadline_at = asyncio.get_running_loop().time() + IDENTIFY_STEP_S
+    try:
+        payload = await exchange_framed(host, FRAMED_PORT, orjson.dumps({"cmd": command}), deadline_at)
+    except PollError:
+        return None
+    return payload.decode("utf-8", errors="replace")
+
+
+async def _send_v3_command(host: str, command: str) -> dict[str, Any]:
+    value = _object(await _socket_ping_v3(host, command) or "")
+    return {} if value is None else value
 
 
 async def _web_ping(session: httpx.AsyncClient, url: str) -> tuple[str | None, httpx.Response | None]:
@@ -421,12 +560,17 @@ async def _web_ping(session: httpx.AsyncClient, url: str) -> tuple[str | None, h
 
 async def _send_web_command(host: str, location: str, auth: object = None) -> dict[str, Any] | None:
     """A JSON page of the identification, always without the login that the library would send."""
-    async with httpx.AsyncClient(verify=False) as session:  # noqa: S501  miners sign their own certificates
+    # miners sign their own certificates; a proxy of the environment is none of theirs
+    async with httpx.AsyncClient(verify=False, trust_env=False) as session:  # noqa: S501
         page, response = await _web_ping(session, f"http://{host}{location}")
     if page is None or response is None or response.status_code != 200:
         return None
+    return _object(page)
+
+
+def _object(text: str) -> dict[str, Any] | None:
     try:
-        value = orjson.loads(page)
+        value = orjson.loads(text)
     except orjson.JSONDecodeError:
         return None
     return value if isinstance(value, dict) else None
@@ -434,3 +578,7 @@ async def _send_web_command(host: str, location: str, auth: object = None) -> di
 
 async def _no_model(host: str) -> str | None:
     return None
+
+
+async def _nothing(*args: object, **options: object) -> None:
+    """In place of what would log in."""

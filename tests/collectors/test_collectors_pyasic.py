@@ -15,7 +15,8 @@ import pytest
 from scripted_miner import Answer, Hang, KeepOpen, Reset, captured, refuse, scripted_miner, wire
 
 from collectors.miners import pyasic_adapter
-from collectors.miners.pyasic_adapter import Credential, PyasicMiner, is_empty
+from collectors.miners.make import Credential
+from collectors.miners.pyasic_adapter import PyasicMiner, is_empty, may_pass
 from fleet.ports import PollError
 from fleet.readings import FaultKind, MinerReading, OperatingState, Sensor, Temperature
 
@@ -96,6 +97,8 @@ async def test_a_whatsminer_is_read_as_its_capture_says(host: str) -> None:
     assert reading.hashrate_expected_hs == pytest.approx(68_796e9)
     assert reading.reported_power_w == 3417.0
     assert reading.power_side == "ac"
+    assert (reading.hashrate_key, reading.power_key) == ("pyasic:WhatsMiner.hashrate", "pyasic:WhatsMiner.wattage")
+    assert reading.power_limit_w == 3500.0
     assert reading.uptime_s == 10_154.0
     assert reading.fans_rpm == (6450.0, 6480.0)
     assert set(reading.temperatures) == {
@@ -199,6 +202,7 @@ async def test_nothing_is_written_and_nothing_is_logged(host: str, caplog: pytes
     members = {part for command in server.asked for part in command.split("+")}
     assert members <= {
         "version", "devdetails", "get_version", "summary", "devs", "pools", "get_psu", "get_miner_info", "status",
+        "get_error_code",
     }  # fmt: skip
     noise = [record.name for record in caplog.records if record.name not in ("asyncio",)]
     assert noise == []
@@ -261,6 +265,67 @@ async def test_no_password_but_the_operators_is_known_to_the_library(host: str) 
     assert miner._miner.rpc.pwd == ""
     passwords = {name: getattr(settings._settings, name) for name in type(settings._settings).model_fields}
     assert {value for name, value in passwords.items() if name.endswith("password")} == {""}
+
+
+HOST = pyasic_adapter._Visit("10.0.0.7", has_login=False)
+KNOWN = pyasic_adapter._Visit("10.0.0.7", has_login=True)
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "headers", "visit", "may"),
+    [
+        ("GET", "http://10.0.0.7/api/system/info", {}, HOST, True),
+        ("GET", "http://10.0.0.8/api/system/info", {}, HOST, False),  # another host than the operator's
+        ("GET", "http://10.0.0.7/api/system/info", {}, None, False),  # nobody is looking
+        ("GET", "http://10.0.0.7/cgi-bin/stats.cgi", {"Authorization": "Digest x"}, HOST, False),
+        ("GET", "http://10.0.0.7/cgi-bin/stats.cgi", {"Authorization": "Digest x"}, KNOWN, True),
+        ("GET", "http://10.0.0.7:8080/summary", {"Token": "x"}, HOST, False),
+        ("POST", "http://10.0.0.7/api/v1/unlock", {}, HOST, False),
+        ("POST", "http://10.0.0.7/api/v1/unlock", {}, KNOWN, True),
+        ("GET", "http://10.0.0.7/user/login?username=admin&password=x", {}, HOST, False),
+        ("GET", "http://10.0.0.7/user/logout", {}, KNOWN, False),  # it would throw the operator out
+        ("POST", "http://10.0.0.7/graphql", {}, HOST, True),
+        ("POST", "http://10.0.0.7/cgi-bin/set_miner_conf.cgi", {}, KNOWN, False),
+        ("POST", "http://10.0.0.7/user/userpanel?post=4", {}, KNOWN, True),
+        ("POST", "http://10.0.0.7/user/userpanel?post=5&locate=1", {}, KNOWN, False),
+        ("POST", "http://10.0.0.7/api/reboot", {"Authorization": "Bearer x"}, KNOWN, False),
+        ("POST", "http://10.0.0.7/api/summary", {"Authorization": "Bearer x"}, KNOWN, True),
+        ("PUT", "http://10.0.0.7/graphql", {}, KNOWN, False),
+        ("PATCH", "http://10.0.0.7/api/system", {}, KNOWN, False),
+    ],
+)
+def test_the_door_lets_reads_pass_and_logins_of_the_operator(
+    method: str, url: str, headers: dict[str, str], visit: pyasic_adapter._Visit | None, may: bool
+) -> None:
+    assert may_pass(httpx.Request(method, url, headers=headers), visit) is may
+
+
+def test_a_graphql_question_may_pass_and_a_mutation_may_not() -> None:
+    ask = httpx.Request("POST", "http://10.0.0.7/graphql", json={"query": "{bos{hostname}}"})
+    write = httpx.Request("POST", "http://10.0.0.7/graphql", json={"query": "mutation{bosminer{stop{__typename}}}"})
+    assert may_pass(ask, HOST)
+    assert not may_pass(write, KNOWN)
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b'{"enc": 1, "data": "AAAA"}',
+        b'{"cmd": "power_off", "token": "x"}',
+        b'{"command": "get_token"}',
+        b'\x20\x00\x00\x00{"cmd": "set.miner.service", "param": "stop"}',
+    ],
+)
+async def test_a_write_of_the_library_goes_nowhere(host: str, request_bytes: bytes) -> None:
+    library = pyasic_adapter._library()
+    from pyasic.miners.backends.btminer import BTMinerV2
+
+    async with scripted_miner({"*": b"{}"}, host, 4028) as server:
+        miner = BTMinerV2(host)
+        library.harden(miner, None, lambda: asyncio.get_running_loop().time() + 5.0)
+        with pytest.raises(PollError, match="wanted to write"):
+            await miner.rpc._send_bytes(request_bytes)
+    assert server.asked == []
 
 
 @pytest.mark.parametrize(
