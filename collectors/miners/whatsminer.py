@@ -103,7 +103,7 @@ class Identity:
 _NO_STATUS = Status(None, None, None)
 _NO_VERSION = Version(None, None)
 _NO_IDENTITY = Identity(None, None, None)
-_NO_POOLS = pools.Pools(None, None, 0)
+NO_POOLS = pools.Pools(None, None, 0)
 
 
 def _message(reply: Fields) -> Fields:
@@ -170,21 +170,23 @@ def read(said: Said) -> MinerReading:
     get = totals.get
     version: Version = said.get("get_version", _NO_VERSION)
     identity: Identity = said.get("get_miner_info", _NO_IDENTITY)
-    pool: pools.Pools = said.get("pools", _NO_POOLS)
+    pool: pools.Pools = said.get("pools", NO_POOLS)
     model: Model | None = said.get("devdetails") or model_of(get("Miner Type")) or version.model
 
     uptime_s = evidence.not_negative(get("Elapsed"))
-    now_hs = scaled(get("MHS 5s"), MEGA)
+    now_hs = evidence.scaled(get("MHS 5s"), MEGA)
     if now_hs is None:
-        now_hs = scaled(get(_REALTIME), MEGA)
+        now_hs = evidence.scaled(get(_REALTIME), MEGA)
     windows = _WINDOWS if "MHS 5m" in totals or "MHS 15m" in totals else _WITHOUT_WINDOWS
     money, warnings = counted(evidence.rates(totals, MEGA, windows), now_hs, uptime_s)
     if money is not None and money.key == _REALTIME:
         warnings.append(WINDOW_ASSUMED)
     if not rows:
         warnings.append(BOARDS_MISSING)
-    if pool is _NO_POOLS:
+    if pool is NO_POOLS:
         warnings.append(POOLS_MISSING)
+    if pool.others:
+        warnings.append(pools.SEVERAL_HOSTS)
 
     power_key = "Power" if evidence.positive(get("Power")) is not None else "Power_RT"
     power_w = evidence.positive(get(power_key))
@@ -204,15 +206,15 @@ def read(said: Said) -> MinerReading:
             uptime_s,
             is_asleep=status.is_off,
             is_ramping=_is_ramping(totals, rows),
-            has_pool=None if pool is _NO_POOLS else has_pool(pool),
+            has_pool=None if pool is NO_POOLS else has_pool(pool),
             has_error=bool(errors),
         ),
         hashrate_hs=None if money is None else money.hs,
         hashrate_window_s=None if money is None else money.window_s,
         hashrate_key=None if money is None else money.key,
         hashrate_now_hs=now_hs,
-        hashrate_expected_hs=scaled(evidence.positive(get("Factory GHS")), GIGA)
-        or scaled(evidence.positive(get("Target MHS")), MEGA),
+        hashrate_expected_hs=evidence.scaled(evidence.positive(get("Factory GHS")), GIGA)
+        or evidence.scaled(evidence.positive(get("Target MHS")), MEGA),
         reported_power_w=power_w,
         power_side=None if power_w is None else "ac",
         power_key=None if power_w is None else power_key,
@@ -304,9 +306,9 @@ def _board(number: int, row: Fields) -> Board:
         id=str(number),
         hashrate_hs=None if rate is None else rate.hs,
         hashrate_window_s=None if rate is None else rate.window_s,
-        hashrate_expected_hs=scaled(evidence.positive(row.get("Factory GHS")), GIGA),
+        hashrate_expected_hs=evidence.scaled(evidence.positive(row.get("Factory GHS")), GIGA),
         chips=cgminer.integer(row.get("Effective Chips")),
-        frequency_hz=scaled(evidence.positive(row.get("Chip Frequency", row.get("Frequency"))), MEGA),
+        frequency_hz=evidence.scaled(evidence.positive(row.get("Chip Frequency", row.get("Frequency"))), MEGA),
         hardware_errors=evidence.not_negative(row.get("Hardware Errors")),
         serial=cgminer.text(row.get("PCB SN")),
     )
@@ -323,12 +325,6 @@ def counted(
     if evidence.is_history(money, now_hs):
         return None, [evidence.HISTORY_ONLY]
     return money, [evidence.UPTIME_UNKNOWN] if money is not None and uptime_s is None else []
-
-
-def scaled(said: object, unit: float) -> float | None:
-    """A number that is not negative, in base units."""
-    value = evidence.not_negative(said)
-    return None if value is None else value * unit
 
 
 def board_number(row: Fields, keys: Iterable[str], position: int) -> int:
@@ -351,7 +347,7 @@ def fans(intake: object, exhaust: object, *, is_liquid: bool) -> tuple[float | N
     return speeds
 
 
-def _get(name: str, when: When, digest: Callable[[Any], Any] | None = None, *, joins: bool = False) -> Ask:
+def _extra(name: str, when: When, digest: Callable[[Any], Any] | None = None, *, joins: bool = False) -> Ask:
     return Ask(name, name, when=when, is_needed=False, joins=joins, digest=digest)
 
 
@@ -360,14 +356,15 @@ MAKE = Make(
     name=NAME,
     asks=(
         Ask("summary", "summary", joins=True),
-        _get("devs", When.EVERY, joins=True),
-        _get("pools", When.SLOW, pools.digest, joins=True),
-        _get("devdetails", When.ONCE, _details, joins=True),
-        _get("get_version", When.ONCE, _version),
-        _get("get_miner_info", When.ONCE, _identity),
-        _get("status", When.SLOW, _status),
-        _get("get_error_code", When.SLOW, _errors),
-        _get("get_psu", When.DEEP),
+        _extra("devs", When.EVERY, joins=True),
+        _extra("pools", When.SLOW, pools.digest, joins=True),
+        _extra("devdetails", When.ONCE, _details, joins=True),
+        _extra("get_version", When.ONCE, _version),
+        _extra("get_miner_info", When.ONCE, _identity),
+        _extra("status", When.SLOW, _status),
+        _extra("get_error_code", When.SLOW, _errors),
+        _extra("edevs", When.DEEP, joins=True),
+        _extra("get_psu", When.DEEP),
     ),
     read=read,
 )

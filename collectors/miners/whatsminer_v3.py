@@ -21,6 +21,7 @@ from collectors.miners.make import FRAMED_PORT, Ask, Make, Said, Via, When
 from collectors.miners.whatsminer import (
     MAX_BOARDS,
     NAME,
+    NO_POOLS,
     POOLS_MISSING,
     Fields,
     Model,
@@ -30,7 +31,6 @@ from collectors.miners.whatsminer import (
     has_pool,
     kept_text,
     model_of,
-    scaled,
 )
 from fleet.ports import PollError
 from fleet.readings import Board, FaultKind, MachineError, MinerReading, Sensor, Temperature
@@ -62,7 +62,6 @@ class Info:
 
 
 _NO_INFO = Info()
-_NO_POOLS = pools.Pools(None, None, 0)
 
 
 def _info(answer: object) -> Info:
@@ -92,13 +91,19 @@ def _board_serials(miner: Fields) -> tuple[str | None, ...]:
 def _pools(answer: object) -> pools.Pools:
     """The account stands beside each URL; it ends here."""
     rows = cgminer.section(_object(answer, "msg"), "pools")
-    active = next((row for row in rows if cgminer.flag(row.get("stratum-active"))), None)
+    active = [row for row in rows if cgminer.flag(row.get("stratum-active"))]
     count = sum(1 for row in rows if row.get("url"))
-    if active is None:
+    if not active:
         is_alive = False if rows and all(_pool_word(row) == "dead" for row in rows) else None
         return pools.Pools(None, is_alive, count)
-    word = _pool_word(active)
-    return pools.Pools(pools.host_of(active.get("url")), None if word is None else word == "alive", count)
+    hosts = [pools.host_of(row.get("url")) for row in active]
+    word = _pool_word(active[0])
+    return pools.Pools(
+        host=hosts[0],
+        is_alive=None if word is None else word == "alive",
+        count=count,
+        others=pools.others_than(hosts[0], hosts),
+    )
 
 
 def _pool_word(row: Fields) -> str | None:
@@ -116,16 +121,18 @@ def read(said: Said) -> MinerReading:
     if not totals and info.is_working is not False:
         raise said.faults.get("get_miner_status_summary") or PollError(FaultKind.MALFORMED, "summary: nothing in it")
     get = totals.get
-    pool: pools.Pools = said.get("get_miner_status_pools", _NO_POOLS)
+    pool: pools.Pools = said.get("get_miner_status_pools", NO_POOLS)
     model = info.model
 
     uptime_s = evidence.not_negative(get("elapsed"))
-    now_hs = scaled(get(_REALTIME), TERA)
+    now_hs = evidence.scaled(get(_REALTIME), TERA)
     money, warnings = counted(evidence.rates(totals, TERA, _WINDOWS), now_hs, uptime_s)
     if info is _NO_INFO:
         warnings.append(INFO_MISSING)
-    if pool is _NO_POOLS:
+    if pool is NO_POOLS:
         warnings.append(POOLS_MISSING)
+    if pool.others:
+        warnings.append(pools.SEVERAL_HOSTS)
 
     power_key = "power-5min" if evidence.positive(get("power-5min")) is not None else "power-realtime"
     power_w = evidence.positive(get(power_key))
@@ -147,14 +154,14 @@ def read(said: Said) -> MinerReading:
             # "not working" is one word for stopped and for broken: the errors tell them apart
             is_asleep=info.is_working is False and not info.errors,
             is_ramping=_is_ramping(get("up-freq-finish")),
-            has_pool=None if pool is _NO_POOLS else has_pool(pool),
+            has_pool=None if pool is NO_POOLS else has_pool(pool),
             has_error=bool(info.errors),
         ),
         hashrate_hs=None if money is None else money.hs,
         hashrate_window_s=None if money is None else money.window_s,
         hashrate_key=None if money is None else money.key,
         hashrate_now_hs=now_hs,
-        hashrate_expected_hs=scaled(evidence.positive(get("factory-hash")), TERA),
+        hashrate_expected_hs=evidence.scaled(evidence.positive(get("factory-hash")), TERA),
         reported_power_w=power_w,
         power_side=None if power_w is None else "ac",
         power_key=None if power_w is None else power_key,
@@ -203,16 +210,16 @@ def _temperatures(totals: Fields, boards: list[tuple[int, Fields]]) -> tuple[Tem
 def _board(number: int, row: Fields, position: int, info: Info, uptime_s: float | None) -> Board:
     """A board that hashes nothing now keeps its average, too: then the 0 counts."""
     rate = evidence.money(evidence.rates(row, TERA, _BOARD_WINDOWS), uptime_s)
-    now_hs = scaled(row.get(_REALTIME), TERA)
+    now_hs = evidence.scaled(row.get(_REALTIME), TERA)
     if evidence.is_history(rate, now_hs):
         rate = evidence.Rate(0.0, None, _REALTIME)
     return Board(
         id=str(number),
         hashrate_hs=None if rate is None else rate.hs,
         hashrate_window_s=None if rate is None else rate.window_s,
-        hashrate_expected_hs=scaled(evidence.positive(row.get("factory-hash")), TERA),
+        hashrate_expected_hs=evidence.scaled(evidence.positive(row.get("factory-hash")), TERA),
         chips=cgminer.integer(row.get("effective-chips")),
-        frequency_hz=scaled(evidence.positive(row.get("freq")), MEGA),
+        frequency_hz=evidence.scaled(evidence.positive(row.get("freq")), MEGA),
         serial=info.board_serials[position] if position < len(info.board_serials) else None,
     )
 
