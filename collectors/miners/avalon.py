@@ -1,0 +1,520 @@
+"""Avalon (A7 to A16, Q, Mini, Nano; cgminer API on TCP 4028): `summary`, then the details, one question at a time.
+
+Canaan asks its users for one connection after the other, so nothing is joined. Firmware tells its details under three
+names: `litestats` (Q, short), `estats` (all, without pools) and `stats`; a machine is asked for the next only where it
+did not answer the one before. What they hold is text inside JSON, which `avalon_text` reads.
+
+Money is counted on the windows of `summary`; `GHSavg` and `MGHS` are averages of an hour, which an idle machine keeps.
+`GHSspd` is what it does now, but some A10 firmware leaves it at 0 while it works: then the shortest window of `summary`
+stands in. Watts are `WALLPOWER`, else the seventh element of `PS`, both at the input; an A10 has only the fifth, which
+is what goes to the hash boards. The Nano 3 and 3S are fed with 28 V by a supply of their own, so what they report is
+DC; the Nano 3 also orders `PS` otherwise, and is believed only where its volts, amperes and watts agree.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from collectors.miners import avalon_text, cgminer, evidence, pools
+from collectors.miners.make import Ask, Make, Said, When
+from fleet.ports import PollError
+from fleet.readings import Board, FaultKind, MachineError, MinerReading, Sensor, Temperature
+from fleet.site import normalise_mac
+from fleet.units import GIGA, MEGA
+
+KEY = "avalon"
+NAME = "Avalon"
+
+DETAILS_MISSING = "details_missing"
+POOLS_MISSING = "pools_missing"
+NOW_RATE_STUCK = "now_rate_stuck_at_zero"
+POWER_LAYOUT = "power_layout_unknown"
+
+HOUR_S = 3600.0
+MAX_MODULES = 16  # one in all machines since the A10; up to five behind the controller of an A8
+MAX_BOARDS = 16
+
+_WINDOWS = (("MHS 5m", 300.0), ("MHS 15m", 900.0), ("MHS 1m", 60.0), ("MHS av", 0.0))
+_SHORT_WINDOWS = ("MHS 30s", "MHS 5s")
+_DETAILS = ("litestats", "estats", "stats")
+_FAN_KEYS = ("Fan", *(f"Fan{i}" for i in range(1, 9)))
+
+Fields = Mapping[str, Any]
+Texts = dict[str, str]
+
+
+# --- who it is ---------------------------------------------------------------------------------------------------
+
+_NUMBERED = re.compile(r"([0-9]{2,4})(Pro|XP|[A-Za-z])?(?![A-Za-z0-9])")
+_HOME = {"q": "Q", "nano3s": "Nano 3S", "nano3": "Nano 3", "mini3": "Mini 3"}
+
+
+class Model(NamedTuple):
+    """A model as people call it; `is_proven`: that name is one of Canaan's, which all hash SHA-256."""
+
+    name: str
+    is_proven: bool
+
+
+@lru_cache(maxsize=1024)
+def model_of(said: str) -> Model | None:
+    """`15-194` -> `A1566`, `1346-110` -> `A1346`, `16XP-300` -> `A16 XP`, `nano3s` -> `Nano 3S`.
+
+    What has no such form stays in the machine's own words.
+    """
+    bare = re.sub(r"(?i)^avalon\s*(?:miner)?\s*", "", said).strip()
+    at_home = _HOME.get(bare.partition("-")[0].replace(" ", "").lower())
+    if at_home is not None:
+        return Model(at_home, True)
+    matched = _NUMBERED.match(bare)
+    if matched is None:
+        return Model(sys.intern(bare), False) if bare else None
+    digits, suffix = matched[1], matched[2] or ""
+    if digits == "15" and not suffix:
+        digits = "1566"
+    return Model(sys.intern(f"A{digits}{' ' if len(suffix) > 1 else ''}{suffix}"), True)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    model: Model | None
+    firmware: str | None
+    mac: str | None
+    serial: str | None
+
+
+def _identity(reply: Fields) -> Identity:
+    row = next(iter(cgminer.section(reply, "VERSION")), {})
+    said = (cgminer.text(row.get(key)) for key in ("MODEL", "PROD"))
+    firmware = (cgminer.text(row.get(key)) for key in ("VERSION", "LVERSION", "CGVERSION", "BVERSION"))
+    return Identity(
+        model=next((model for text in said if text and (model := model_of(text)) is not None), None),
+        firmware=next((sys.intern(text) for text in firmware if text), None),
+        mac=normalise_mac(cgminer.text(row.get("MAC"))),
+        serial=_serial(row.get("DNA")),
+    )
+
+
+def _serial(said: object) -> str | None:
+    """Canaan's DNA; zeros and words in brackets stand for none."""
+    text = cgminer.text(said)
+    return text if text and text.isalnum() and text.strip("0") else None
+
+
+_NOBODY = Identity(None, None, None, None)
+
+
+# --- the text of one machine -------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Module:
+    """One hashing module: a whole machine since the A10. `boards` are the blocks per board that some firmware has."""
+
+    fields: Texts = field(default_factory=dict)
+    boards: list[Texts] = field(default_factory=list)
+
+
+def _modules(reply: Fields) -> list[Module]:
+    """The modules of one reply, in its order; those that say nothing are left out.
+
+    Errors: PollError where none says anything (a Q answers `stats` with an empty text for a while after a restart).
+    """
+    found: list[Module] = []
+    for row in cgminer.section(reply, "STATS"):
+        of_row: dict[str, Module] = {}
+        for key, text in row.items():
+            if key.startswith("MM ID") and len(found) + len(of_row) < MAX_MODULES:
+                _fill(of_row.setdefault(key.partition(":")[0], Module()), text)
+        spoken = [module for module in of_row.values() if module.fields or module.boards]
+        if spoken and "HBinfo" in row:
+            _fill(spoken[0], row["HBinfo"])
+        found += spoken
+    if not found:
+        raise PollError(FaultKind.MALFORMED, "details: nothing in them")
+    return found
+
+
+def _fill(module: Module, text: object) -> None:
+    for name, fields in avalon_text.blocks(text).items():
+        if name.startswith("HB"):
+            module.boards.append(fields)
+        else:
+            module.fields.update(fields)
+
+
+def _heard(said: Said) -> list[Module]:
+    """The modules of the first details that were told: one moment, no mixture. Only boards may come from another."""
+    told: list[list[Module]] = [said[name] for name in _DETAILS if name in said]
+    if not told:
+        return []
+    first, *others = told
+    for other in others:
+        for module, twin in zip(first, other, strict=False):
+            module.boards = module.boards or twin.boards
+    return first
+
+
+def _total(modules: Sequence[Module], key: str) -> float | None:
+    """Sum over the modules; None where one of them does not say."""
+    values = [avalon_text.number(module.fields, key) for module in modules]
+    return sum(value for value in values if value is not None) if values and None not in values else None
+
+
+# --- power -------------------------------------------------------------------------------------------------------
+
+
+class Power(NamedTuple):
+    """Watts of one module, where they are taken and under which name; `dc_w` those to the boards."""
+
+    watts: float | None = None
+    side: str | None = None
+    key: str | None = None
+    dc_w: float | None = None
+    board_v: float | None = None
+    is_strange: bool = False
+
+
+_SILENT = Power()
+
+
+def power_of(fields: Mapping[str, str], model: str | None) -> Power:
+    """Watts from `WALLPOWER` and `PS[errors control_V boards_V A boards_W set_V (input_W)]`, volts in hundredths."""
+    wall_w = evidence.positive(avalon_text.number(fields, "WALLPOWER"))
+    ps = avalon_text.numbers(fields, "PS")
+    if model == "Nano 3":
+        return _power_of_nano3(ps)
+    if len(ps) < 5:
+        return _SILENT if wall_w is None else Power(wall_w, "ac", "WALLPOWER")
+    control_v, board_v, board_w = ps[1], ps[2], ps[4]
+    input_w = evidence.positive(ps[6]) if len(ps) > 6 else None
+    if not control_v:  # fed with 28 V from outside: there are no boards' watts, and the input is DC
+        return (
+            Power(wall_w or input_w, "dc", "PS[6]" if wall_w is None else "WALLPOWER") if input_w or wall_w else _SILENT
+        )
+    volts = None if board_v is None else board_v / 100.0
+    known_w, key = (wall_w, "WALLPOWER") if wall_w is not None else (input_w, "PS[6]")
+    if known_w is not None:
+        if board_w is not None and board_w > known_w:  # no supply gives more than it takes
+            return Power(board_v=volts, is_strange=True)
+        return Power(known_w, "ac", key, None if board_w is None or board_w < 0.0 else board_w, volts)
+    dc_w = evidence.positive(board_w)
+    return Power(board_v=volts) if dc_w is None else Power(dc_w, "dc", "PS[4]", None, volts)
+
+
+def _power_of_nano3(ps: Sequence[float | None]) -> Power:
+    """`PS[0 0 0 4 2756 126 330]`: whole amperes, input volts in hundredths, watts; the last is no power (a set point).
+
+    126 W at 27.56 V are 4.57 A, told as 4. Where the three do not agree, the layout is another one.
+    """
+    if len(ps) < 6:
+        return _SILENT
+    amperes, centivolts, watts = ps[3], ps[4], ps[5]
+    if amperes is None or not centivolts or not watts or centivolts < 0.0 or watts < 0.0:
+        return Power(is_strange=True)
+    if not -0.5 <= watts / (centivolts / 100.0) - amperes < 1.5:
+        return Power(is_strange=True)
+    return Power(watts, "dc", "PS[5]")
+
+
+def _power_of_all(modules: Sequence[Module], model: str | None) -> Power:
+    """The sum where every module says watts of the same kind; the one module's own where there is one."""
+    each = [power_of(module.fields, model) for module in modules]
+    if len(each) == 1:
+        return each[0]
+    if not each or any(one.watts is None or one.side != each[0].side for one in each):
+        return Power(is_strange=any(one.is_strange for one in each))
+    dc_w = [one.dc_w for one in each if one.dc_w is not None]
+    return each[0]._replace(
+        watts=sum(one.watts for one in each if one.watts is not None),
+        dc_w=sum(dc_w) if len(dc_w) == len(each) else None,
+    )
+
+
+# --- errors ------------------------------------------------------------------------------------------------------
+
+_SUPPLY_BITS = (
+    (1, "input voltage too low"), (2, "over temperature 1"), (4, "over temperature 2"), (8, "over temperature 3"),
+    (16, "input current too high"), (32, "output voltage too low"), (64, "output current too high"),
+    (128, "current sharing"), (256, "over current of output A"), (512, "over current of output B"),
+    (1024, "over current of output C"), (2048, "fan of the power supply"),
+)  # fmt: skip
+
+# Bit 1 means idle, which is no error. Bit 512 stands in the maker's own example of a healthy A10.
+_MODULE_BITS = (
+    (2, "checksum errors on the module's bus"), (4, "no fan"), (8, "locked"), (16, "queue of the interface overflowed"),
+    (32, "receive buffer overflowed"), (64, "too hot"), (128, "was too hot before"), (256, "loop test failed"),
+    (512, "some cores failed their test"), (1024, "power unit not valid"), (2048, "power not good"),
+    (4096, "temperature sensor"), (8192, "voltage"), (16384, "core voltage"), (32768, "checksum of the power unit"),
+    (65536, "clock setting not valid"), (131072, "hash unit failed"),
+)  # fmt: skip
+
+_COUNTERS = (
+    ("CRC", "checksum errors on the link to its chips"),
+    ("COMCRC", "checksum errors on the link to the board"),
+)
+_FLAGS = (("FanErr", "fan error"), ("PCOMM_E", "errors on the link to the power supply"))
+
+
+def _errors(modules: Sequence[Module]) -> Iterator[MachineError]:
+    """What the modules report about themselves, in words that stay the same while an error lasts."""
+    for place, module in enumerate(modules):
+        prefix = f"MM{place} " if len(modules) > 1 else ""
+        for code, text in _errors_of(module.fields):
+            yield MachineError(prefix + code, text)
+
+
+def _errors_of(fields: Texts) -> Iterator[tuple[str, str]]:
+    supply = avalon_text.numbers(fields, "PS")[:1]
+    yield from _bits("PS", "power supply", supply[0] if supply else None, _SUPPLY_BITS)
+    yield from _bits("ECMM", "controller", avalon_text.number(fields, "ECMM"), _MODULE_BITS)
+    for i, value in enumerate(avalon_text.numbers(fields, "ECHU")[:MAX_BOARDS]):
+        yield from _bits(f"ECHU{i}", f"board {i}", value, _MODULE_BITS)
+    for key, words in _COUNTERS:
+        for i, value in enumerate(avalon_text.numbers(fields, key)[:MAX_BOARDS]):
+            if value and value > 0.0:
+                yield f"{key}{i}", f"board {i}: {words}"
+    for key, words in _FLAGS:
+        if (avalon_text.number(fields, key) or 0.0) > 0.0:
+            yield key, words
+    if _work(fields) == "in fault":
+        yield "SYSTEMSTATU", "the machine says that it is in fault"
+
+
+def _bits(code: str, who: str, value: float | None, words: Iterable[tuple[int, str]]) -> Iterator[tuple[str, str]]:
+    if value is None or not 0.0 < value < 2**32:
+        return
+    for bit, text in words:
+        if int(value) & bit:
+            yield f"{code}:{bit}", f"{who}: {text}"
+
+
+# --- state -------------------------------------------------------------------------------------------------------
+
+
+def _work(fields: Texts) -> str | None:
+    """`Work: In Idle, Hash Board: 1` -> `in idle`; None where it is not said."""
+    said = fields.get("SYSTEMSTATU")
+    if said is None:
+        return None
+    first = said.partition(",")[0]
+    return first.rpartition(":")[2].strip().lower() or None
+
+
+def _is_off(fields: Texts) -> bool:
+    """Whether somebody has switched it off: 4 and 5 are seen in sleeping machines; 0 is on, 6 is said while it boots."""
+    soft_off = avalon_text.numbers(fields, "SoftOFF")[:1]
+    return bool(soft_off and soft_off[0]) and soft_off[0] != 6.0
+
+
+# --- places ------------------------------------------------------------------------------------------------------
+
+
+def _temperatures(modules: Sequence[Module]) -> tuple[Temperature, ...]:
+    """Inlet and outlet air of the machine, boards in and out of the air, hottest chip of each board."""
+    found: dict[tuple[Sensor, int], float] = {}
+    first = 0
+    for module in modules:
+        chips = avalon_text.numbers(module.fields, "MTmax")[:MAX_BOARDS]
+        if not chips:
+            chips = (avalon_text.number(module.fields, "TMax"),)
+        for key, sensor in (
+            ("ITemp", Sensor.INLET), ("Temp", Sensor.INLET), ("OTemp", Sensor.OUTLET),
+            ("HBITemp", Sensor.BOARD), ("HBOTemp", Sensor.BOARD), ("HBTemp", Sensor.BOARD),
+        ):  # fmt: skip
+            place = first if sensor is Sensor.BOARD else 0
+            _hotter(found, sensor, place, avalon_text.number(module.fields, key))
+        for i, degrees in enumerate(chips):
+            _hotter(found, Sensor.CHIP, first + i, degrees)
+        first += max(len(chips), 1)
+    return tuple(Temperature(sensor, place, degrees) for (sensor, place), degrees in found.items())
+
+
+def _hotter(found: dict[tuple[Sensor, int], float], sensor: Sensor, place: int, said: float | None) -> None:
+    degrees = evidence.celsius(said)
+    if degrees is not None:
+        found[sensor, place] = max(degrees, found.get((sensor, place), degrees))
+
+
+def _fans_rpm(modules: Sequence[Module]) -> tuple[float | None, ...]:
+    return tuple(
+        evidence.not_negative(avalon_text.number(module.fields, key))
+        for module in modules
+        for key in _FAN_KEYS
+        if key in module.fields
+    )
+
+
+def _boards(modules: Sequence[Module], model: str | None, uptime_s: float | None, *, is_idle: bool) -> Iterator[Board]:
+    """Every board with its average of the last hour, the only rate that is told per board; an idle machine keeps it,
+    where it is history."""
+    window_s = HOUR_S if uptime_s is None else min(HOUR_S, uptime_s)
+    for place, module in enumerate(modules):
+        fields = module.fields
+        rates = avalon_text.numbers(fields, "MGHS")
+        errors = avalon_text.numbers(fields, "MH")
+        count = max(len(rates), len(avalon_text.numbers(fields, "MTmax")), len(module.boards))
+        power = power_of(fields, model)
+        frequency = evidence.positive(avalon_text.number(fields, "Freq")) if count == 1 else None
+        for i in range(min(count, MAX_BOARDS)):
+            ghs = evidence.not_negative(rates[i]) if i < len(rates) and not is_idle else None
+            yield Board(
+                id=f"{place}.{i}" if len(modules) > 1 else str(i),
+                hashrate_hs=None if ghs is None else ghs * GIGA,
+                hashrate_window_s=None if ghs is None else window_s,
+                chips=_chips(module, i),
+                frequency_hz=None if frequency is None else frequency * MEGA,
+                voltage_v=power.board_v,
+                hardware_errors=evidence.not_negative(errors[i]) if i < len(errors) else None,
+            )
+
+
+def _chips(module: Module, board: int) -> int | None:
+    """Chips that answer for a board: as many as it lists temperatures for."""
+    of_board = module.boards[board] if board < len(module.boards) else {}
+    for fields in (of_board, module.fields):
+        for key in (f"PVT_T{board}", "PVT_T0") if fields is of_board else (f"PVT_T{board}",):
+            if listed := avalon_text.numbers(fields, key):
+                return len(listed)
+    return None
+
+
+# --- the reading -------------------------------------------------------------------------------------------------
+
+
+def read(said: Said) -> MinerReading:
+    """One look. Errors: PollError of a summary that did not come; MALFORMED where nothing is in the answers."""
+    totals = next(iter(cgminer.section(said.get("summary"), "SUMMARY")), {})
+    modules = _heard(said)
+    if not totals and not modules:
+        raise said.faults.get("summary") or PollError(FaultKind.MALFORMED, "summary: nothing in it")
+    get = totals.get
+    identity: Identity = said.get("version") or _NOBODY
+    pool: pools.Pools | None = said.get("pools")
+    first = modules[0].fields if modules else {}
+    model = identity.model or _model_in(first)
+    name = None if model is None else model.name
+    warnings: list[str] = []
+
+    uptime_s = evidence.not_negative(get("Elapsed"))
+    if uptime_s is None:
+        uptime_s = evidence.not_negative(avalon_text.number(first, "Elapsed"))
+    works = [_work(module.fields) for module in modules]
+    power = _power_of_all(modules, name)
+    now_hs = _now_hs(modules, totals, works, warnings)
+    money = evidence.money(evidence.rates(totals, MEGA, _WINDOWS), uptime_s)
+    if evidence.is_history(money, now_hs):
+        money = None
+        warnings.append(evidence.HISTORY_ONLY)
+    if money is not None and uptime_s is None:
+        warnings.append(evidence.UPTIME_UNKNOWN)
+    if power.is_strange:
+        warnings.append(POWER_LAYOUT)
+    if not modules:
+        warnings.append(DETAILS_MISSING)
+    if pool is None:
+        warnings.append(POOLS_MISSING)
+
+    errors = tuple(_errors(modules))
+    expected_ghs = evidence.positive(_total(modules, "GHSmm"))
+    return MinerReading(
+        driver=KEY,
+        make=NAME,
+        model=name,
+        firmware=identity.firmware or cgminer.text(first.get("Ver")),
+        mac=identity.mac,
+        serial=identity.serial or _serial(first.get("DNA")) or _serial(first.get("HDNA")),
+        algorithm="sha256" if model is not None and model.is_proven else None,
+        state=evidence.state(
+            now_hs,
+            None if money is None else money.hs,
+            uptime_s,
+            is_asleep="in work" not in works and any(_is_off(module.fields) for module in modules),
+            is_ramping=_is_ramping(works, power, now_hs, has_error=bool(errors)),
+            has_pool=None if pool is None else pool.count > 0 and pool.is_alive is not False,
+            has_error=bool(errors),
+        ),
+        hashrate_hs=None if money is None else money.hs,
+        hashrate_window_s=None if money is None else money.window_s,
+        hashrate_key=None if money is None else money.key,
+        hashrate_now_hs=now_hs,
+        hashrate_expected_hs=None if expected_ghs is None else expected_ghs * GIGA,
+        reported_power_w=power.watts,
+        power_side=power.side,
+        power_key=power.key,
+        power_limit_w=evidence.positive(_total(modules, "MPO")),
+        dc_power_w=None if power.dc_w == 0.0 and now_hs else power.dc_w,
+        mode=_mode(first),
+        temperatures=_temperatures(modules),
+        fans_rpm=_fans_rpm(modules),
+        uptime_s=uptime_s,
+        shares_accepted=evidence.not_negative(get("Accepted")),
+        shares_rejected=evidence.not_negative(get("Rejected")),
+        shares_stale=evidence.not_negative(get("Stale")),
+        difficulty_accepted=evidence.not_negative(get("Difficulty Accepted")),
+        difficulty_rejected=evidence.not_negative(get("Difficulty Rejected")),
+        pool_host=None if pool is None else pool.host,
+        pool_alive=None if pool is None else pool.is_alive,
+        errors=errors,
+        boards=tuple(_boards(modules, name, uptime_s, is_idle=now_hs == 0.0)) if said.is_deep else (),
+        warnings=tuple(warnings),
+    )
+
+
+def _model_in(fields: Texts) -> Model | None:
+    """Firmware begins its version with the model: `Ver[1246-90-21042001_4ec6bb0]`."""
+    said = cgminer.text(fields.get("Ver"))
+    model = model_of(said) if said else None
+    return model if model is not None and model.is_proven else None
+
+
+def _now_hs(
+    modules: Sequence[Module], totals: Fields, works: Sequence[str | None], warnings: list[str]
+) -> float | None:
+    """`GHSspd`; the shortest window of `summary` where it is missing, or stuck at 0 in a machine that says it works."""
+    now_ghs = evidence.not_negative(_total(modules, "GHSspd"))
+    if now_ghs:
+        return now_ghs * GIGA
+    short = next((rate.hs for rate in evidence.rates(totals, MEGA, ((key, None) for key in _SHORT_WINDOWS))), None)
+    if now_ghs is None:
+        return short
+    if short and works and all(work == "in work" for work in works):
+        warnings.append(NOW_RATE_STUCK)
+        return short
+    return 0.0
+
+
+def _is_ramping(works: Sequence[str | None], power: Power, now_hs: float | None, *, has_error: bool) -> bool | None:
+    """Whether it is on its way: it says so, or it works and feeds its boards and no hash has come yet."""
+    if "in init" in works:
+        return True
+    feeds_boards = bool(power.dc_w or power.key == "PS[4]")
+    return True if "in work" in works and now_hs == 0.0 and feeds_boards and not has_error else None
+
+
+def _mode(fields: Texts) -> str | None:
+    """The machine's own words, `workmode 1`: what the numbers mean differs from model to model."""
+    words = [
+        f"{key.lower()} {value}" for key in ("WORKMODE", "WORKLEVEL") if (value := cgminer.text(fields.get(key), 8))
+    ]
+    return sys.intern(" ".join(words)) if words else None
+
+
+MAKE = Make(
+    key=KEY,
+    name=NAME,
+    asks=(
+        Ask("summary", "summary"),
+        Ask("litestats", "litestats", is_needed=False, digest=_modules),
+        Ask("estats", "estats", is_needed=False, unless=("litestats",), digest=_modules),
+        Ask("stats", "stats", is_needed=False, unless=("litestats", "estats"), digest=_modules),
+        Ask("version", "version", when=When.ONCE, is_needed=False, digest=_identity),
+        Ask("pools", "pools", when=When.SLOW, is_needed=False, digest=pools.digest),
+    ),
+    read=read,
+)
