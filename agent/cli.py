@@ -62,7 +62,7 @@ def _one_line(text: str, limit: int = 400) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from agent import hashprice
+    from agent import discover, hashprice
 
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument("--config", metavar="PATH", help=f"configuration file (default {DEFAULT_CONFIG})")
@@ -96,6 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     probe.add_argument("host", metavar="HOST", help="address, or address:port")
     probe.add_argument("--json", action="store_true", help="one JSON object instead of text")
     probe.add_argument("--insecure", action="store_true", help="permit an address outside private address space")
+    discover.add_arguments(
+        add("discover", discover.run, "find the machines behind addresses; one connect per silent one")
+    )
     hashprice.add_arguments(add("hashprice", hashprice.run, "hashprice from difficulty, price, height and fees"))
     return parser
 

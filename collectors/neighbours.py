@@ -16,6 +16,7 @@ from pathlib import Path
 from fleet.site import normalise_mac
 
 TABLE = Path("/proc/self/net/arp")
+STATISTICS = Path("/proc/self/net/stat/arp_cache")
 
 MAX_AGE_S = 5.0
 
@@ -72,3 +73,16 @@ class Neighbours:
             return parse(self._table.read_text("ascii", errors="replace"))
         except OSError:
             return {}
+
+
+def overflows(statistics: Path = STATISTICS) -> int:
+    """How often since the boot the kernel had no room for a neighbour, and dropped what was meant for it.
+
+    0 where it does not say, as in a container.
+    """
+    try:
+        names, *rows = (line.split() for line in statistics.read_text("ascii", errors="replace").splitlines())
+        column = names.index("table_fulls")
+        return sum(int(row[column], 16) for row in rows)
+    except (OSError, ValueError, IndexError):
+        return 0

@@ -28,7 +28,7 @@ OWNERS = {
     "pyasic": {"collectors.miners.pyasic_adapter"},
     "pyasn1": {"collectors.pdus.pysnmp_client"},  # pysnmp's own types
     "pysnmp": {"collectors.pdus.pysnmp_client"},
-    "rich": {"agent.console"},
+    "rich": {"agent.console", "agent.discover_view"},
     "sqlalchemy": {"agent.journal"},
     "uvloop": {"agent.poller", "agent.wiring"},
     "yaml": {"agent.webconfig"},
