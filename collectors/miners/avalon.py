@@ -307,7 +307,7 @@ def _work(fields: Texts) -> str | None:
 
 
 def _is_off(fields: Texts) -> bool:
-    """Whether somebody has switched it off: 4 and 5 are seen in sleeping machines; 0 is on, 6 is said while it boots."""
+    """Whether somebody has switched it off: 4 and 5 are seen in sleeping machines, 0 is on, 6 is said while booting."""
     soft_off = avalon_text.numbers(fields, "SoftOFF")[:1]
     return bool(soft_off and soft_off[0]) and soft_off[0] != 6.0
 
