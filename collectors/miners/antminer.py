@@ -247,9 +247,16 @@ def _rate(unit_hs: float | None, *candidates: object) -> float | None:
 
 # --- heat and air ----------------------------------------------------------------------------------------------------
 
-_PCB_KEYS = tuple((f"temp_pcb{slot}", f"temp_out_pcb_{slot}") for slot in range(1, MAX_SLOTS + 1))
-_CHIP_KEYS = tuple((f"temp_chip{slot}", f"temp_out_chip_{slot}", f"temp2_{slot}") for slot in range(1, MAX_SLOTS + 1))
-_PIC_KEYS = tuple((f"temp_pic{slot}",) for slot in range(1, MAX_SLOTS + 1))
+_PLACES = tuple(
+    (
+        slot,
+        (f"temp_pcb{slot}", f"temp_out_pcb_{slot}"),
+        (f"temp_chip{slot}", f"temp_out_chip_{slot}", f"temp2_{slot}"),
+        f"temp_pic{slot}",
+    )
+    for slot in range(1, MAX_SLOTS + 1)
+)
+_ABSENT = (None, "0-0-0-0", "", 0)
 _DEGREES = re.compile(r"[0-9]+(?:\.[0-9]+)?")  # a dash parts them: frost cannot be told here
 
 
@@ -262,40 +269,37 @@ def _temperatures(details: Fields, is_coolant: bool) -> Iterator[Temperature]:
             yield Temperature(Sensor.BOARD, index[slot], hottest)
         hottest = _hottest(chip)
         if hottest is None and is_coolant:
-            hottest = _hottest(pic[:1])
+            hottest = _hottest(_listed(pic)[:1])
         if hottest is not None:
             yield Temperature(Sensor.CHIP, index[slot], hottest)
     if is_coolant:
+        places = [_listed(pcb) for pcb, _, _ in boards.values()]
         for sensor, place in ((Sensor.INLET, 0), (Sensor.OUTLET, 2)):
-            water = _hottest([pcb[place] for pcb, _, _ in boards.values() if len(pcb) > place])
+            water = _hottest([values[place] for values in places if len(values) > place])
             if water is not None:
                 yield Temperature(sensor, 0, water)
 
 
-def _sensors(details: Fields) -> dict[int, tuple[list[Any], list[Any], list[Any]]]:
-    """(PCB, chip, PIC) values of each board that is there, by its number; legacy keys count from 1, chains from 0."""
+def _sensors(details: Fields) -> dict[int, tuple[object, object, object]]:
+    """(PCB, chip, PIC) as said by each board that is there, by its number; old keys count from 1, chains from 0."""
     chain = details.get("chain")
     if isinstance(chain, list):
         return {
-            1 + position: (_listed(row.get("temp_pcb")), _listed(row.get("temp_chip")), _listed(row.get("temp_pic")))
+            1 + position: (row.get("temp_pcb"), row.get("temp_chip"), row.get("temp_pic"))
             for position, row in enumerate(chain[:MAX_SLOTS])
             if isinstance(row, Mapping)
         }
-    found = {}
-    for slot in range(1, MAX_SLOTS + 1):
-        pcb, chip = _at(details, _PCB_KEYS[slot - 1]), _at(details, _CHIP_KEYS[slot - 1])
-        if pcb or chip:
-            found[slot] = (pcb, chip, _at(details, _PIC_KEYS[slot - 1]))
+    found: dict[int, tuple[object, object, object]] = {}
+    get = details.get
+    for slot, pcb_keys, chip_keys, pic_key in _PLACES if "chain_acn5" in details else _PLACES[:4]:
+        pcb, chip = get(pcb_keys[0]), get(chip_keys[0])
+        if pcb in _ABSENT:
+            pcb = next((said for key in pcb_keys[1:] if (said := get(key)) not in _ABSENT), None)
+        if chip in _ABSENT:
+            chip = next((said for key in chip_keys[1:] if (said := get(key)) not in _ABSENT), None)
+        if pcb is not None or chip is not None:
+            found[slot] = (pcb, chip, get(pic_key))
     return found
-
-
-def _at(details: Fields, keys: tuple[str, ...]) -> list[Any]:
-    """Values of the first key that says anything but zeros."""
-    for key in keys:
-        said = details.get(key)
-        if said is not None and said != "0-0-0-0" and any(values := _listed(said)):
-            return values
-    return []
 
 
 def _listed(said: object) -> list[Any]:
@@ -306,8 +310,16 @@ def _listed(said: object) -> list[Any]:
     return [number for value in values[:16] if (number := cgminer.number(value)) is not None]
 
 
-def _hottest(values: list[Any]) -> float | None:
-    return max((degrees for value in values if (degrees := evidence.celsius(value)) is not None), default=None)
+def _hottest(said: object) -> float | None:
+    """The highest plausible of the values said."""
+    if isinstance(said, str):
+        try:
+            highest = max(map(int, said.split("-")))
+        except ValueError:
+            highest = 0
+        if 0 < highest <= 150:
+            return float(highest)
+    return max((degrees for value in _listed(said) if (degrees := evidence.celsius(value)) is not None), default=None)
 
 
 def _fans_rpm(details: Fields, is_hydro: bool) -> tuple[float | None, ...]:

@@ -57,6 +57,15 @@ _PLAIN = re.compile(rb'(?:[^"{}\[\]\0]++|"(?:[^"\\\0]++|\\[^\0])*+")*+', re.DOTA
 _IN_STRING = re.compile(rb'(?:[^"\\\0]++|\\[^\0])*+', re.DOTALL)
 
 
+def _end_of_whole(chunk: bytes, max_depth: int) -> int | None:
+    """The end of a reply that came in one piece with a NUL behind it, as most do; None = it has to be scanned.
+
+    As few brackets as this cannot be nested too deep.
+    """
+    end = chunk.find(0)
+    return end if end > 0 and chunk.count(b"{") + chunk.count(b"[") <= max_depth else None
+
+
 class Receiver:
     """Collects the bytes of one reply and knows when it is whole; each byte is looked at once.
 
@@ -76,8 +85,11 @@ class Receiver:
     def feed(self, chunk: bytes) -> bool:
         """Take the next bytes; True when the reply is complete and the rest of the stream does not matter."""
         if self._end is None:
+            is_first = not self._buffer
             self._buffer += chunk
-            self._end = self._scan()
+            self._end = _end_of_whole(chunk, self._max_depth) if is_first else None
+            if self._end is None:
+                self._end = self._scan()
             if (len(self._buffer) if self._end is None else self._end) > self._max_bytes:
                 raise PollError(FaultKind.OVERSIZE, f"reply longer than {self._max_bytes} bytes")
         return self._end is not None
@@ -272,6 +284,9 @@ def status(reply: Mapping[str, Any]) -> Status:
 
 def require(reply: Mapping[str, Any], command: str) -> None:
     """Raise what an E or F status means: DENIED for access, UNSUPPORTED for the rest. No status at all is accepted."""
+    rows = reply.get("STATUS")
+    if isinstance(rows, list) and rows and isinstance(rows[0], dict) and rows[0].get("STATUS") == "S":
+        return  # what nearly every reply says, without the cost of reading the rest
     said = status(reply)
     if not said.is_error:
         return
@@ -316,18 +331,24 @@ def number(value: object) -> float | None:
 
     A unit is dropped only where it does not scale the number: kilo and mega may not vanish silently.
     """
-    if isinstance(value, str):
-        matched = _QUANTITY.fullmatch(value.strip()) if len(value) <= MAX_TEXT_CHARS else None
-        if matched is None or (matched[2] or "").lower() not in _PLAIN_UNITS:
-            return None
-        value = float(matched[1].replace(",", ""))
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, int):
+        return None if isinstance(value, bool) else _finite(value)
+    if not isinstance(value, str) or len(value) > MAX_TEXT_CHARS:
         return None
+    matched = _QUANTITY.fullmatch(value.strip())
+    if matched is None or (matched[2] or "").lower() not in _PLAIN_UNITS:
+        return None
+    result = float(matched[1].replace(",", ""))
+    return result if math.isfinite(result) else None
+
+
+def _finite(value: int) -> float | None:
     try:
-        result = float(value)
+        return float(value)
     except OverflowError:
         return None
-    return result if math.isfinite(result) else None
 
 
 def integer(value: object) -> int | None:

@@ -8,11 +8,11 @@ else the average since the start with its true length. A window longer than the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from collectors.miners.cgminer import number
-from fleet.readings import OperatingState
+from fleet.readings import OperatingState, Sensor, Temperature
 
 MINUTE_S = 60.0
 MONEY_WINDOW_MIN_S = 300.0
@@ -54,22 +54,27 @@ def scaled(value: object, unit: float) -> float | None:
     return result if result != math.inf else None
 
 
-def money(said: Iterable[Rate], uptime_s: float | None) -> Rate | None:
+def money(said: Sequence[Rate], uptime_s: float | None) -> Rate | None:
     """The rate that money is counted on, by the rule above; None where none can be trusted.
 
     A rate without a window (None) is taken when nothing better is there, and keeps None. Without an uptime no window
     can be checked: the shortest money window is then taken at its word.
     """
-    candidates = [
-        rate if rate.window_s != 0.0 else rate._replace(window_s=uptime_s) for rate in said if rate.window_s is not None
-    ]
-    ripe = [rate for rate in candidates if rate.window_s and (uptime_s is None or rate.window_s <= uptime_s)]
-    in_range = [r for r in ripe if r.window_s and MONEY_WINDOW_MIN_S <= r.window_s <= MONEY_WINDOW_MAX_S]
-    if in_range:
-        return min(in_range, key=lambda rate: rate.window_s or 0.0)
-    minute = [rate for rate in ripe if rate.window_s and MINUTE_S <= rate.window_s < MONEY_WINDOW_MIN_S]
-    if minute:
-        return max(minute, key=lambda rate: rate.window_s or 0.0)
+    best: Rate | None = None
+    for rate in said:
+        if rate.window_s and MONEY_WINDOW_MIN_S <= rate.window_s <= MONEY_WINDOW_MAX_S:
+            is_ripe = uptime_s is None or rate.window_s <= uptime_s
+            if is_ripe and (best is None or rate.window_s < (best.window_s or 0.0)):
+                best = rate
+    return best or _second_best(said, uptime_s)
+
+
+def _second_best(said: Sequence[Rate], uptime_s: float | None) -> Rate | None:
+    """A window of a minute or a few, else the average since the start, else what has no window at all."""
+    short = [rate for rate in said if rate.window_s and MINUTE_S <= rate.window_s < MONEY_WINDOW_MIN_S]
+    ripe = [rate for rate in short if uptime_s is None or (rate.window_s or 0.0) <= uptime_s]
+    if ripe:
+        return max(ripe, key=lambda rate: rate.window_s or 0.0)
     average = next((rate for rate in said if rate.window_s == 0.0), None)
     if average is not None:
         return average._replace(window_s=uptime_s)
@@ -81,6 +86,14 @@ def is_history(rate: Rate | None, now_hs: float | None) -> bool:
     return bool(
         rate is not None and rate.hs and now_hs == 0.0 and (rate.window_s is None or rate.window_s > MONEY_WINDOW_MAX_S)
     )
+
+
+def trusted(rate: Rate | None, now_hs: float | None, warnings: list[str]) -> Rate | None:
+    """The rate, unless it is history; then None, and a word of that among the warnings."""
+    if not is_history(rate, now_hs):
+        return rate
+    warnings.append(HISTORY_ONLY)
+    return None
 
 
 def state(
@@ -118,6 +131,23 @@ def celsius(value: object) -> float | None:
     """Degrees, or None for what no sensor means: exactly 0, -273 and everything outside -40..150."""
     degrees = number(value)
     return degrees if degrees is not None and degrees != 0.0 and -40.0 <= degrees <= 150.0 else None
+
+
+class Heat(dict[tuple[Sensor, int], float]):
+    """The hottest value of each place, while a reply is walked."""
+
+    def feel(self, sensor: Sensor, board: int | None, value: object) -> None:
+        """Add what one sensor says. `board` is a column of `board_indices`, None = no board that we know; air, coolant
+        and power supply have no board."""
+        degrees = celsius(value)
+        if degrees is None or board is None:
+            return
+        place = (sensor, board if sensor in (Sensor.BOARD, Sensor.CHIP) else 0)
+        if degrees > self.get(place, -math.inf):
+            self[place] = degrees
+
+    def temperatures(self) -> tuple[Temperature, ...]:
+        return tuple(Temperature(sensor, board, degrees) for (sensor, board), degrees in self.items())
 
 
 def positive(value: object) -> float | None:

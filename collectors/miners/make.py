@@ -134,7 +134,7 @@ class Make:
     login: Login | None = None
     has_digest_login: bool = False  # HTTP pages behind an RFC 7616 challenge
     pace_s: float = 0.0
-    by_name: Mapping[str, Ask] = field(init=False, repr=False, compare=False)
+    every: tuple[Ask, ...] = field(init=False, repr=False, compare=False)  # those of every look
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "by_name", {ask.name: ask for ask in self.asks})
+        object.__setattr__(self, "every", tuple(ask for ask in self.asks if ask.when is When.EVERY))

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import weakref
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, Self, cast
 
 from collectors.miners.cgminer import MAX_REPLY_BYTES, Receiver, Reply
 from fleet.ports import PollError
@@ -26,11 +27,17 @@ class Gathers(Protocol):
 
 
 class _Exchange(asyncio.Protocol):
-    """Collects until the receiver is satisfied, the peer ends or the line breaks."""
+    """Sends once, then collects until the receiver is satisfied, the peer ends or the line breaks."""
 
-    def __init__(self, receiver: Gathers, done: asyncio.Future[None]) -> None:
+    __slots__ = ("_done", "_receiver", "_request")
+
+    def __init__(self, request: bytes, receiver: Gathers, done: asyncio.Future[None]) -> None:
+        self._request = request
         self._receiver = receiver
         self._done = done
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast(asyncio.Transport, transport).write(self._request)  # uvloop's is one in all but its bases
 
     def data_received(self, data: bytes) -> None:
         if self._done.done():
@@ -90,8 +97,10 @@ async def exchange_bytes(
 
 async def probe(host: str, port: int, deadline_at: float, *, connect_s: float = CONNECT_S) -> None:
     """Connect and close. PollError REFUSED or UNREACHABLE where that is not possible."""
-    transport = await _connect(asyncio.Protocol, host, port, deadline_at, connect_s)
-    transport.abort()
+    loop = asyncio.get_running_loop()
+    with _Deadline(loop, min(deadline_at, loop.time() + connect_s)):
+        transport = await _connect(asyncio.Protocol, host, port)
+        transport.abort()
 
 
 async def collect(
@@ -101,29 +110,22 @@ async def collect(
 
     Errors: PollError of `exchange` except those of decoding, and what `receiver.feed` raises.
     """
-    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    transport = await _connect(lambda: _Exchange(receiver, done), host, port, deadline_at, connect_s)
-    try:
-        transport.write(request)
-        async with asyncio.timeout_at(deadline_at):
-            await done
-    except TimeoutError:
-        raise PollError(FaultKind.TIMEOUT, "connected, then silent past the deadline") from None
-    finally:
-        transport.abort()
-
-
-async def _connect(
-    protocol: Callable[[], asyncio.Protocol], host: str, port: int, deadline_at: float, connect_s: float
-) -> asyncio.Transport:
     loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+    with _Deadline(loop, min(deadline_at, loop.time() + connect_s)) as deadline:
+        transport = await _connect(lambda: _Exchange(request, receiver, done), host, port)
+        try:
+            deadline.postpone(deadline_at)
+            await done
+        finally:
+            transport.abort()
+
+
+async def _connect(protocol: Callable[[], asyncio.Protocol], host: str, port: int) -> asyncio.Transport:
     try:
-        async with asyncio.timeout_at(min(deadline_at, loop.time() + connect_s)):
-            transport, _ = await loop.create_connection(protocol, host, port)
+        transport, _ = await asyncio.get_running_loop().create_connection(protocol, host, port)
     except ConnectionRefusedError:
         raise PollError(FaultKind.REFUSED, f"port {port} refused the connection") from None
-    except TimeoutError:
-        raise PollError(FaultKind.UNREACHABLE, "no answer at connect") from None
     except ConnectionResetError:
         raise PollError(FaultKind.MALFORMED, "connection reset") from None
     except OSError as error:
@@ -135,3 +137,81 @@ def _reason(error: OSError) -> str:
     """Words for a failed connect. asyncio sums several addresses up in one error without a number."""
     known = errno.errorcode.get(error.errno or 0)
     return os.strerror(error.errno) if known and error.errno else "cannot connect"
+
+
+# --- deadlines -------------------------------------------------------------------------------------------------------
+
+WATCH_S = 0.05
+"""How late a deadline may be seen. A timer of its own for each costs a tenth of a whole look."""
+
+
+class _Deadline:
+    """Ends the task that entered it with PollError, UNREACHABLE at first, TIMEOUT once postponed."""
+
+    __slots__ = ("_at", "_cancelling", "_has_come", "_task", "_watch", "_was_postponed")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._at = at
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._has_come = self._was_postponed = False
+        self._watch = _watches.get(loop) or _watches.setdefault(loop, _Watch(loop))
+
+    def __enter__(self) -> Self:
+        self._watch.add(self)
+        return self
+
+    def postpone(self, at: float) -> None:
+        self._at = at
+        self._was_postponed = True
+
+    def is_due(self, now: float) -> bool:
+        return self._at <= now and not self._has_come
+
+    def come(self) -> None:
+        self._has_come = True
+        self._task.cancel()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._watch.remove(self)
+        if not self._has_come:
+            return
+        # As asyncio.timeout does it: a cancellation that somebody else asked for as well stays one.
+        if self._task.uncancel() <= self._cancelling and kind in (asyncio.CancelledError, None):
+            if self._was_postponed:
+                raise PollError(FaultKind.TIMEOUT, "connected, then silent past the deadline") from None
+            raise PollError(FaultKind.UNREACHABLE, "no answer at connect") from None
+
+
+class _Watch:
+    """The deadlines of one event loop, looked at together."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = weakref.ref(loop)
+        self._open: set[_Deadline] = set()
+        self._is_looking = False
+
+    def add(self, deadline: _Deadline) -> None:
+        self._open.add(deadline)
+        if not self._is_looking:
+            self._look_later()
+
+    def remove(self, deadline: _Deadline) -> None:
+        self._open.discard(deadline)
+
+    def _look_later(self) -> None:
+        loop = self._loop()
+        self._is_looking = loop is not None and bool(self._open)
+        if loop is not None and self._is_looking:
+            loop.call_later(WATCH_S, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        for deadline in [deadline for deadline in self._open if deadline.is_due(now)]:
+            deadline.come()
+        self._look_later()
+
+
+_watches: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Watch] = weakref.WeakKeyDictionary()

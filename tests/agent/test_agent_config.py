@@ -37,7 +37,11 @@ BAD = [
     # (text after [site], key, part of the message)
     ("[polcy]\n", "polcy", "unknown key; did you mean policy?"),
     ("[policy]\nmin_up = 3\n", "policy.min_up", "unknown key; did you mean min_up_s?"),
-    ("[poll]\nfrequency = 3\n", "poll.frequency", "unknown key; known: deadline_s, interval_s, max_in_flight, tick_s"),
+    (
+        "[poll]\nfrequency = 3\n",
+        "poll.frequency",
+        "unknown key; known: deadline_s, interval_s, library, max_in_flight, tick_s",
+    ),
     ('[poll]\n"we ird\\n" = 3\n', "poll.'we ird\\n'", "unknown key"),
     ("[[miners]]\ntargets = ['10.0.0.1']\n[[miners]]\ntarget = 1\n", "miners[1].target", "did you mean targets?"),
     ("[[pdus]]\ntargets=['10.0.0.1']\nsnmp={comunity='x'}\n", "pdus[0].snmp.comunity", "did you mean community?"),
