@@ -148,7 +148,7 @@ WATCH_S = 0.05
 class _Deadline:
     """Ends the task that entered it with PollError, UNREACHABLE at first, TIMEOUT once postponed."""
 
-    __slots__ = ("_at", "_cancelling", "_has_come", "_task", "_watch", "_was_postponed")
+    __slots__ = ("_at", "_cancelling", "_has_come", "_task", "_was_postponed", "_watch")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
         task = asyncio.current_task()
