@@ -151,7 +151,8 @@ class NativeMiner:
         if len(joinable) > 1 and await self._ask_joined(joinable, said, deadline_at):
             wanted = [ask for ask in wanted if not ask.joins]
         for ask in sorted(wanted, key=_is_extra):
-            await self._ask_one(ask, said, deadline_at)
+            if said.is_deep or not any(name in said for name in ask.unless):
+                await self._ask_one(ask, said, deadline_at)
 
     def _is_due(self, ask: Ask, said: Said) -> bool:
         """Whether a full look asks this: what is kept for good, left alone or was just heard is not asked again."""
