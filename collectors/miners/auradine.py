@@ -122,12 +122,11 @@ def _identity(page: object) -> Identity:
 
 def _mode(page: object) -> Mode:
     get = _row(page, "Mode").get
-    ths = evidence.positive(get("Ths"))
     return Mode(
         name=_word(get("Mode")),
         is_asleep=cgminer.flag(get("Sleep")),
         power_w=evidence.positive(get("Power")),
-        expected_hs=None if ths is None else ths * TERA,
+        expected_hs=evidence.scaled(evidence.positive(get("Ths")), TERA),
     )
 
 
@@ -154,7 +153,7 @@ def _slots(reply: Fields) -> tuple[Slot, ...]:
         found.append(
             Slot(
                 number=number if number is not None and 0 <= number < 256 else place,
-                now_hs=_hs(evidence.not_negative(row.get("MHS 5s"))),
+                now_hs=evidence.scaled(row.get("MHS 5s"), MEGA),
                 celsius=evidence.celsius(row.get("Temperature")),
             )
         )
@@ -169,14 +168,12 @@ def _places(page: object) -> tuple[Temperature, ...]:
         if (number := cgminer.integer(row.get("ID"))) is not None and 0 < number < 256
     ]
     index = evidence.board_indices(number for number, _ in rows)
-    found = []
+    heat = evidence.Heat()
     for number, row in rows:
         for sensor, key in ((Sensor.BOARD, "BoardTemp"), (Sensor.CHIP, "ChipTemp")):
-            degrees = [evidence.celsius(one.get("Temperature")) for one in cgminer.section(row, key)]
-            hottest = max((value for value in degrees if value is not None), default=None)
-            if hottest is not None:
-                found.append(Temperature(sensor, index[number], hottest))
-    return tuple(found)
+            for one in cgminer.section(row, key):
+                heat.feel(sensor, index[number], one.get("Temperature"))
+    return heat.temperatures()
 
 
 def _errors(page: object) -> tuple[MachineError, ...]:
@@ -216,11 +213,8 @@ def read(said: Said) -> MinerReading:
     warnings: list[str] = []
 
     uptime_s = evidence.not_negative(get("Elapsed"))
-    now_hs = _hs(evidence.not_negative(get("MHS 5s")))
-    money = evidence.money(evidence.rates(totals, MEGA, _WINDOWS), uptime_s)
-    if evidence.is_history(money, now_hs):
-        money = None
-        warnings.append(evidence.HISTORY_ONLY)
+    now_hs = evidence.scaled(get("MHS 5s"), MEGA)
+    money = evidence.trusted(evidence.money(evidence.rates(totals, MEGA, _WINDOWS), uptime_s), now_hs, warnings)
     if money is not None and uptime_s is None:
         warnings.append(evidence.UPTIME_UNKNOWN)
     if not slots:
@@ -235,7 +229,7 @@ def read(said: Said) -> MinerReading:
         power_w, power_key = evidence.positive(supply.input_w), "PowerIn"
         if power_w is not None and supply.output_w == 0.0 and now_hs:
             warnings.append(SUPPLY_CONTRADICTS)  # nothing goes to the boards, and yet they hash: not of one moment
-    expected_ths = evidence.positive(get("ThsThrottle"))
+    throttled_hs = evidence.scaled(evidence.positive(get("ThsThrottle")), TERA)
 
     return MinerReading(
         driver=KEY,
@@ -258,7 +252,7 @@ def read(said: Said) -> MinerReading:
         hashrate_window_s=None if money is None else money.window_s,
         hashrate_key=None if money is None else money.key,
         hashrate_now_hs=now_hs,
-        hashrate_expected_hs=mode.expected_hs if expected_ths is None else expected_ths * TERA,
+        hashrate_expected_hs=mode.expected_hs if throttled_hs is None else throttled_hs,
         reported_power_w=power_w,
         power_side=None if power_w is None else "ac",
         power_key=None if power_w is None else power_key,
@@ -279,10 +273,6 @@ def read(said: Said) -> MinerReading:
         boards=tuple(_boards(slots, identity, said.get("asccount"))) if said.is_deep else (),
         warnings=tuple(warnings),
     )
-
-
-def _hs(mhs: float | None) -> float | None:
-    return None if mhs is None else mhs * MEGA
 
 
 def _temperatures(slots: tuple[Slot, ...]) -> Iterator[Temperature]:

@@ -315,30 +315,25 @@ def _is_off(fields: Texts) -> bool:
 # --- places ------------------------------------------------------------------------------------------------------
 
 
+_AIR = (("ITemp", Sensor.INLET), ("Temp", Sensor.INLET), ("OTemp", Sensor.OUTLET))
+_IN_AND_OUT = ("HBITemp", "HBOTemp", "HBTemp")
+
+
 def _temperatures(modules: Sequence[Module]) -> tuple[Temperature, ...]:
-    """Inlet and outlet air of the machine, boards in and out of the air, hottest chip of each board."""
-    found: dict[tuple[Sensor, int], float] = {}
+    """Inlet and outlet air of the machine, each board by the air into and out of it, hottest chip of each board."""
+    heat = evidence.Heat()
     first = 0
     for module in modules:
-        chips = avalon_text.numbers(module.fields, "MTmax")[:MAX_BOARDS]
-        if not chips:
-            chips = (avalon_text.number(module.fields, "TMax"),)
-        for key, sensor in (
-            ("ITemp", Sensor.INLET), ("Temp", Sensor.INLET), ("OTemp", Sensor.OUTLET),
-            ("HBITemp", Sensor.BOARD), ("HBOTemp", Sensor.BOARD), ("HBTemp", Sensor.BOARD),
-        ):  # fmt: skip
-            place = first if sensor is Sensor.BOARD else 0
-            _hotter(found, sensor, place, avalon_text.number(module.fields, key))
+        get = module.fields.get
+        for key, sensor in _AIR:
+            heat.feel(sensor, 0, get(key))
+        for key in _IN_AND_OUT:
+            heat.feel(Sensor.BOARD, first, get(key))
+        chips = avalon_text.numbers(module.fields, "MTmax")[:MAX_BOARDS] or (get("TMax"),)
         for i, degrees in enumerate(chips):
-            _hotter(found, Sensor.CHIP, first + i, degrees)
-        first += max(len(chips), 1)
-    return tuple(Temperature(sensor, place, degrees) for (sensor, place), degrees in found.items())
-
-
-def _hotter(found: dict[tuple[Sensor, int], float], sensor: Sensor, place: int, said: float | None) -> None:
-    degrees = evidence.celsius(said)
-    if degrees is not None:
-        found[sensor, place] = max(degrees, found.get((sensor, place), degrees))
+            heat.feel(Sensor.CHIP, first + i, degrees)
+        first += len(chips)
+    return heat.temperatures()
 
 
 def _fans_rpm(modules: Sequence[Module]) -> tuple[float | None, ...]:
@@ -360,15 +355,15 @@ def _boards(modules: Sequence[Module], model: str | None, uptime_s: float | None
         errors = avalon_text.numbers(fields, "MH")
         count = max(len(rates), len(avalon_text.numbers(fields, "MTmax")), len(module.boards))
         power = power_of(fields, model)
-        frequency = evidence.positive(avalon_text.number(fields, "Freq")) if count == 1 else None
+        frequency_hz = evidence.scaled(evidence.positive(fields.get("Freq")), MEGA) if count == 1 else None
         for i in range(min(count, MAX_BOARDS)):
-            ghs = evidence.not_negative(rates[i]) if i < len(rates) and not is_idle else None
+            rate_hs = evidence.scaled(rates[i], GIGA) if i < len(rates) and not is_idle else None
             yield Board(
                 id=f"{place}.{i}" if len(modules) > 1 else str(i),
-                hashrate_hs=None if ghs is None else ghs * GIGA,
-                hashrate_window_s=None if ghs is None else window_s,
+                hashrate_hs=rate_hs,
+                hashrate_window_s=None if rate_hs is None else window_s,
                 chips=_chips(module, i),
-                frequency_hz=None if frequency is None else frequency * MEGA,
+                frequency_hz=frequency_hz,
                 voltage_v=power.board_v,
                 hardware_errors=evidence.not_negative(errors[i]) if i < len(errors) else None,
             )
@@ -407,10 +402,7 @@ def read(said: Said) -> MinerReading:
     works = [_work(module.fields) for module in modules]
     power = _power_of_all(modules, name)
     now_hs = _now_hs(modules, totals, works, warnings)
-    money = evidence.money(evidence.rates(totals, MEGA, _WINDOWS), uptime_s)
-    if evidence.is_history(money, now_hs):
-        money = None
-        warnings.append(evidence.HISTORY_ONLY)
+    money = evidence.trusted(evidence.money(evidence.rates(totals, MEGA, _WINDOWS), uptime_s), now_hs, warnings)
     if money is not None and uptime_s is None:
         warnings.append(evidence.UPTIME_UNKNOWN)
     if power.is_strange:
@@ -421,7 +413,6 @@ def read(said: Said) -> MinerReading:
         warnings.append(POOLS_MISSING)
 
     errors = tuple(_errors(modules))
-    expected_ghs = evidence.positive(_total(modules, "GHSmm"))
     return MinerReading(
         driver=KEY,
         make=NAME,
@@ -443,7 +434,7 @@ def read(said: Said) -> MinerReading:
         hashrate_window_s=None if money is None else money.window_s,
         hashrate_key=None if money is None else money.key,
         hashrate_now_hs=now_hs,
-        hashrate_expected_hs=None if expected_ghs is None else expected_ghs * GIGA,
+        hashrate_expected_hs=evidence.scaled(evidence.positive(_total(modules, "GHSmm")), GIGA),
         reported_power_w=power.watts,
         power_side=power.side,
         power_key=power.key,
@@ -477,11 +468,11 @@ def _now_hs(
     modules: Sequence[Module], totals: Fields, works: Sequence[str | None], warnings: list[str]
 ) -> float | None:
     """`GHSspd`; the shortest window of `summary` where it is missing, or stuck at 0 in a machine that says it works."""
-    now_ghs = evidence.not_negative(_total(modules, "GHSspd"))
-    if now_ghs:
-        return now_ghs * GIGA
+    now_hs = evidence.scaled(_total(modules, "GHSspd"), GIGA)
+    if now_hs:
+        return now_hs
     short = next((rate.hs for rate in evidence.rates(totals, MEGA, ((key, None) for key in _SHORT_WINDOWS))), None)
-    if now_ghs is None:
+    if now_hs is None:
         return short
     if short and works and all(work == "in work" for work in works):
         warnings.append(NOW_RATE_STUCK)

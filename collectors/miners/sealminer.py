@@ -66,11 +66,8 @@ def read(said: Said) -> MinerReading:
 
     model = cgminer.text(get("Model"))
     uptime_s = evidence.not_negative(get("Elapsed", work("Elapsed")))
-    now_hs = _hs(evidence.not_negative(get("MHS(Sample)")))
-    money = evidence.money(evidence.rates(stats, MEGA, _WINDOWS), uptime_s)
-    if evidence.is_history(money, now_hs):
-        money = None
-        warnings.append(evidence.HISTORY_ONLY)
+    now_hs = evidence.scaled(get("MHS(Sample)"), MEGA)
+    money = evidence.trusted(evidence.money(evidence.rates(stats, MEGA, _WINDOWS), uptime_s), now_hs, warnings)
     if money is not None and uptime_s is None:
         warnings.append(evidence.UPTIME_UNKNOWN)
     if not totals:
@@ -102,14 +99,16 @@ def read(said: Said) -> MinerReading:
         hashrate_window_s=None if money is None else money.window_s,
         hashrate_key=None if money is None else money.key,
         hashrate_now_hs=now_hs,
-        hashrate_expected_hs=_hs(evidence.positive(get("MHS(Ideal)")) or evidence.positive(get("MHS(Rated)"))),
+        hashrate_expected_hs=evidence.scaled(
+            evidence.positive(get("MHS(Ideal)")) or evidence.positive(get("MHS(Rated)")), MEGA
+        ),
         reported_power_w=power_w,
         power_side=None if power_w is None else "ac",
         power_key=None if power_w is None else "PSU Input Power",
         power_limit_w=evidence.positive(get("Power Limit")),
         dc_power_w=None if dc_w == 0.0 and now_hs else dc_w,
         mode=cgminer.text(get("Mining Mode")),
-        temperatures=tuple(_temperatures(stats)),
+        temperatures=_temperatures(stats),
         fans_rpm=_fans_rpm(stats),
         uptime_s=uptime_s,
         shares_accepted=evidence.not_negative(work("Accepted")),
@@ -123,10 +122,6 @@ def read(said: Said) -> MinerReading:
         boards=tuple(_boards(stats)) if said.is_deep else (),
         warnings=tuple(warnings),
     )
-
-
-def _hs(mhs: float | None) -> float | None:
-    return None if mhs is None else mhs * MEGA
 
 
 # --- state -------------------------------------------------------------------------------------------------------
@@ -170,15 +165,15 @@ def _errors(stats: Fields) -> Iterator[MachineError]:
 # --- places ------------------------------------------------------------------------------------------------------
 
 
-def _temperatures(stats: Fields) -> Iterator[Temperature]:
+def _temperatures(stats: Fields) -> tuple[Temperature, ...]:
     """Hottest of the four sensors of each board, and the power supply; the firmware names no place on the board."""
-    for place, keys in enumerate(_SENSOR_KEYS):
-        degrees = [celsius for key in keys if key in stats and (celsius := evidence.celsius(stats[key])) is not None]
-        if degrees:
-            yield Temperature(Sensor.BOARD, place, max(degrees))
-    supply = evidence.celsius(stats.get("PSU Temp AMB"))
-    if supply is not None:
-        yield Temperature(Sensor.PSU, 0, supply)
+    heat = evidence.Heat()
+    for board, keys in enumerate(_SENSOR_KEYS):
+        for key in keys:
+            if key in stats:
+                heat.feel(Sensor.BOARD, board, stats[key])
+    heat.feel(Sensor.PSU, 0, stats.get("PSU Temp AMB"))
+    return heat.temperatures()
 
 
 def _fans_rpm(stats: Fields) -> tuple[float | None, ...]:
@@ -194,13 +189,12 @@ def _boards(stats: Fields) -> Iterator[Board]:
     for i in range(MAX_BOARDS):
         if f"{i} Chip Count" not in stats and f"{i} MHS(Sample)" not in stats:
             continue
-        frequency = evidence.positive(stats.get(f"{i} Freq"))
         yield Board(
             id=str(i),
-            hashrate_hs=_hs(evidence.not_negative(stats.get(f"{i} MHS(Sample)"))),
-            hashrate_expected_hs=_hs(evidence.positive(stats.get(f"{i} MHS(Ideal)"))),
+            hashrate_hs=evidence.scaled(stats.get(f"{i} MHS(Sample)"), MEGA),
+            hashrate_expected_hs=evidence.scaled(evidence.positive(stats.get(f"{i} MHS(Ideal)")), MEGA),
             chips=cgminer.integer(stats.get(f"{i} Chip Count")),
-            frequency_hz=None if frequency is None else frequency * MEGA,
+            frequency_hz=evidence.scaled(evidence.positive(stats.get(f"{i} Freq")), MEGA),
             serial=cgminer.text(stats.get(f"{i} SN")),
         )
 
