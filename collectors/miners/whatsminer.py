@@ -281,22 +281,16 @@ def _is_ramping(totals: Fields, rows: Sequence[tuple[int, Fields]]) -> bool | No
 
 def _temperatures(totals: Fields, rows: Sequence[tuple[int, Fields]], psu: object) -> tuple[Temperature, ...]:
     """Hottest board and chip of each board; where boards are not told, of the machine, at place 0."""
-    found: list[Temperature] = []
+    heat = evidence.Heat()
     places = evidence.board_indices(number for number, _ in rows)
     for number, row in rows or ((0, totals),):
         place = places.get(number, 0)
-        _add(found, Sensor.BOARD, place, row.get("Temperature"))
-        _add(found, Sensor.CHIP, place, row.get("Chip Temp Max"))
-    _add(found, Sensor.INLET, 0, totals.get("Env Temp"))
+        heat.feel(Sensor.BOARD, place, row.get("Temperature"))
+        heat.feel(Sensor.CHIP, place, row.get("Chip Temp Max"))
+    heat.feel(Sensor.INLET, 0, totals.get("Env Temp"))
     if isinstance(psu, Mapping):
-        _add(found, Sensor.PSU, 0, _message(psu).get("temp0"))
-    return tuple(found)
-
-
-def _add(found: list[Temperature], sensor: Sensor, place: int, said: object) -> None:
-    degrees = evidence.celsius(said)
-    if degrees is not None:
-        found.append(Temperature(sensor, place, degrees))
+        heat.feel(Sensor.PSU, 0, _message(psu).get("temp0"))
+    return heat.temperatures()
 
 
 def _board(number: int, row: Fields) -> Board:
@@ -307,7 +301,7 @@ def _board(number: int, row: Fields) -> Board:
         hashrate_hs=None if rate is None else rate.hs,
         hashrate_window_s=None if rate is None else rate.window_s,
         hashrate_expected_hs=evidence.scaled(evidence.positive(row.get("Factory GHS")), GIGA),
-        chips=cgminer.integer(row.get("Effective Chips")),
+        chips=cgminer.integer(evidence.not_negative(row.get("Effective Chips"))),
         frequency_hz=evidence.scaled(evidence.positive(row.get("Chip Frequency", row.get("Frequency"))), MEGA),
         hardware_errors=evidence.not_negative(row.get("Hardware Errors")),
         serial=cgminer.text(row.get("PCB SN")),
@@ -321,10 +315,11 @@ def counted(
     said: Sequence[evidence.Rate], now_hs: float | None, uptime_s: float | None
 ) -> tuple[evidence.Rate | None, list[str]]:
     """The rate that money is counted on, and what is wrong with it. The past of an idle machine is no such rate."""
-    money = evidence.money(said, uptime_s)
-    if evidence.is_history(money, now_hs):
-        return None, [evidence.HISTORY_ONLY]
-    return money, [evidence.UPTIME_UNKNOWN] if money is not None and uptime_s is None else []
+    warnings: list[str] = []
+    money = evidence.trusted(evidence.money(said, uptime_s), now_hs, warnings)
+    if money is not None and uptime_s is None:
+        warnings.append(evidence.UPTIME_UNKNOWN)
+    return money, warnings
 
 
 def board_number(row: Fields, keys: Iterable[str], position: int) -> int:

@@ -11,7 +11,7 @@ says which side of the power supply they are taken on, so they count as what the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -90,25 +90,14 @@ def _board_serials(miner: Fields) -> tuple[str | None, ...]:
 
 def _pools(answer: object) -> pools.Pools:
     """The account stands beside each URL; it ends here."""
-    rows = cgminer.section(_object(answer, "msg"), "pools")
-    active = [row for row in rows if cgminer.flag(row.get("stratum-active"))]
-    count = sum(1 for row in rows if row.get("url"))
-    if not active:
-        is_alive = False if rows and all(_pool_word(row) == "dead" for row in rows) else None
-        return pools.Pools(None, is_alive, count)
-    hosts = [pools.host_of(row.get("url")) for row in active]
-    word = _pool_word(active[0])
-    return pools.Pools(
-        host=hosts[0],
-        is_alive=None if word is None else word == "alive",
-        count=count,
-        others=pools.others_than(hosts[0], hosts),
-    )
+    return pools.chosen([_seen(row) for row in cgminer.section(_object(answer, "msg"), "pools")])
 
 
-def _pool_word(row: Fields) -> str | None:
+def _seen(row: Fields) -> pools.Seen:
     word = cgminer.text(row.get("status"))
-    return None if word is None else word.lower()
+    return pools.Seen(
+        row.get("url"), bool(cgminer.flag(row.get("stratum-active"))), None if word is None else word.lower() == "alive"
+    )
 
 
 def read(said: Said) -> MinerReading:
@@ -191,20 +180,16 @@ def _is_ramping(finished: object) -> bool | None:
     return None if word is None else not word
 
 
-def _temperatures(totals: Fields, boards: list[tuple[int, Fields]]) -> tuple[Temperature, ...]:
-    found = []
+def _temperatures(totals: Fields, boards: Sequence[tuple[int, Fields]]) -> tuple[Temperature, ...]:
+    heat = evidence.Heat()
     said = totals.get("board-temperature")
     for place, degrees in enumerate(said[:MAX_BOARDS] if isinstance(said, list) else ()):
-        found.append((Sensor.BOARD, place, degrees))
+        heat.feel(Sensor.BOARD, place, degrees)
     places = evidence.board_indices(number for number, _ in boards)
     for number, row in boards or ((0, totals),):
-        found.append((Sensor.CHIP, places.get(number, 0), row.get("chip-temp-max")))
-    found.append((Sensor.INLET, 0, totals.get("environment-temperature")))
-    return tuple(
-        Temperature(sensor, place, celsius)
-        for sensor, place, said in found
-        if (celsius := evidence.celsius(said)) is not None
-    )
+        heat.feel(Sensor.CHIP, places.get(number, 0), row.get("chip-temp-max"))
+    heat.feel(Sensor.INLET, 0, totals.get("environment-temperature"))
+    return heat.temperatures()
 
 
 def _board(number: int, row: Fields, position: int, info: Info, uptime_s: float | None) -> Board:
@@ -218,7 +203,7 @@ def _board(number: int, row: Fields, position: int, info: Info, uptime_s: float 
         hashrate_hs=None if rate is None else rate.hs,
         hashrate_window_s=None if rate is None else rate.window_s,
         hashrate_expected_hs=evidence.scaled(evidence.positive(row.get("factory-hash")), TERA),
-        chips=cgminer.integer(row.get("effective-chips")),
+        chips=cgminer.integer(evidence.not_negative(row.get("effective-chips"))),
         frequency_hz=evidence.scaled(evidence.positive(row.get("freq")), MEGA),
         serial=info.board_serials[position] if position < len(info.board_serials) else None,
     )
