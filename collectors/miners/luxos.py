@@ -2,18 +2,18 @@
 
 What it says of itself needs care. `stats` is a copy of the stock layout with other meanings (its board rates are
 averages since the start, its total is one board's), so the rates come from `summary` and `devs` alone. The watts are
-the tuner's model unless `power` says that the supply measures. Boards come unordered, and there is no chip sensor on most:
+the tuner's model unless `power` says that the supply measures. Boards come unordered, and most have no chip sensor:
 the chip temperatures of `stats` repeat the board's. Several pools get work at once where there are groups.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from collectors.miners import evidence, hardware, pools
 from collectors.miners.cgminer import flag, integer, section, text
 from collectors.miners.make import Ask, Make, Said, When
+from collectors.miners.nested import NOTHING, Fields
 from fleet.ports import PollError
 from fleet.readings import Board, FaultKind, MachineError, MinerReading, Sensor, Temperature
 from fleet.site import normalise_mac
@@ -23,9 +23,6 @@ POOLS_MISSING = "pools_missing"
 
 _WINDOWS = (("GHS 5m", 300.0), ("GHS 15m", 900.0), ("GHS 30m", 1800.0), ("GHS 1m", 60.0), ("GHS av", 0.0))
 _BOARD_WINDOWS = (("MHS 5m", 300.0), ("MHS 15m", 900.0), ("MHS 30m", 1800.0), ("MHS 1m", 60.0), ("MHS av", 0.0))
-
-Fields = Mapping[str, Any]
-_NOTHING: Fields = {}
 
 
 def read(said: Said) -> MinerReading:
@@ -39,10 +36,7 @@ def read(said: Said) -> MinerReading:
 
     uptime_s = evidence.not_negative(summary.get("Elapsed"))
     now_hs = evidence.scaled(summary.get("GHS 5s"), GIGA)
-    money = evidence.money(evidence.rates(summary, GIGA, _WINDOWS), uptime_s)
-    if evidence.is_history(money, now_hs):
-        money = None
-        warnings.append(evidence.HISTORY_ONLY)
+    money = evidence.trusted(evidence.money(evidence.rates(summary, GIGA, _WINDOWS), uptime_s), now_hs, warnings)
     if uptime_s is None:
         warnings.append(evidence.UPTIME_UNKNOWN)
 
@@ -83,7 +77,7 @@ def read(said: Said) -> MinerReading:
         power_key=None if watts is None else "Watts",
         power_limit_w=evidence.positive(config.get("ActualPowerTarget")),
         mode=text(config.get("Profile")),
-        temperatures=tuple(_temperatures(said, devs)),
+        temperatures=_temperatures(said, devs),
         fans_rpm=tuple(evidence.not_negative(row.get("RPM")) for row in _rows(said, "fans", "FANS")),
         uptime_s=uptime_s,
         shares_accepted=evidence.not_negative(summary.get("Accepted")),
@@ -136,29 +130,22 @@ def _expected_hs(devs: tuple[Fields, ...]) -> float | None:
 # --- heat --------------------------------------------------------------------------------------------------------
 
 
-def _temperatures(said: Said, devs: tuple[Fields, ...]) -> Iterator[Temperature]:
+def _temperatures(said: Said, devs: tuple[Fields, ...]) -> tuple[Temperature, ...]:
     """`temps` where it is answered, as its labels say; boards that it does not have from `devs`."""
-    hottest: dict[tuple[Sensor, int], float] = {}
     rows = _rows(said, "temps", "TEMPS")
     index = evidence.board_indices(_numbers((*rows, *devs)))
     labels = _first(said, "temps", "METADATA")
+    heat = evidence.Heat()
     for row in rows:
-        column = index.get(_number(row))
-        if column is None:
-            continue
+        board = index.get(_number(row))
         for key, value in row.items():
-            if key in ("ID", "TEMP") or (degrees := evidence.celsius(value)) is None:
-                continue
-            sensor = _sensor(key, labels.get(key))
-            place = (sensor, column if sensor in (Sensor.BOARD, Sensor.CHIP) else 0)
-            hottest[place] = max(degrees, hottest.get(place, degrees))
+            if key not in ("ID", "TEMP"):
+                heat.feel(_sensor(key, labels.get(key)), board, value)
     for row in devs:
-        column = index.get(_number(row))
-        degrees = evidence.celsius(row.get("Temperature"))
-        if column is not None and degrees is not None:
-            hottest.setdefault((Sensor.BOARD, column), degrees)
-    for (sensor, column), degrees in hottest.items():
-        yield Temperature(sensor, column, degrees)
+        board = index.get(_number(row))
+        if (Sensor.BOARD, board) not in heat:
+            heat.feel(Sensor.BOARD, board, row.get("Temperature"))
+    return heat.temperatures()
 
 
 def _sensor(key: str, label: object) -> Sensor:
@@ -176,7 +163,7 @@ def _sensor(key: str, label: object) -> Sensor:
 def _boards(said: Said, devs: tuple[Fields, ...]) -> Iterator[Board]:
     """By ID. `stats` numbers the same boards from 1."""
     stats = _rows(said, "stats", "STATS")
-    details = stats[-1] if stats else _NOTHING
+    details = stats[-1] if stats else NOTHING
     for row in sorted(devs, key=_number):
         place = _number(row) + 1
         uptime_s = evidence.not_negative(row.get("Device Elapsed"))
@@ -217,13 +204,13 @@ def _rows(said: Said, name: str, key: str) -> tuple[Fields, ...]:
 
 def _first(said: Said, name: str, key: str) -> Fields:
     rows = _rows(said, name, key)
-    return rows[0] if rows else _NOTHING
+    return rows[0] if rows else NOTHING
 
 
 def _identity(reply: Fields) -> tuple[str | None, str | None]:
     """(firmware version, model) of a `version` reply."""
     rows = section(reply, "VERSION")
-    fields = rows[0] if rows else _NOTHING
+    fields = rows[0] if rows else NOTHING
     return text(fields.get("Miner")) or text(fields.get("LUXminer")), text(fields.get("Type"))
 
 

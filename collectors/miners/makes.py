@@ -19,7 +19,7 @@ _WHERE: dict[str, tuple[str, str]] = {
     "avalon": ("avalon", "MAKE"),
     "luxos": ("luxos", "MAKE"),
     "braiins": ("braiins", "MAKE"),
-    "braiins_rest": ("braiins", "REST"),
+    "braiins_rest": ("braiins_rest", "MAKE"),
     "vnish": ("vnish", "MAKE"),
     "mara": ("mara", "MAKE"),
     "epic": ("epic", "MAKE"),

@@ -5,10 +5,10 @@ User, worker and password stand in the same reply in clear; they are dropped her
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from collectors.miners import cgminer
@@ -31,27 +31,41 @@ class Pools:
     others: tuple[str, ...] = ()
 
 
+class Seen(NamedTuple):
+    """One pool of a list, as far as it matters: `is_active` = gets work now, `is_alive` None = not said."""
+
+    url: object
+    is_active: bool
+    is_alive: bool | None
+
+
 def digest(reply: Mapping[str, Any]) -> Pools:
-    """Pools of one reply. The working pool is the first that is stratum active, by its number."""
-    rows = cgminer.section(reply, "POOLS")
-    active = [row for row in rows if cgminer.flag(row.get("Stratum Active"))]
-    working = min(active, key=_number_of, default=None)
-    host = None if working is None else _host(working)
+    """Pools of one cgminer reply, by their numbers."""
+    rows = sorted(cgminer.section(reply, "POOLS"), key=_number_of)
+    return chosen([_seen(row) for row in rows])
+
+
+def chosen(pools: Sequence[Seen]) -> Pools:
+    """The working pool is the first active one; without one, `is_alive` is False where every pool is dead."""
+    active = [pool for pool in pools if pool.is_active]
+    host = host_of(active[0].url) if active else None
+    hosts = dict.fromkeys(host_of(pool.url) for pool in active)
+    all_dead = bool(pools) and all(pool.is_alive is False for pool in pools)
     return Pools(
         host=host,
-        is_alive=_is_alive(working, rows),
-        count=sum(1 for row in rows if row.get("URL")),
-        others=others_than(host, map(_host, active)),
+        is_alive=active[0].is_alive if active else False if all_dead else None,
+        count=sum(1 for pool in pools if pool.url),
+        others=tuple(other for other in hosts if other is not None and other != host),
     )
 
 
-def others_than(host: str | None, hosts: Iterable[str | None]) -> tuple[str, ...]:
-    """The hosts besides `host`, each once, in their order."""
-    return tuple(dict.fromkeys(other for other in hosts if other is not None and other != host))
-
-
-def _host(row: Mapping[str, Any]) -> str | None:
-    return host_of(row.get("Stratum URL") or row.get("URL"))
+def _seen(row: Mapping[str, Any]) -> Seen:
+    word = cgminer.text(row.get("Status"))
+    return Seen(
+        row.get("Stratum URL") or row.get("URL"),
+        bool(cgminer.flag(row.get("Stratum Active"))),
+        None if word is None else word.lower() == "alive",
+    )
 
 
 def host_of(url: object) -> str | None:
@@ -72,11 +86,3 @@ def _host_of(text: str) -> str | None:
 def _number_of(row: Mapping[str, Any]) -> float:
     number = cgminer.number(row.get("POOL"))
     return float("inf") if number is None else number
-
-
-def _is_alive(working: Mapping[str, Any] | None, rows: tuple[Mapping[str, Any], ...]) -> bool | None:
-    """Whether the working pool is alive; without one, False where pools are listed and every one is dead."""
-    if working is not None:
-        word = cgminer.text(working.get("Status"))
-        return None if word is None else word.lower() == "alive"
-    return False if rows and all(str(row.get("Status")).lower() == "dead" for row in rows) else None

@@ -1,0 +1,31 @@
+"""Ways into decoded JSON of any shape: a hostile machine sends lists where objects belong, and null for both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Fields = Mapping[str, Any]
+
+NOTHING: Fields = {}
+
+
+def at(value: Any, *path: str) -> Any:
+    """What stands at the end of a path of object keys; None where the path breaks off."""
+    for key in path:
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(key)
+    return value
+
+
+def fields_at(value: Any, *path: str) -> Fields:
+    """The object at the end of a path; empty where there is none."""
+    found = at(value, *path)
+    return found if isinstance(found, Mapping) else NOTHING
+
+
+def rows_at(value: Any, *path: str) -> tuple[Fields, ...]:
+    """The objects of the list at the end of a path, in their order; without what is no object."""
+    found = at(value, *path)
+    return tuple(row for row in found if isinstance(row, Mapping)) if isinstance(found, list) else ()
