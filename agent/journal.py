@@ -17,7 +17,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -70,12 +70,14 @@ class Accumulators:
     """Slow columns by machine id, one entry per id; rows are matched by id, never by position.
 
     `found`: the machines that no inventory names. One that was stopped on advice and is dark must come back as a row,
-    or nobody would ever ask it back.
+    or nobody would ever ask it back. `texts`: columns of words, empty where there is none; no column at all in the
+    journal of an older version.
     """
 
     ids: tuple[str, ...]
     columns: Mapping[str, npt.NDArray[Any]]
     found: tuple[Machine, ...] = ()
+    texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +161,14 @@ class Journal:
             return None if row is None else DecisionRow(*row)
 
     def save_accumulators(
-        self, ids: Sequence[str], columns: Mapping[str, npt.NDArray[Any]], found: Sequence[Machine] = ()
+        self,
+        ids: Sequence[str],
+        columns: Mapping[str, npt.NDArray[Any]],
+        found: Sequence[Machine] = (),
+        texts: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
         """Keep the slow columns. A power cut may take the last one back, but not from before the next turn."""
-        content = encode(Accumulators(tuple(ids), columns, tuple(found)))
+        content = encode(Accumulators(tuple(ids), columns, tuple(found), texts or {}))
         with self._transaction(self._relaxed) as connection:
             _put(connection, "accumulators", content)
 

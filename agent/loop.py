@@ -80,7 +80,7 @@ class Loop:
         self.memory = self._journal.load_memory() or Memory()
         if (slow := self._journal.load_accumulators()) is not None:
             found = [machine for machine in slow.found if machine.address in polled]
-            self._table.recall(slow.ids, slow.columns, found)
+            self._table.recall(slow.ids, slow.columns, found, slow.texts)
             self._kept_machines = len(self._table.site)
 
     def take_quotes(self, outcomes: list[Outcome]) -> bool:
@@ -120,7 +120,8 @@ class Loop:
             self._is_storage_ok = True
 
     def _keep_slow_columns(self, journal: Journal) -> None:
-        journal.save_accumulators(self._table.site.ids, self._table.remembered(), self._table.found())
+        table = self._table
+        journal.save_accumulators(table.site.ids, table.remembered(), table.found(), table.remembered_texts())
         self._kept_machines = len(self._table.site)
 
     def _think(self, snapshot: Snapshot, is_clock_trusted: bool, now_s: float) -> Cycle:

@@ -71,6 +71,8 @@ class Why(IntFlag):
     CLOCK = 1 << 19
     STORAGE = 1 << 20
     OPERATOR = 1 << 21
+    CONFLICT = 1 << 22  # two machines answer by one name
+    IMPLAUSIBLE = 1 << 23  # the machine claims a hashrate that its model cannot do
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,20 +139,20 @@ UNPRICED_WHY: dict[Reason, Why] = {
     Reason.UNREACHABLE: Why.UNREACHABLE,
     Reason.STALE: Why.UNREACHABLE,
     Reason.NOT_REPORTED: Why.NO_HASHRATE,
-    Reason.IMPLAUSIBLE: Why.NO_HASHRATE,
+    Reason.IMPLAUSIBLE: Why.IMPLAUSIBLE,
     Reason.NOT_SHA256: Why.NOT_SHA256,
     Reason.WRONG_POOL: Why.WRONG_POOL,
     Reason.NO_MARKET: Why.INPUT_MISSING,
     Reason.NO_POWER: Why.NO_POWER,
     Reason.NO_HASHRATE: Why.NO_HASHRATE,
-    Reason.CONFLICT: Why.INPUT_CONFLICT,
+    Reason.CONFLICT: Why.CONFLICT,
 }
 """What an unpriced machine is told, by the reason of its missing margin."""
 
 EXPECTED_FOR_S = 3600.0
 """How long a machine that fell silent still counts as one that should answer; long enough for a switch to return."""
 
-NEVER_ADVISED = (Reason.NOT_SHA256, Reason.WRONG_POOL)
+NEVER_ADVISED = (Reason.NOT_SHA256, Reason.WRONG_POOL, Reason.CONFLICT)
 """Reasons that make a machine none of our business: a stop in force is given back."""
 
 
@@ -320,10 +322,11 @@ def _quorum(snapshot: Snapshot, stopped: Bools, booted_s: float, now_s: float) -
     """Share of the machines expected to answer that do; NaN where none is expected.
 
     Neither a machine that stands on our advice is expected nor one that has been silent for EXPECTED_FOR_S: a few dead
-    machines must not keep the last losing ones running. After a start everybody is expected for as long.
+    machines must not keep the last losing ones running. After a start everybody is expected for as long. Two machines
+    that answer by one name count neither way.
     """
     heard_s = np.fmax(snapshot.last_seen_s, booted_s)
-    is_expected = ~stopped & (now_s - heard_s <= EXPECTED_FOR_S)
+    is_expected = ~stopped & ~snapshot.is_conflict & (now_s - heard_s <= EXPECTED_FOR_S)
     expected = int(is_expected.sum())
     return float(((snapshot.up == 1.0) & is_expected).sum() / expected) if expected else float("nan")
 

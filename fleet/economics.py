@@ -80,7 +80,8 @@ def appraise(site: Site, snapshot: Snapshot, valuation: Valuation, is_stopped: B
 
     Shapes:  columns in row order; `is_stopped` (n,) marks the machines whose advice in force is stop. A machine that
              is silent after our stop advice stands; a silent one otherwise is unknown and stays unpriced.
-    Missing: NaN with a reason. Not proven SHA-256, an unexpected pool, no market or no watts: never a margin.
+    Missing: NaN with a reason. Not proven SHA-256, an unexpected pool, a hashrate that cannot be, two machines of one
+             name, no market or no watts: never a margin.
     """
     terms = site.terms
     stands = ~snapshot.is_running & (is_stopped | (snapshot.up == 1.0))
@@ -123,9 +124,11 @@ def _why_unpriced(snapshot: Snapshot, valuation: Valuation, stands: Bools, basis
     reason[np.isnan(basis_hs)] = Reason.NO_HASHRATE
     if np.isnan(valuation.hashprice_usd_ph_day) or np.isnan(valuation.power_usd_per_kwh):
         reason[:] = Reason.NO_MARKET
+    reason[snapshot.hashrate_reason == Reason.IMPLAUSIBLE] = Reason.IMPLAUSIBLE
     reason[~snapshot.is_expected_pool] = Reason.WRONG_POOL
     reason[~snapshot.is_sha256] = Reason.NOT_SHA256
     is_unknown = ~snapshot.is_running & ~stands
     reason[is_unknown] = Reason.UNREACHABLE
     reason[is_unknown & np.isnan(snapshot.up)] = Reason.NEVER_SEEN
+    reason[snapshot.is_conflict] = Reason.CONFLICT
     return reason

@@ -1,16 +1,18 @@
 """What should be there: the operator's inventory, the nameplate catalogue, and which row a reading belongs to.
 
 A `Site` is immutable; a machine that is found later gives a new `Site` with one row more. Rows never move and never
-leave but by the operator's word, so a row number is a stable name while the agent runs.
+leave but by the operator's word, so a row number is a stable name while the agent runs. `Register` is what changes
+beside it: which names the machine of each row has shown.
 """
 
 from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 
 import numpy as np
@@ -53,11 +55,16 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Nameplate:
-    """What the manufacturer promises for one model; a promise, not a measurement."""
+    """What the manufacturer promises for one model or one bin of it; a promise, not a measurement.
+
+    `source` says where the two numbers come from: "nameplate" (both are printed), "efficiency" (the watts follow from
+    the printed J/TH), "middle" (of a printed range), or whatever the operator wrote in his own catalogue.
+    """
 
     model: str
     hashrate_hs: float
     power_w: float
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,23 +114,6 @@ class Site:
     @cached_property
     def row_of_id(self) -> Mapping[str, int]:
         return {machine.id: row for row, machine in enumerate(self.machines)}
-
-    @cached_property
-    def row_of_mac(self) -> Mapping[str, int]:
-        return {machine.mac: row for row, machine in enumerate(self.machines) if machine.mac}
-
-    @cached_property
-    def row_of_serial(self) -> Mapping[str, int]:
-        return {machine.serial: row for row, machine in enumerate(self.machines) if machine.serial}
-
-    @cached_property
-    def row_of_address(self) -> Mapping[str, int]:
-        """Address -> the first row that claims it: the operator's word goes before what was found there later."""
-        rows: dict[str, int] = {}
-        for row, machine in enumerate(self.machines):
-            if machine.address:
-                rows.setdefault(machine.address, row)
-        return rows
 
     @cached_property
     def row_of_outlet(self) -> Mapping[tuple[str, str], int]:
@@ -176,32 +166,90 @@ def found_machine(address: str, mac: str | None, serial: str | None, model: str 
     return Machine(id=chosen, address=address, mac=mac, serial=serial, model=model, is_provisional=provisional)
 
 
-def locate(site: Site, address: str, mac: str | None, serial: str | None) -> int | None:
-    """Row that a reading from `address` belongs to, or None for a machine that has no row yet.
+class Register:
+    """Which row a reading belongs to, by the names that machines show. Grows with the site; rows never change owners.
 
-    A MAC or serial that the inventory knows wins over the address: machines move, addresses are only places.
-    An address row that names another MAC or serial is not this machine.
+    A name is a MAC or a serial. Told names (an inventory line, the first answer of a found machine) stay; a row without
+    one takes the first that its machine shows and keeps it, so that another machine at its address is told apart and
+    the machine is found wherever it goes. An address is only a place.
     """
-    if mac and (row := site.row_of_mac.get(mac)) is not None:
+
+    def __init__(self, machines: Iterable[Machine] = ()) -> None:
+        self.row_of_id: dict[str, int] = {}
+        self.row_of_address: dict[str, int] = {}
+        self._row_of_mac: dict[str, int] = {}
+        self._row_of_serial: dict[str, int] = {}
+        self._told: list[Machine] = []
+        self.macs: list[str | None] = []
+        self.serials: list[str | None] = []
+        for machine in machines:
+            self.add(machine)
+
+    def add(self, machine: Machine) -> int:
+        """The row of a further machine. An address or a name that an earlier row has stays with that row."""
+        row = len(self._told)
+        self._told.append(machine)
+        self.macs.append(machine.mac)
+        self.serials.append(machine.serial)
+        self.row_of_id[machine.id] = row
+        for index, name in (
+            (self.row_of_address, machine.address),
+            (self._row_of_mac, machine.mac),
+            (self._row_of_serial, machine.serial),
+        ):
+            if name:
+                index.setdefault(name, row)
         return row
-    if serial and (row := site.row_of_serial.get(serial)) is not None:
-        return row
-    row = site.row_of_address.get(address)
-    if row is None:
+
+    def named(self, mac: str | None, serial: str | None) -> int | None:
+        """Row of the machine with this MAC, else with this serial, wherever it stands; None if nobody showed them.
+
+        A serial does not count against a MAC that was told: some firmware gives every machine the same one.
+        """
+        if mac and (row := self._row_of_mac.get(mac)) is not None:
+            return row
+        if serial and (row := self._row_of_serial.get(serial)) is not None:
+            told = self._told[row].mac
+            return None if mac and told and told != mac else row
         return None
-    machine = site.machines[row]
-    if mac and machine.mac and machine.mac != mac:
-        return None
-    if serial and machine.serial and machine.serial != serial:
-        return None
-    return row
+
+    def is_another(self, row: int, mac: str | None, serial: str | None) -> bool:
+        """True if these names are not those of the row. What is not said contradicts nothing."""
+        known_mac, known_serial = self.macs[row], self.serials[row]
+        return bool((mac and known_mac and mac != known_mac) or (serial and known_serial and serial != known_serial))
+
+    def bind(self, row: int, mac: str | None, serial: str | None) -> None:
+        """Remember the names that the machine of `row` shows; told ones stay, and one that another row has is left."""
+        told = self._told[row]
+        if mac and not told.mac:
+            _rebind(self._row_of_mac, self.macs, row, mac)
+        if serial and not told.serial:
+            _rebind(self._row_of_serial, self.serials, row, serial)
+
+    def free_id(self, wanted: str) -> str:
+        """`wanted`, or with `~2`, `~3` behind it where a row has that id already."""
+        id, number = wanted, 1
+        while id in self.row_of_id:
+            number += 1
+            id = f"{wanted}~{number}"
+        return id
+
+
+def _rebind(index: dict[str, int], names: list[str | None], row: int, name: str) -> None:
+    former = names[row]
+    if name == former or name in index:
+        return
+    if former:
+        del index[former]
+    index[name], names[row] = row, name
 
 
 def parse_inventory(text: str, source: str = "inventory") -> tuple[Machine, ...]:
     """Machines of an inventory CSV.
 
     Columns: any of INVENTORY_COLUMNS; each line needs one of id, mac, serial, address.
-    Errors:  SiteError that names file, line and column: unknown column, bad number, bad MAC, duplicate id.
+    Errors:  SiteError that names file, line and column: unknown column, bad number, bad MAC, and what two lines claim:
+             an id, a MAC, a serial, an address or an outlet belongs to one machine.
     """
     reader = csv.DictReader(text.splitlines())
     header = [name.strip() for name in reader.fieldnames or ()]
@@ -209,18 +257,28 @@ def parse_inventory(text: str, source: str = "inventory") -> tuple[Machine, ...]
         if name not in INVENTORY_COLUMNS:
             raise SiteError(f"{source}: unknown column {name!r}; known: {', '.join(INVENTORY_COLUMNS)}")
     machines: list[Machine] = []
-    seen: dict[str, int] = {}
+    lines: dict[tuple[str, ...], int] = {}
     for raw in reader:
         line = reader.line_num  # the reader skips empty lines without a word
         row = {(k or "").strip(): v.strip() for k, v in raw.items() if isinstance(v, str) and v.strip()}
         if not row:
             continue
         machine = _parse_line(row, f"{source} line {line}")
-        if machine.id in seen:
-            raise SiteError(f"{source} line {line}: id {machine.id!r} is already on line {seen[machine.id]}")
-        seen[machine.id] = line
+        for claim in _claims(machine):
+            if (first := lines.setdefault(claim, line)) != line:
+                raise SiteError(f"{source} line {line}: {' '.join(claim)} is already on line {first}")
         machines.append(machine)
     return tuple(machines)
+
+
+def _claims(machine: Machine) -> Iterable[tuple[str, ...]]:
+    """What no other line may have, in the words of the message."""
+    yield "id", repr(machine.id)
+    for name in ("mac", "serial", "address"):
+        if value := getattr(machine, name):
+            yield name, repr(value)
+    if machine.pdu and machine.outlet:
+        yield "outlet", repr(machine.outlet), "of pdu", repr(machine.pdu)
 
 
 def _parse_line(row: Mapping[str, str], where: str) -> Machine:
@@ -273,24 +331,53 @@ def _flag(row: Mapping[str, str], name: str, where: str) -> bool:
     raise SiteError(f"{where}: {name} {text!r} is neither yes nor no")
 
 
+NAMEPLATE_COLUMNS = ("model", "hashrate_th", "power_w", "source")
+
+
 def parse_nameplates(text: str, source: str = "nameplates") -> Mapping[str, Nameplate]:
-    """Catalogue CSV `model,hashrate_th,power_w` -> nameplate by folded model name."""
+    """Catalogue CSV `model,hashrate_th,power_w,source` -> nameplate by folded model name, bins apart (`plate_of`).
+
+    Errors: SiteError that names file, line and column.
+    """
     plates: dict[str, Nameplate] = {}
     reader = csv.DictReader(text.splitlines())
+    for name in (name.strip() for name in reader.fieldnames or ()):
+        if name not in NAMEPLATE_COLUMNS:
+            raise SiteError(f"{source}: unknown column {name!r}; known: {', '.join(NAMEPLATE_COLUMNS)}")
     for raw in reader:
         where = f"{source} line {reader.line_num}"
-        row = {k: v.strip() for k, v in raw.items() if isinstance(v, str)}
+        row = {(k or "").strip(): v.strip() for k, v in raw.items() if isinstance(v, str)}
         hashrate_th, power_w = _number(row, "hashrate_th", where), _number(row, "power_w", where)
         if not row.get("model") or hashrate_th is None or power_w is None:
             raise SiteError(f"{where}: needs model, hashrate_th and power_w")
-        plates[fold_model(row["model"])] = Nameplate(row["model"], hashrate_th * TERA, power_w)
+        plate = Nameplate(row["model"], hashrate_th * TERA, power_w, row.get("source", ""))
+        plates[fold_model(plate.model) + _bin_of(plate.model)] = plate
     return MappingProxyType(plates)
 
 
+def plate_of(nameplates: Mapping[str, Nameplate], model: str) -> Nameplate | None:
+    """The nameplate of a model as machines and people write it: of its bin, else of the model, else None."""
+    folded = fold_model(model)
+    if bin := _bin_of(model):
+        return nameplates.get(folded + bin) or nameplates.get(folded)
+    return nameplates.get(folded)
+
+
+_BIN = re.compile(r"\(\s*([0-9]{1,4}(?:\.[0-9]{1,2})?)\s*t", re.IGNORECASE)  # "(104T)", "(140.5 TH/s)", "(95Th)"
+_CHIP_BIN = re.compile(r"v[a-z]?[0-9]{2}$")  # WhatsMiner names end in it: "M50S VH51", "M50SVH50", "M20S V10"
+_MAKERS = re.compile("antminer|whatsminer|avalonminer|avalon|sealminer|bitaxe")
+_AVALON_A = re.compile(r"^a(?=[0-9]{4})")  # "A1566" and "1566" are one model
+
+
+def _bin_of(model: str) -> str:
+    """`@104` of "S19j Pro (104T)"; nothing where the name has no bin."""
+    found = _BIN.search(model)
+    return f"@{float(found[1]):g}" if found else ""
+
+
+@lru_cache(maxsize=1024)  # a fleet has few models, and every reading names one
 def fold_model(model: str) -> str:
     """Model name without maker, bracketed remarks, chip bin, case and spaces: `Antminer S19 Pro (110T)` -> `s19pro`."""
-    bare = model.split("(")[0].lower()
-    bare = bare.split(" v")[0]  # Whatsminer names end in their chip bin: "M50S VH30"
-    for maker in ("antminer", "whatsminer", "avalonminer", "avalon"):
-        bare = bare.replace(maker, "")
-    return "".join(c for c in bare if c.isalnum() or c == "+")
+    bare = _MAKERS.sub("", model.split("(")[0].lower())
+    folded = "".join(c for c in bare if c.isalnum() or c == "+").replace("hydro", "hyd")
+    return _AVALON_A.sub("", _CHIP_BIN.sub("", folded))

@@ -9,12 +9,14 @@ turns it into a `Snapshot`. Units: H/s, W, degrees Celsius, rpm, Unix seconds, s
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from enum import IntFlag
 
 import numpy as np
 import numpy.typing as npt
 
-from fleet.readings import CapableSource, OperatingState, PowerSource, Reason, Sensor
+from fleet.readings import FAULT_CODES, CapableSource, FaultKind, OperatingState, PowerSource, Reason, Sensor
 from fleet.site import Site
 
 Floats = npt.NDArray[np.float64]
@@ -28,13 +30,28 @@ SENSOR_SLOTS: tuple[tuple[Sensor, int], ...] = (
     (Sensor.INLET, 0),
     (Sensor.OUTLET, 0),
     (Sensor.PSU, 0),
+    (Sensor.REGULATOR, 0),
 )
 """What each column of `temperature_c` holds."""
 
 FAN_SLOTS = 5
 
-STATE_CODES: dict[OperatingState, int] = {state: i for i, state in enumerate(OperatingState)}
-STATES: tuple[OperatingState, ...] = tuple(OperatingState)
+WORK_SLOTS = ("shares_accepted", "shares_rejected", "shares_stale", "difficulty_accepted", "difficulty_rejected")
+"""What each column of `work_total` counts; the names are those of `MinerReading`."""
+
+STATES: tuple[OperatingState, ...] = (
+    *(state for state in OperatingState if state is not OperatingState.UNREACHABLE),
+    OperatingState.UNREACHABLE,  # came later: journals hold the codes of the others
+)
+STATE_CODES: dict[OperatingState, int] = {state: i for i, state in enumerate(STATES)}
+
+
+class Suspect(IntFlag):
+    """What a machine says that other evidence contradicts, as bits of one column."""
+
+    HASHRATE = 1 << 0  # far above what its model or the machine itself expects: not used
+    POWER = 1 << 1  # far above its nameplate, or nothing while it hashes: not used
+    WORK = 1 << 2  # the work that the pool accepted does not fit the hashrate: told, and used nevertheless
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +65,13 @@ class MachineInfo:
     mac: str = ""
     serial: str = ""
     driver: str = ""
+    mode: str = ""  # the machine's own word
+    pool: str = ""  # host of the pool that got the work last
+    hashrate_key: str = ""  # the machine's names for the numbers that decide about money
+    power_key: str = ""
+    power_side: str = ""  # what its watts are: "ac", "dc" or "model"
+    errors: tuple[str, ...] = ()  # "code: words"
+    rival: str = ""  # where another one with the same MAC or serial answered last
 
 
 @dataclass(eq=False)
@@ -72,8 +96,8 @@ class PduColumns:
     outlet_at_s: Floats = field(default_factory=lambda: np.empty(0))
 
 
-def _nans(n: int) -> Floats:
-    return np.full(n, np.nan)
+def _nans(*shape: int) -> Floats:
+    return np.full(shape, np.nan)
 
 
 @dataclass(eq=False)
@@ -82,20 +106,29 @@ class Observations:
 
     `up` is the result of the last poll: 1, 0, NaN = never polled. `seen_s` is the time of the last reading.
     Model and nameplate columns follow from what is known about the machine, not from one reading.
+    `valid_for_s` is for how long a reading counts where its make may not be asked often (0 = two intervals).
+    `rival_s`: when another address last showed the names of this machine (NaN = never, or no longer of interest).
     `steady_*` are the machine's own last steady values, kept for ever: they feed the capable columns.
+    `work_*`: `fleet.work` says how they hang together.
     """
 
     up: Floats
     fault: Codes
     polled_s: Floats
     seen_s: Floats
+    valid_for_s: Floats
+    rival_s: Floats
     hashrate_hs: Floats
+    hashrate_window_s: Floats
     hashrate_now_hs: Floats
     hashrate_expected_hs: Floats
     reported_power_w: Floats
+    power_limit_w: Floats
     temperature_c: Floats
     fan_rpm: Floats
     uptime_s: Floats
+    error_count: Floats
+    warning_count: Floats
     state: Codes
     is_sha256: Bools
     is_expected_pool: Bools
@@ -104,18 +137,32 @@ class Observations:
     model_code: Ints  # equal for machines of the same model, -1 = model not known
     nameplate_hashrate_hs: Floats
     nameplate_power_w: Floats
+    work_said: Floats  # (n, WORK_SLOTS): the counters of the last reading
+    work_counted: Floats  # up to where they are in the totals
+    work_total: Floats
+    work_at_s: Floats
+    work_shares: Floats  # of the window that is being filled
+    work_proven_h: Floats  # hashes
+    work_claimed_h: Floats
+    work_ratio: Floats  # of the last full window
+    is_work_suspect: Bools
 
     @classmethod
     def empty(cls, n: int) -> Observations:
         return cls(
             up=_nans(n), fault=np.zeros(n, np.uint8), polled_s=_nans(n), seen_s=_nans(n),
-            hashrate_hs=_nans(n), hashrate_now_hs=_nans(n), hashrate_expected_hs=_nans(n),
-            reported_power_w=_nans(n),
+            valid_for_s=np.zeros(n), rival_s=_nans(n),
+            hashrate_hs=_nans(n), hashrate_window_s=_nans(n), hashrate_now_hs=_nans(n), hashrate_expected_hs=_nans(n),
+            reported_power_w=_nans(n), power_limit_w=_nans(n), error_count=_nans(n), warning_count=_nans(n),
             temperature_c=np.full((n, len(SENSOR_SLOTS)), np.nan), fan_rpm=np.full((n, FAN_SLOTS), np.nan),
             uptime_s=_nans(n), state=np.full(n, STATE_CODES[OperatingState.UNKNOWN], np.uint8),
             is_sha256=np.zeros(n, bool), is_expected_pool=np.ones(n, bool),
             steady_hashrate_hs=_nans(n), steady_power_w=_nans(n),
             model_code=np.full(n, -1, np.int32), nameplate_hashrate_hs=_nans(n), nameplate_power_w=_nans(n),
+            work_said=_nans(n, len(WORK_SLOTS)), work_counted=_nans(n, len(WORK_SLOTS)),
+            work_total=_nans(n, len(WORK_SLOTS)), work_at_s=_nans(n), work_shares=np.zeros(n),
+            work_proven_h=np.zeros(n), work_claimed_h=np.zeros(n), work_ratio=_nans(n),
+            is_work_suspect=np.zeros(n, bool),
         )  # fmt: skip
 
     def grown(self, n: int) -> Observations:
@@ -125,10 +172,25 @@ class Observations:
             **{f.name: np.concatenate([getattr(self, f.name), getattr(more, f.name)]) for f in fields(self)}
         )
 
+    def first(self, n: int) -> Observations:
+        """The first `n` rows; what is written there is written here."""
+        return Observations(**{f.name: getattr(self, f.name)[:n] for f in fields(self)})
+
+
+def _absent() -> Floats:
+    return np.empty(0)
+
+
+def _absent_codes() -> Codes:
+    return np.empty(0, np.uint8)
+
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """The fleet at `at_s`. All arrays have one entry per machine and are read-only; the module says what NaN means."""
+    """The fleet at `at_s`. All arrays have one entry per machine and are read-only; the module says what NaN means.
+
+    The columns behind `pdus` came later: a journal record without them is read as if nobody had said anything.
+    """
 
     at_s: float
     ids: tuple[str, ...]
@@ -162,10 +224,29 @@ class Snapshot:
     power_if_running_source: Codes
     standby_w: Floats
     pdus: PduColumns
+    hashrate_window_s: Floats = field(default_factory=_absent)
+    power_limit_w: Floats = field(default_factory=_absent)
+    error_count: Floats = field(default_factory=_absent)  # that the machine reports about itself
+    warning_count: Floats = field(default_factory=_absent)  # repaired, missing or doubtful in its last reply
+    work_total: Floats = field(default_factory=_absent)  # (n, WORK_SLOTS), counted since the agent started
+    work_ratio: Floats = field(default_factory=_absent)  # hashrate by accepted work over the one that is claimed
+    suspect: Codes = field(default_factory=_absent_codes)  # bits of Suspect
+    is_conflict: Bools = field(default_factory=lambda: np.empty(0, bool))  # its names answer at two addresses
+
+    def __post_init__(self) -> None:
+        for name, blank in _LATER_COLUMNS.items():
+            if len(getattr(self, name)) != len(self.ids):
+                object.__setattr__(self, name, blank(len(self.ids)))
 
     def __len__(self) -> int:
         return len(self.ids)
 
+
+_LATER_COLUMNS: Mapping[str, Callable[[int], npt.NDArray[np.generic]]] = {
+    "hashrate_window_s": _nans, "power_limit_w": _nans, "error_count": _nans, "warning_count": _nans,
+    "work_total": lambda n: _nans(n, len(WORK_SLOTS)), "work_ratio": _nans,
+    "suspect": lambda n: np.zeros(n, np.uint8), "is_conflict": lambda n: np.zeros(n, bool),
+}  # fmt: skip
 
 STANDBY_W = 30.0
 """Draw of a sleeping control board; 25 W (LuxOS) to 30 W (stock Antminer) are published, both as claims."""
@@ -176,6 +257,18 @@ three still draws 0.3 of it or more; a sleeping machine 0.01."""
 
 STEADY_TOLERANCE_RATIO = 0.15
 """A machine is steady while what it does now lies this close to its window: neither ramping nor just stopped."""
+
+IMPLAUSIBLE_HASHRATE_RATIO = 1.3
+"""Of what is expected. Windows of 5 minutes scatter by a few percent; what lies above is a wrong unit or a lie."""
+
+OVERCLOCK_RATIO = 1.5
+"""What a machine expects of itself is believed up to this multiple of its nameplate."""
+
+IMPLAUSIBLE_POWER_RATIO = 1.5
+"""Reported watts above this multiple of the nameplate's are not the machine's: some firmware says 326 W for 80 W."""
+
+SILENT_FAULTS = tuple(FAULT_CODES[kind] for kind in (FaultKind.REFUSED, FaultKind.UNREACHABLE, FaultKind.TIMEOUT))
+"""Faults that mean that nobody answered; any other came from somebody."""
 
 
 def assemble(
@@ -192,10 +285,17 @@ def assemble(
     Missing: NaN with a reason; a failed poll leaves earlier values valid until they are too old.
     """
     age_s = now_s - observed.seen_s
-    is_valid = age_s <= valid_for_s
-    hashrate_hs = np.where(is_valid, observed.hashrate_hs, np.nan)
-    reported_w = np.where(is_valid, observed.reported_power_w, np.nan)
-    state = np.where(is_valid, observed.state, STATE_CODES[OperatingState.UNKNOWN]).astype(np.uint8)
+    row_valid_for_s = np.fmax(observed.valid_for_s, valid_for_s)
+    is_valid = age_s <= row_valid_for_s
+    suspect = _suspicions(site, observed)
+    is_lie = (suspect & Suspect.HASHRATE) > 0
+    hashrate_hs = np.where(is_valid & ~is_lie, observed.hashrate_hs, np.nan)
+    is_power_lie = (suspect & Suspect.POWER) > 0
+    reported_w = np.where(is_valid & ~is_power_lie, observed.reported_power_w, np.nan)
+    state = np.where(is_valid, observed.state, STATE_CODES[OperatingState.UNKNOWN])
+    is_silent = (observed.up == 0.0) & np.isin(observed.fault, SILENT_FAULTS)
+    state = np.where(is_silent, STATE_CODES[OperatingState.UNREACHABLE], state).astype(np.uint8)
+    is_conflict = is_valid & (observed.up == 1.0) & (now_s - observed.rival_s <= row_valid_for_s)
     absence = _absence(observed, is_valid)
     metered_w, metered_age_s = meter(pdus, len(site), now_s, valid_for_s)
     can_w, can_w_source = _capable(
@@ -203,7 +303,7 @@ def assemble(
     )
     # the meter often sees an outlet go off before the next poll misses the machine
     is_dark = metered_w <= DARK_RATIO * np.nan_to_num(can_w)
-    is_hashing = (hashrate_hs > 0.0) & (state != STATE_CODES[OperatingState.WARMING_UP])
+    is_hashing = (hashrate_hs > 0.0) & (observed.state != STATE_CODES[OperatingState.WARMING_UP])
     is_running = (observed.up == 1.0) & is_hashing & ~is_dark
     power_w, power_source, power_age_s = _rank_power(
         site, observed, hashrate_hs, is_running, metered_w, metered_age_s, reported_w, age_s
@@ -211,6 +311,14 @@ def assemble(
     can_hs, can_hs_source = _capable(
         observed.steady_hashrate_hs, observed.model_code, site.hashrate_configured_hs, observed.nameplate_hashrate_hs
     )
+
+    def valid(column: Floats) -> Floats:
+        return np.where(is_valid if column.ndim == 1 else is_valid[:, None], column, np.nan)
+
+    def reason(column: Floats, is_lie: Bools) -> Codes:
+        why = np.where(is_valid & is_lie, Reason.IMPLAUSIBLE, absence)
+        return np.where(np.isnan(column), why, Reason.NONE).astype(np.uint8)
+
     return _frozen(
         Snapshot(
             at_s=now_s,
@@ -221,18 +329,18 @@ def assemble(
             last_seen_s=observed.seen_s.copy(),
             age_s=age_s,
             hashrate_hs=hashrate_hs,
-            hashrate_reason=np.where(np.isnan(hashrate_hs), absence, Reason.NONE).astype(np.uint8),
-            hashrate_expected_hs=np.where(is_valid, observed.hashrate_expected_hs, np.nan),
+            hashrate_reason=reason(hashrate_hs, is_lie),
+            hashrate_expected_hs=valid(observed.hashrate_expected_hs),
             reported_power_w=reported_w,
             metered_power_w=metered_w,
             metered_age_s=metered_age_s,
             power_w=power_w,
             power_source=power_source,
             power_age_s=power_age_s,
-            power_reason=np.where(np.isnan(power_w), absence, Reason.NONE).astype(np.uint8),
-            temperature_c=np.where(is_valid[:, None], observed.temperature_c, np.nan),
-            fan_rpm=np.where(is_valid[:, None], observed.fan_rpm, np.nan),
-            uptime_s=np.where(is_valid, observed.uptime_s, np.nan),
+            power_reason=reason(power_w, is_power_lie),
+            temperature_c=valid(observed.temperature_c),
+            fan_rpm=valid(observed.fan_rpm),
+            uptime_s=valid(observed.uptime_s),
             state=state,
             is_sha256=observed.is_sha256.copy(),
             is_expected_pool=observed.is_expected_pool.copy(),
@@ -243,6 +351,14 @@ def assemble(
             power_if_running_source=can_w_source,
             standby_w=np.full(len(site), STANDBY_W),
             pdus=pdus,
+            hashrate_window_s=np.where(np.isnan(hashrate_hs), np.nan, observed.hashrate_window_s),
+            power_limit_w=valid(observed.power_limit_w),
+            error_count=valid(observed.error_count),
+            warning_count=valid(observed.warning_count),
+            work_total=valid(observed.work_total),
+            work_ratio=np.where(is_valid & observed.is_sha256, observed.work_ratio, np.nan),
+            suspect=np.where(is_valid, suspect, 0).astype(np.uint8),
+            is_conflict=is_conflict,
         )
     )
 
@@ -269,15 +385,36 @@ def learn_steady(observed: Observations, snapshot: Snapshot) -> None:
     """Remember, in place, what each steadily running machine does: the basis of its capable columns.
 
     A machine that ramps up, or whose window still shows work that has stopped, is not steady; nor are watts that
-    nobody measured or reported.
+    nobody measured or reported. Two machines that pass for one teach nothing about either.
     """
     drift = np.abs(observed.hashrate_now_hs / np.where(snapshot.hashrate_hs > 0, snapshot.hashrate_hs, np.nan) - 1.0)
-    is_steady = snapshot.is_running & ~(drift > STEADY_TOLERANCE_RATIO)
+    is_steady = snapshot.is_running & ~snapshot.is_conflict & ~(drift > STEADY_TOLERANCE_RATIO)
     observed.steady_hashrate_hs[is_steady] = snapshot.hashrate_hs[is_steady]
     has_watts = is_steady & (snapshot.power_source >= PowerSource.METERED) & (
         snapshot.power_source <= PowerSource.REPORTED
     )  # fmt: skip
     observed.steady_power_w[has_watts] = snapshot.power_w[has_watts]
+
+
+def _suspicions(site: Site, observed: Observations) -> Codes:
+    """Bits of Suspect per row. Without anything to compare with there is no suspicion."""
+    plate_hs = _else(site.hashrate_configured_hs, observed.nameplate_hashrate_hs)
+    plate_w = _else(site.power_configured_w, observed.nameplate_power_w)
+    # A machine that is overclocked may do what it expects of itself, but a wrong unit is wrong in both numbers.
+    is_own_believed = ~(observed.hashrate_expected_hs > OVERCLOCK_RATIO * plate_hs)
+    most_hs = np.fmax(plate_hs, np.where(is_own_believed, observed.hashrate_expected_hs, np.nan))
+    is_hashrate = observed.hashrate_hs > IMPLAUSIBLE_HASHRATE_RATIO * most_hs
+    watts = observed.reported_power_w
+    is_power = (watts > IMPLAUSIBLE_POWER_RATIO * plate_w) | ((watts <= 0.0) & (observed.hashrate_hs > 0.0))
+    is_work = observed.is_work_suspect & observed.is_sha256
+    suspect = np.zeros(len(watts), np.uint8)
+    for bit, rows in ((Suspect.HASHRATE, is_hashrate), (Suspect.POWER, is_power), (Suspect.WORK, is_work)):
+        suspect[rows] |= np.uint8(bit)
+    return suspect
+
+
+def _else(first: Floats, second: Floats) -> Floats:
+    return np.where(np.isnan(first), second, first)
 
 
 def _absence(observed: Observations, is_valid: Bools) -> Codes:

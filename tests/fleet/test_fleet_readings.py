@@ -27,7 +27,7 @@ def test_the_numbers_in_old_journals_keep_their_meaning() -> None:
     assert " ".join(str(kind) for kind in FAULT_KINDS[1:]) == (
         "refused unreachable timeout denied malformed oversize unsupported identity"
     )
-    assert " ".join(STATES) == "mining warming_up sleeping idle faulted unknown"
+    assert " ".join(STATES) == "mining warming_up sleeping idle faulted unknown unreachable"
     assert " ".join(Reason.__members__) == (
         "NONE NEVER_SEEN UNREACHABLE STALE NOT_REPORTED IMPLAUSIBLE NOT_SHA256 WRONG_POOL NO_MARKET NO_POWER "
         "NO_HASHRATE CONFLICT"
@@ -37,11 +37,11 @@ def test_the_numbers_in_old_journals_keep_their_meaning() -> None:
     assert " ".join(Action.__members__) == "RUN STOP PRESET HOLD"
     for numbers in (Reason, PowerSource, CapableSource, Action):
         assert [int(member) for member in numbers] == list(range(len(numbers)))
-    assert [int(why) for why in Why] == [1 << bit for bit in range(22)]
+    assert [int(why) for why in Why] == [1 << bit for bit in range(24)]
     assert " ".join(str(why.name) for why in Why) == (
         "MARGIN_NEGATIVE MARGIN_RESTORED HYSTERESIS_HOLD MIN_UP MIN_DOWN RAMP QUORUM NEVER_STOP UNREACHABLE NEVER_SEEN "
         "NOT_SHA256 WRONG_POOL NO_POWER NO_HASHRATE INPUT_STALE INPUT_MISSING INPUT_CONFLICT HOLD_RELEASE BOOT CLOCK "
-        "STORAGE OPERATOR"
+        "STORAGE OPERATOR CONFLICT IMPLAUSIBLE"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib.resources import files
 
 import pytest
 
@@ -10,17 +11,19 @@ from fleet.site import (
     EconomicTerms,
     Machine,
     Nameplate,
+    Register,
     Site,
     SiteError,
     fold_model,
     found_machine,
-    locate,
     normalise_mac,
     parse_inventory,
     parse_nameplates,
+    plate_of,
 )
 
 MAC = "0200000000a1"
+CATALOGUE = parse_nameplates((files("fleet") / "nameplates.csv").read_text())
 
 
 def test_a_full_line_gives_every_field_in_base_units() -> None:
@@ -71,6 +74,18 @@ def test_the_id_is_the_best_name_at_hand(line: str, id: str, is_provisional: boo
         # an empty line, or one of commas alone, counts as a line and is nothing else
         ("id,power_w\n\na,1\n,\nb,x\n", "inventory line 5: power_w 'x' is not a positive number"),
         ("id,power_w\n\n\na,1\na,2\n", "inventory line 5: id 'a' is already on line 4"),
+        # what belongs to one machine, however it is written
+        (
+            "id,mac\na,02:00:00:00:00:A1\nb,0200.0000.00a1\n",
+            "inventory line 3: mac '0200000000a1' is already on line 2",
+        ),
+        ("mac\n02:00:00:00:00:A1\n0200.0000.00a1\n", "inventory line 3: id '0200000000a1' is already on line 2"),
+        ("id,serial\na,SN1\nb,SN1\n", "inventory line 3: serial 'SN1' is already on line 2"),
+        (
+            "id,address\na,10.0.0.1\nb,10.0.0.2\nc,10.0.0.1\n",
+            "inventory line 4: address '10.0.0.1' is already on line 2",
+        ),
+        ("id,pdu,outlet\na,p,1\nb,q,1\nc,p,1\n", "inventory line 4: outlet '1' of pdu 'p' is already on line 2"),
     ],
 )
 def test_a_slip_is_named_by_line_and_column(text: str, message: str) -> None:
@@ -139,36 +154,81 @@ def test_a_found_machine_at_an_ipv6_address_has_no_colon_in_its_id() -> None:
     assert found_machine("fd00::7", None, None, None).id == "ip-fd00--7"
 
 
-LOCATED = Site(
-    "north",
-    (
-        Machine("by-mac", address="10.0.0.1", mac=MAC),
-        Machine("by-serial", address="10.0.0.2", serial="SN2"),
-        Machine("by-place", address="10.0.0.3"),
-    ),
+TOLD = (
+    Machine("by-mac", address="10.0.0.1", mac=MAC),
+    Machine("by-serial", address="10.0.0.2", serial="SN2"),
+    Machine("by-place", address="10.0.0.3"),
+    Machine("by-both", mac="0200000000d4", serial="SN4"),
 )
 
 
 @pytest.mark.parametrize(
-    ("address", "mac", "serial", "row"),
+    ("mac", "serial", "row"),
     [
-        ("10.0.0.9", MAC, None, 0),  # it moved
-        ("10.0.0.9", None, "SN2", 1),
-        ("10.0.0.3", MAC, None, 0),  # it moved to another one's place: the MAC wins
-        ("10.0.0.9", MAC, "SN2", 0),  # MAC before serial
-        ("10.0.0.1", None, None, 0),  # says nothing of itself: the place decides
-        ("10.0.0.3", "0200000000c3", "SN3", 2),  # the inventory knows nothing but the place
-        ("10.0.0.1", "0200000000ff", None, None),  # another machine in the place of the first
-        ("10.0.0.2", None, "SN9", None),
-        ("10.0.0.1", None, "SN9", 0),  # the inventory names no serial there
-        ("10.0.0.9", "0200000000ff", "SN9", None),
-        ("10.0.0.9", None, None, None),
+        (MAC, None, 0),
+        (None, "SN2", 1),
+        (MAC, "SN2", 0),  # MAC before serial
+        ("0200000000ff", "SN2", 1),  # the operator named a serial: whatever network card it has now
+        ("0200000000ff", "SN4", None),  # he named a MAC, and this is another
+        ("0200000000ff", "SN9", None),
+        (None, None, None),
     ],
 )
-def test_a_reading_goes_to_its_machine_wherever_it_stands(
-    address: str, mac: str | None, serial: str | None, row: int | None
+def test_a_machine_is_known_by_its_names_wherever_it_stands(
+    mac: str | None, serial: str | None, row: int | None
 ) -> None:
-    assert locate(LOCATED, address, mac, serial) == row
+    assert Register(TOLD).named(mac, serial) == row
+
+
+@pytest.mark.parametrize(
+    ("row", "mac", "serial", "is_another"),
+    [
+        (0, None, None, False),  # says nothing of itself
+        (0, MAC, "SN9", False),
+        (0, None, "SN9", False),  # the inventory names no serial there
+        (0, "0200000000ff", None, True),
+        (1, None, "SN9", True),
+        (1, "0200000000ff", None, False),
+        (2, "0200000000ff", "SN3", False),  # the inventory knows nothing but the place
+    ],
+)
+def test_another_machine_is_one_that_shows_another_name(
+    row: int, mac: str | None, serial: str | None, is_another: bool
+) -> None:
+    assert Register(TOLD).is_another(row, mac, serial) is is_another
+
+
+def test_a_row_without_a_name_takes_the_first_that_it_is_shown() -> None:
+    register = Register(TOLD)
+    register.bind(2, "0200000000c3", "SN3")
+    assert register.named("0200000000c3", None) == register.named(None, "SN3") == 2
+    assert register.is_another(2, "0200000000ff", None)
+    # a new network card in the machine with the same serial: its former MAC is nobody's
+    register.bind(2, "0200000000c4", "SN3")
+    assert (register.named("0200000000c4", None), register.named("0200000000c3", None)) == (2, None)
+    register.bind(2, None, None)
+    assert (register.macs[2], register.serials[2]) == ("0200000000c4", "SN3")
+
+
+def test_told_names_stay_and_nobody_takes_the_name_of_another() -> None:
+    register = Register(TOLD)
+    register.bind(0, "0200000000ff", "SN2")
+    assert (register.macs[0], register.serials[0]) == (MAC, None)
+    register.bind(1, MAC, "SN9")
+    assert (register.macs[1], register.serials[1]) == (None, "SN2")
+    assert (register.named(MAC, None), register.named(None, "SN2")) == (0, 1)
+
+
+def test_ids_are_never_given_twice() -> None:
+    register = Register((Machine("ip-10-0-0-7"),))
+    assert (register.free_id("a"), register.free_id("ip-10-0-0-7")) == ("a", "ip-10-0-0-7~2")
+    assert register.add(Machine("ip-10-0-0-7~2")) == 1
+    assert register.free_id("ip-10-0-0-7") == "ip-10-0-0-7~3"
+
+
+def test_an_address_belongs_to_the_first_that_claims_it_and_to_nobody_without_one() -> None:
+    register = Register((Machine("nowhere"), Machine("told", address="10.0.0.7"), Machine("found", address="10.0.0.7")))
+    assert register.row_of_address == {"10.0.0.7": 1}
 
 
 def test_an_outlet_that_two_rows_claim_belongs_to_neither() -> None:
@@ -193,7 +253,6 @@ def test_found_machines_join_at_the_end_and_nothing_else_changes() -> None:
     more = site.with_machines([Machine("b", hashrate_hs=1e14), Machine("c")])
     assert more.ids == ("a", "b", "c")
     assert (len(site), len(more)) == (1, 3)
-    assert more.row_of_id == {"a": 0, "b": 1, "c": 2}
     assert (more.name, more.nameplates, more.terms, more.expected_pools) == ("north", plates, terms, ("pool",))
     assert more.tariff is site.tariff
     assert more.never_stop.tolist() == [True, False, False]
@@ -220,7 +279,18 @@ def test_what_is_left_of_the_hashprice_is_what_neither_pool_nor_rejects_take() -
         ("Whatsminer M50S VH30", "m50s"),
         ("WhatsMiner M30S++ VE40", "m30s++"),
         ("AvalonMiner 1246", "1246"),
-        ("Avalon A1366", "a1366"),
+        ("Avalon A1366", "1366"),
+        ("A1566", "1566"),
+        ("Avalon A16 XP", "a16xp"),
+        ("AVALON Q", "q"),
+        ("M50_VH51", "m50"),  # as the machine itself says it
+        ("M60S+VK40", "m60s+"),
+        ("M20S V10", "m20s"),
+        ("S21 XP Hyd.", "s21xphyd"),
+        ("Antminer S21 Hydro", "s21hyd"),
+        ("SEALMINER A2 Pro Air", "a2proair"),
+        ("Bitaxe Gamma 601", "gamma601"),
+        ("NerdQAxe++", "nerdqaxe++"),
         ("", ""),
     ],
 )
@@ -231,6 +301,59 @@ def test_names_of_one_model_fold_into_one(model: str, folded: str) -> None:
 def test_nameplates_are_found_by_folded_model() -> None:
     plates = parse_nameplates("model,hashrate_th,power_w\nAntminer S19 Pro,110,3250\n")
     assert dict(plates) == {"s19pro": Nameplate("Antminer S19 Pro", 1.1e14, 3250.0)}
+
+
+@pytest.mark.parametrize(
+    ("model", "hashrate_th"),
+    [
+        ("Antminer S19j Pro", 100),
+        ("S19J PRO (104T)", 104),
+        ("Antminer S19j Pro (104.0 TH/s)", 104),
+        ("Antminer S19j Pro (98T)", 100),  # a bin that nobody listed is still of this model
+        ("S19j Pro (Vnish 1.2.6)", 100),
+        ("S19j Pro ( 95Th)", 95),
+        ("S9j Pro (104T)", None),
+        ("", None),
+    ],
+)
+def test_the_exact_bin_goes_before_the_model(model: str, hashrate_th: float | None) -> None:
+    plates = parse_nameplates(
+        "model,hashrate_th,power_w,source\nS19j Pro,100,3050,nameplate\nS19j Pro (104T),104,3068,nameplate\n"
+        "S19j Pro (95T),95,2900,measured by us\n"
+    )
+    plate = plate_of(plates, model)
+    assert (plate and plate.hashrate_hs) == (hashrate_th and hashrate_th * 1e12)
+    assert plate is None or plate.source in ("nameplate", "measured by us")
+
+
+FACTS = """
+S9 13.5 98|T19 84 37.5|S19 95 34.2|S19j 90 35|S19 Pro 110 29.5|S19j Pro (96T) 96 29.5|S19j Pro (100T) 100 30.5
+S19j Pro (104T) 104 29.5|S19j Pro+ (117T) 117 27.5|S19j Pro+ (122T) 122 27.5|S19k Pro (110T) 110 23
+S19k Pro (115T) 115 23|S19k Pro (120T) 120 23|S19 XP 140 21.5|S19 XP (141T) 141 21.4|S19 XP Hyd 256 20.8|T21 190 19
+S21 (188T) 188 17.5|S21 (195T) 195 17.5|S21 (200T) 200 17.5|S21 200 17.5|S21+ (216T) 216 16.5|S21+ (235T) 235 16.5
+S21 Pro 234 15|S21 Pro (245T) 245 15|S21 XP 270 13.5|S21 Hyd 335 16|S21 XP Hyd 473 12|M30S VE20 86 38|M30S+ 100 34
+M30S++ VH60 112 31|M30S++ (104T) 104 31|M50 VH51 116 29|M50S 127 26|M50S++ VK20 151 21.5|M53 228 29|M53S 245 26
+M56S 206 26|M56S++ 248 22|M60 166 19.6|M60S VK40 182 18.7|M60S+ 201 17|M60S++ 222 15.9|M63 353 19.7|M63S 403 18.5
+M66 272.5 19|M66S 292 18.5|A1246 86.5 38|A1346 110 30|A1366 130 25|A1466 150 21.75|A1566 185 18.5
+A1566 (194T) 194 18.5|A16 282 13.8|A16 XP 300 12.8|Q 90 18.6|Nano 3 4 32|Nano 3S 6 23.3|SEALMINER A2 230 16.5
+SEALMINER A2 Pro Air 257.5 15.2|SEALMINER A2 Pro Hyd 500 14.9|SEALMINER A3 Air 260 14|SEALMINER A3 Pro Air 290 12.5
+Bitaxe Ultra 0.5 27|Bitaxe Supra 0.675 17|Bitaxe Gamma 601 1.2 15|NerdQAxe+ 2.5 22|NerdQAxe++ 4.8 15.2
+"""
+"""Model, TH/s and J/TH as third parties print them: guides of resellers, public tables, calculators."""
+
+
+@pytest.mark.parametrize("line", FACTS.replace("\n", "|").strip("|").split("|"))
+def test_the_catalogue_holds_what_is_printed(line: str) -> None:
+    model, hashrate_th, j_per_th = line.rsplit(" ", 2)
+    plate = plate_of(CATALOGUE, model)
+    assert plate is not None
+    assert plate.hashrate_hs / 1e12 == pytest.approx(float(hashrate_th), rel=0.01)
+    assert plate.power_w / plate.hashrate_hs * 1e12 == pytest.approx(float(j_per_th), rel=0.05)
+
+
+def test_every_line_of_the_catalogue_says_where_it_comes_from_and_every_bin_has_its_model() -> None:
+    assert {plate.source for plate in CATALOGUE.values()} == {"nameplate", "efficiency", "middle"}
+    assert {key.split("@")[0] for key in CATALOGUE} <= CATALOGUE.keys()
 
 
 @pytest.mark.parametrize(
@@ -250,8 +373,8 @@ def test_a_slip_in_the_catalogue_is_named_too(line: str, message: str) -> None:
     assert str(caught.value) == message
 
 
-def test_an_address_belongs_to_the_first_that_claims_it_and_to_nobody_without_one() -> None:
-    site = Site(
-        "north", (Machine("nowhere"), Machine("told", address="10.0.0.7"), Machine("found", address="10.0.0.7"))
-    )
-    assert site.row_of_address == {"10.0.0.7": 1}
+def test_a_column_that_the_catalogue_does_not_have_is_named() -> None:
+    with pytest.raises(
+        SiteError, match=r"plates\.csv: unknown column 'watts'; known: model, hashrate_th, power_w, source"
+    ):
+        parse_nameplates("model,hashrate_th,watts\n", "plates.csv")
