@@ -92,12 +92,12 @@ class Capture:
             return hearing.hear(ask, reply.raw)
         if ask.is_text and self.gate is not None and self.gate.kind == "digest":
             return f'HTTP/1.1 401\r\nwww-authenticate: Digest realm="{self.gate.realm}"\r\n\r\n'
-        spoken = {_via_of(reply) for reply in self.replies if _port_of(reply) in (None, ask.port)}
+        spoken = {_via_of(reply) for reply in self.replies if reply.port in (None, ask.port)}
         if ask.via is Via.RPC and Via.RPC in spoken:
             return hearing.hear(ask, refusal(ask.what))
         if spoken:
             said = "speaks HTTP on this port" if ask.via is Via.RPC else "not recorded"
-            if ask.via is not Via.RPC or any(_port_of(reply) == RPC_PORT for reply in self.replies):
+            if ask.via is not Via.RPC or any(reply.port == RPC_PORT for reply in self.replies):
                 raise PollError(FaultKind.UNSUPPORTED, f"{ask.what}: {said}")
         raise PollError(FaultKind.REFUSED, f"nothing recorded on port {ask.port}")
 
@@ -137,13 +137,12 @@ def identified(capture: Capture) -> str | None:
 
     Folders of one reply or two cannot answer them: then any reply that names a maker, then the folder itself, decides.
     """
+    found: str | None = None
     try:
         found = _identify(capture).maker
     except PollError:
-        found = None
-    if found is None:
-        found = next((maker for reply in capture.replies if (maker := _named_in(reply))), None)
-    return found or capture.make
+        pass  # as a live machine that refuses
+    return found or _named_in(capture.replies) or capture.make
 
 
 def _identify(capture: Capture) -> Identified:
@@ -158,13 +157,35 @@ def _identify(capture: Capture) -> Identified:
                 answer = error
             ask = asking.send(answer)
     except StopIteration as done:
-        identified: Identified = done.value
-        return identified
+        said: Identified = done.value
+        return said
 
 
-def _named_in(reply: Reply) -> str | None:
-    value = _decoded(reply.raw)
-    return classify(value) if value else None
+_SIGNS: tuple[tuple[str, tuple[bytes, ...]], ...] = (
+    ("epic", (b'"StratumConfigs"', b"PowerPlay")),
+    ("axeos", (b'"ASICModel"',)),
+    ("braiins_rest", (b'"bosminer_uptime_s"', b'"approximated_consumption"')),
+    ("braiins", (b'"bosminer"',)),
+    ("proto", (b'"mining-status"',)),
+    ("whatsminer_v3", (b'"fast-boot"', b'"hash-realtime"')),
+    ("luxos", (b'"CurtailMode"',)),
+    ("vnish", (b'"miner_status"',)),
+    ("mara", (b'"hashrate_realtime"',)),
+    ("sealminer", (b'"PM State"',)),
+    ("auradine", (b'"IPReport"',)),
+    ("avalon", (b'"MM ID0',)),
+    ("whatsminer", (b'"Chip Temp Avg"',)),
+)
+"""What only one firmware says, for folders that hold too little to be asked; custom firmware before its hosts."""
+
+
+def _named_in(replies: tuple[Reply, ...]) -> str | None:
+    everything = b"\n".join(reply.raw for reply in replies)
+    for firmware, signs in _SIGNS:
+        if any(sign in everything for sign in signs):
+            return firmware
+    values = (_decoded(reply.raw) for reply in replies)
+    return next((maker for value in values if value and (maker := classify(value))), None)
 
 
 # --- which reply answers which question ------------------------------------------------------------------------------
@@ -240,10 +261,6 @@ def _via_of(reply: Reply) -> Via | None:
     return None if "STATUS" in value else Via.HTTP
 
 
-def _port_of(reply: Reply) -> int | None:
-    return reply.port
-
-
 def _decoded(raw: bytes) -> dict[str, Any] | None:
     try:
         value = orjson.loads(raw)
@@ -261,8 +278,9 @@ def load(folder: Path) -> Capture:
         raise CaptureError(f"{folder} is not a folder")
     try:
         if (folder / MANIFEST).is_file():
-            return _by_manifest(folder, tomllib.loads((folder / MANIFEST).read_text("utf-8")))
-        capture = _by_table(folder) or _by_names(folder)
+            capture = _by_manifest(folder, tomllib.loads((folder / MANIFEST).read_text("utf-8")))
+        else:
+            capture = _by_table(folder) or _by_names(folder)
     except OSError as error:
         raise CaptureError(f"{folder}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -40,7 +40,10 @@ class Kind(StrEnum):
 UNSPEAKABLE = frozenset({Kind.SECRET, Kind.ACCOUNT, Kind.WALLET, Kind.EMAIL})
 
 TABLE: tuple[tuple[Kind, str], ...] = (
-    (Kind.SECRET, r"(?!.*bypass).*pass\d*|.*(?:password|passwd|passphrase|passcode|pwd)s?\d*|(?:.*pool\d*|.*\d)?pw\d*"),
+    (
+        Kind.SECRET,
+        r"(?!.*bypass).*pass\d*|.*(?:password|passwd|passphrase|passcode|pwd)s?\d*|(?:.*(?:pool|stratum|wifi)\d*|.*\d)?pw\d*",
+    ),
     (
         Kind.SECRET,
         r".*tokens?\d*|.*secret.*|.*salt|.*apikey|.*(?:private|wifi|wpa|wep|wlan|network|security|ssh)key\d*",
@@ -115,6 +118,8 @@ _IPV4_OF_URL = re.compile(r"(?<=://)(?:\d{1,3}\.){3}\d{1,3}(?![\w.])|(?<=@)(?:\d
 
 _ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _HEX = re.compile(r"(?=.*[0-9])[0-9A-Fa-f:.\-]+")
+_NEEDS_ESCAPE = re.compile(r'["\\]')
+_KEPT = "\ue000"  # stands for the backslash of an escape that a document inside a string keeps
 _TWELVE = re.compile(r"[0-9A-Fa-f]{12}")
 _SAID_NOTHING = frozenset({"", "none", "null", "unknown", "n/a", "na", "-", "<deleted>", "true", "false", "0"})
 _PSEUDONYM_NET = ipaddress.IPv4Network("198.18.0.0/15")  # for benchmarks; no machine has such an address
@@ -206,9 +211,9 @@ class Redactor:
 
     def _inner(self, string: str, depth: int, name: str = "") -> str:
         """The content of a string: it may hold another document, or firmware's own notation, or prose."""
-        if '\\"' in string and depth < _MAX_NESTED:
-            inside = string.replace('\\"', '"')
-            return self._quoted(inside, depth + 1).replace('"', '\\"')
+        if '\\"' in string and depth < _MAX_NESTED and _KEPT not in string:
+            inside = _ESCAPE.sub(lambda e: e[0][1] if e[0][1] in '"\\' else _KEPT + e[0][1:], string)
+            return _NEEDS_ESCAPE.sub(r"\\\g<0>", self._quoted(inside, depth + 1)).replace(_KEPT, "\\")
         return self._prose(string, is_version="ver" in name.lower() or "firmware" in name.lower())
 
     # --- in prose
@@ -252,9 +257,14 @@ class Redactor:
                 return lead + self._value(kind, groups.get("value", found[0]))
             if kind is Kind.ADDRESS:
                 return self._address(found[0], is_named=found.re is _IPV4_OF_URL)
+            if kind is Kind.EMAIL and self._is_ours(found[0].partition("@")[0]):
+                return found[0]  # what is left of a login before the host of an URL
             return self._value(kind, found[0])
 
         return replaced
+
+    def _is_ours(self, value: str) -> bool:
+        return value == REDACTED or value in self._given
 
     def _without_learned(self, text: str) -> str:
         """Values that stood behind a name somewhere, wherever else they stand."""
@@ -270,7 +280,7 @@ class Redactor:
 
     def _value(self, kind: Kind, value: str) -> str:
         """What replaces one value; itself where it says nothing, was given by us, or may stay."""
-        if value.strip().lower() in _SAID_NOTHING or value in self._given or value == REDACTED or not self._goes(kind):
+        if value.strip().lower() in _SAID_NOTHING or self._is_ours(value) or not self._goes(kind):
             return value
         if kind is Kind.ADDRESS:
             said = _IPV4.sub(lambda found: self._address(found[0], is_named=True), value)
