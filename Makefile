@@ -13,7 +13,7 @@ configdir = /etc/hashwatt
 
 export PIP_ROOT_USER_ACTION = ignore
 
-.PHONY: env run test peers install uninstall lock
+.PHONY: env run test fuzz peers install uninstall lock
 
 env: .venv/built
 
@@ -29,6 +29,16 @@ test: env
 	.venv/bin/coverage run -m pytest -q tests/fleet
 	.venv/bin/coverage report --skip-covered
 	.venv/bin/pytest -q -n auto --ignore=tests/fleet $(ARGS)
+
+# Coverage-guided: 200,000 executions of each target, or RUNS=n of TARGETS="a b". The engine has an environment of its own.
+RUNS = 200000
+fuzz: .venv-fuzz/built
+	PYTHONPATH=$(CURDIR):$(CURDIR)/tests .venv-fuzz/bin/python -m fuzz.run $(TARGETS) --runs $(RUNS)
+
+.venv-fuzz/built: .venv/bin/pip requirements-fuzz.lock
+	@.venv/bin/python -m venv --clear .venv-fuzz
+	@.venv-fuzz/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes -r requirements-fuzz.lock
+	@touch $@
 
 peers:
 	.ci/peers

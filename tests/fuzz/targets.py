@@ -1,0 +1,240 @@
+"""The fuzz targets: pure functions of bytes that may raise nothing but what their module promises.
+
+Each make has two: `<make>-bytes` feeds raw replies (what breaks decoders), `<make>-edits` replaces values in healthy
+ones (what breaks the reading, which random bytes hardly ever reach). `run.py` drives them with coverage guidance.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from honesty import assert_honest
+
+from agent.wire import FrameError, FrameReader, Report
+from collectors import neighbours
+from collectors.miners import avalon_text, cgminer, framed, hearing, http, identify, makes, pools
+from collectors.miners.make import Make, Said, Via
+from fleet.ports import PollError
+
+CAPTURES = Path(__file__).resolve().parent.parent / "captures" / "miners"
+SEPARATOR = b"\xff\xfe\xfd"
+"""Between the replies of one machine: no UTF-8 holds it, so no reply is cut by chance."""
+
+Target = Callable[[bytes], None]
+
+NASTY: tuple[Any, ...] = (
+    None, True, False, "", " ", "nan", "-nan", "inf", -1, 0, 1, -273.0, 255, 2**63, 2**70, 1e308, -1e308, 5e-324,
+    [], {}, [[]], [None], [{}], {"a": 1}, [[[[[[]]]]]], "x" * 5000, "0-0-0-0", "58.94W", "111,834", "524K", "2.732%",
+    "\x1b[31m", "\u202e", "stratum+tcp://user:pass@[::1", "02:55:97:22:3M:72", "1e400", "true", "Y",
+    "[" * 200, "'STATS':{" * 50, "KEY[", "]", [0] * 300, {str(i): i for i in range(300)}, "10 days, 99:99", 1.5, "-0",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Fuzz:
+    """One target with inputs to start from."""
+
+    name: str
+    run: Target
+    seeds: tuple[bytes, ...]
+
+
+def allowing(*errors: type[BaseException]) -> Callable[[Target], Target]:
+    """The target with the errors that its module promises taken as good ends."""
+
+    def wrap(target: Target) -> Target:
+        def run(data: bytes) -> None:
+            try:
+                target(data)
+            except errors:
+                pass
+
+        return run
+
+    return wrap
+
+
+def targets() -> Iterator[Fuzz]:
+    """Every target, decoders first."""
+    replies = [path.read_bytes() for path in sorted(CAPTURES.glob("*/*.json"))]
+    yield Fuzz("rpc-reply", allowing(PollError)(_rpc_reply), tuple(reply + b"\0" for reply in replies))
+    yield Fuzz("framed-reply", allowing(PollError)(_framed_reply), tuple(framed.frame(r) for r in replies))
+    yield Fuzz("http-response", allowing(PollError)(_http_response), tuple(_as_http(reply) for reply in replies[:20]))
+    yield Fuzz("identify", allowing(PollError)(_identify), tuple(replies))
+    yield Fuzz("avalon-text", _avalon_text, (b"Ver[1] DNA[2] PS[0 1212 2162 145 3122 2160 3311] MM[a b]]",))
+    yield Fuzz("pool-url", _pool_url, (b"stratum+tcp://u:p@host:3333", b"[::1"))
+    yield Fuzz("neighbours", _neighbours, (_ARP,))
+    yield Fuzz("worker-frames", allowing(FrameError)(_worker_frames), (b"\x02\0\0\0\x80\x80",))
+    for key in makes.KEYS:
+        make = makes.make_of(key)
+        said = healthy(key)
+        whole = SEPARATOR.join(json.dumps(said[ask.name]).encode() if ask.name in said else b"" for ask in make.asks)
+        yield Fuzz(f"{key}-bytes", allowing(PollError)(partial(_make_bytes, make)), (whole, b"", SEPARATOR))
+        edits = (b"\0\0\0\0", bytes(range(60)), bytes(range(255, 0, -3)))
+        yield Fuzz(f"{key}-edits", allowing(PollError)(partial(_make_edits, make)), edits)
+
+
+# --- decoders --------------------------------------------------------------------------------------------------------
+
+
+def _chunks(data: bytes) -> Iterator[bytes]:
+    """The same bytes in pieces whose sizes they say themselves."""
+    position, step = 0, 1 + (data[0] if data else 0)
+    while position < len(data):
+        yield data[position : position + step]
+        position += step
+
+
+def _rpc_reply(data: bytes) -> None:
+    receiver = cgminer.Receiver(max_bytes=1 << 16)
+    for chunk in _chunks(data):
+        if receiver.feed(chunk):
+            break
+    reply = receiver.finish()
+    cgminer.status(reply)
+    cgminer.require(reply, "fuzz")
+    for name in list(reply)[:50]:
+        cgminer.member(reply, name)
+        for row in cgminer.section(reply, name)[:20]:
+            for value in list(row.values())[:50]:
+                cgminer.number(value), cgminer.integer(value), cgminer.flag(value), cgminer.text(value)
+
+
+def _framed_reply(data: bytes) -> None:
+    unframer = framed.Unframer(max_bytes=1 << 16)
+    for chunk in _chunks(data):
+        if unframer.feed(chunk):
+            break
+    hearing.hear(identify.DEVICE_INFO, unframer.payload)
+
+
+def _http_response(data: bytes) -> None:
+    conversation = http._Conversation("GET", "/", (("Host", "fuzz"),), None, 1 << 16)
+    for chunk in _chunks(data):
+        if conversation.feed(chunk):
+            break
+    response = conversation.finish()
+    http.as_text(response)
+    http.require_ok(response, "fuzz")
+    hearing.hear(identify.AXEOS_INFO, response.body)
+
+
+def _as_http(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+
+def _identify(data: bytes) -> None:
+    """Every question gets the next part as its answer; the last one answers the rest."""
+    parts = data.split(SEPARATOR)
+    asking = identify.steps(has_login=bool(data[:1] > b"\x7f"))
+    try:
+        ask = next(asking)
+        for turn in range(40):
+            answer: Any
+            try:
+                answer = hearing.hear(ask, parts[min(turn, len(parts) - 1)])
+            except PollError as error:
+                answer = error
+            ask = asking.send(answer)
+        raise AssertionError("identification does not end")
+    except StopIteration:
+        pass
+
+
+def _avalon_text(data: bytes) -> None:
+    avalon_text.blocks(data.decode("utf-8", errors="replace"))
+
+
+def _pool_url(data: bytes) -> None:
+    host = pools.host_of(data.decode("utf-8", errors="surrogateescape"))
+    assert host is None or (host.isprintable() and "@" not in host)
+
+
+_ARP = b"""IP address       HW type     Flags       HW address            Mask     Device
+10.1.0.7         0x1         0x2         02:00:00:00:00:07     *        eth0
+"""
+
+
+def _neighbours(data: bytes) -> None:
+    neighbours.parse(data.decode("utf-8", errors="replace"))
+
+
+def _worker_frames(data: bytes) -> None:
+    reader = FrameReader(Report, max_bytes=1 << 16)
+    for chunk in _chunks(data):
+        reader.feed(chunk)
+
+
+# --- makes -----------------------------------------------------------------------------------------------------------
+
+
+@cache
+def healthy(key: str) -> dict[str, Any]:
+    """Decoded healthy replies of one make by question, of the recorded machine that answers most of them."""
+    make = makes.make_of(key)
+    best: dict[str, Any] = {}
+    for folder in sorted(CAPTURES.iterdir()):
+        if folder.is_dir() and _is_of(make, folder):
+            found = {
+                ask.name: json.loads((folder / f"{ask.name}.json").read_bytes())
+                for ask in make.asks
+                if (folder / f"{ask.name}.json").exists()
+            }
+            best = max(best, found, key=len)
+    return best
+
+
+def _is_of(make: Make, folder: Path) -> bool:
+    """Whether a recorded folder is of this make: some of its replies must answer this make's questions."""
+    stems = {"whatsminer_v3": "whatsminer-v3", "braiins_rest": "braiins-25.07", "axeos": "bitaxe", "hiveon": "antminer"}
+    return folder.name.startswith(stems.get(make.key, make.key))
+
+
+def _make_bytes(make: Make, data: bytes) -> None:
+    parts = data.split(SEPARATOR)
+    raw = {ask.name: part for ask, part in zip(make.asks, parts, strict=False) if part}
+    said = hearing.said_from(make, raw, is_deep=True)
+    assert_honest(make.read(said))
+
+
+def _make_edits(make: Make, data: bytes) -> None:
+    replies = copy.deepcopy(healthy(make.key))
+    for at in range(0, min(len(data), 48) - 2, 3):
+        _edit(replies, data[at], data[at + 1], NASTY[data[at + 2] % len(NASTY)])
+    said = Said(is_deep=bool(len(data) & 1))
+    for ask in make.asks:
+        if ask.name not in replies:
+            continue
+        answer = replies[ask.name]
+        if ask.via is Via.RPC:
+            if not isinstance(answer, dict):
+                continue  # the decoder lets only objects through
+            answer = cgminer.Reply(answer)
+        try:
+            hearing.take(said, ask, hearing.accepted(ask, answer))
+        except PollError as error:
+            said.faults[ask.name] = error
+    assert_honest(make.read(said))
+
+
+def _edit(replies: dict[str, Any], first: int, second: int, value: Any) -> None:
+    """Put `value` somewhere into the replies, at a place that two bytes choose."""
+    node: Any = replies
+    choice = first * 256 + second
+    for _ in range(8):
+        keys: list[Any] = list(node) if isinstance(node, dict) else list(range(len(node)))
+        if not keys:
+            return
+        key = keys[choice % len(keys)]
+        choice = choice // len(keys) + second
+        below = node[key]
+        if not isinstance(below, dict | list) or not below or choice % 7 == 0:
+            node[key] = value
+            return
+        node = below
