@@ -62,7 +62,7 @@ def _one_line(text: str, limit: int = 400) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from agent import discover, hashprice
+    from agent import hashprice
 
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument("--config", metavar="PATH", help=f"configuration file (default {DEFAULT_CONFIG})")
@@ -96,8 +96,19 @@ def _parser() -> argparse.ArgumentParser:
     probe.add_argument("host", metavar="HOST", help="address, or address:port")
     probe.add_argument("--json", action="store_true", help="one JSON object instead of text")
     probe.add_argument("--insecure", action="store_true", help="permit an address outside private address space")
-    discover.add_arguments(
-        add("discover", discover.run, "find the machines behind addresses; one connect per silent one")
+    discover = add("discover", _discover, "find the machines behind addresses; whoever is silent costs one connect")
+    discover.add_argument("targets", metavar="CIDR", nargs="+", help="10.1.0.0/22, 10.1.0.7-90 or 10.1.0.7")
+    form = discover.add_mutually_exclusive_group()
+    for name, text in (
+        ("json", "one JSON object; every host that answered stands under machines"),
+        ("toml", "[[miners]] for the configuration"),
+        ("csv", "an inventory: id, mac, serial, address, model"),
+    ):
+        form.add_argument(f"--{name}", dest="form", action="store_const", const=name, default="table", help=text)
+    discover.add_argument("--insecure", action="store_true", help="permit addresses outside private address space")
+    discover.add_argument("--connections", type=int, metavar="N", help="most connections at once (default 320)")
+    discover.add_argument(
+        "--credential", metavar="NAME", help="log in to what asks for it, with [credentials.NAME] of the configuration"
     )
     hashprice.add_arguments(add("hashprice", hashprice.run, "hashprice from difficulty, price, height and fees"))
     return parser
@@ -194,6 +205,13 @@ def _probe(args: argparse.Namespace) -> int:
     is_configured = args.config is not None or Path(DEFAULT_CONFIG).exists()
     config = _config_of(args) if is_configured else None
     return probe.run(args.host, config, as_json=args.json, insecure=args.insecure)
+
+
+def _discover(args: argparse.Namespace) -> int:
+    from agent import discover
+
+    config = _config_of(args) if args.credential is not None else None
+    return discover.run(args.targets, args.form, args.insecure, args.connections, config, args.credential)
 
 
 def _log_to_stderr(level: str) -> None:
