@@ -6,7 +6,7 @@ Modules are imported when the first machine of their make shows up: a farm has f
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 
 from collectors.miners.make import Make
@@ -47,7 +47,7 @@ def make_of(key: str) -> Make:
 _ANTMINER_SHA256 = re.compile(r"[ST](?:9|15|17|19|21|23)(?![0-9])", re.IGNORECASE)
 
 
-@cache
+@lru_cache(maxsize=1024)
 def is_sha256_antminer(model: str) -> bool:
     """Whether a model name without its maker ("S19j Pro") is of a family that is known to hash SHA-256."""
     return _ANTMINER_SHA256.match(model) is not None
