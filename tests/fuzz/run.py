@@ -1,6 +1,6 @@
 """Coverage-guided fuzzing of one target, or of all of them: `python -m fuzz.run [TARGET ...] --runs N`.
 
-Needs atheris, which lives in an environment of its own (`make fuzz`). Every target runs in a process of its own, because
+Needs atheris, which lives in an environment of its own (`make fuzz`). Every target has a process of its own, because
 the engine ends its process; a finding leaves the input as a file and the exit code 1. The last line is one JSON object.
 """
 
