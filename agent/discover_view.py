@@ -15,6 +15,9 @@ from agent.console import DASH, hashrate, power
 from agent.discovered import NEIGHBOUR, Row
 from fleet.units import TERA
 
+COLUMNS = ("address", "id", "make", "model", "firmware", "hashrate", "power", "serial", "note")
+ONLY_WIDE = ("firmware", "serial")
+WIDE_ENOUGH = 130
 WIDE = 200
 LINE_EVERY_S = 10.0
 
@@ -55,15 +58,20 @@ def _lines(total: int) -> Show:
 def show_table(rows: Sequence[Row], console: Console | None = None) -> None:
     """One line per machine. A file or a pipe has no width of its own: there, nothing is cut."""
     console = console or Console(width=None if sys.stdout.isatty() else WIDE)
+    shown = [name for name in COLUMNS if console.width >= WIDE_ENOUGH or name not in ONLY_WIDE]
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("address", "id", "make", "model", "firmware", "hashrate", "power", "serial", "note"):
-        table.add_column(name, justify="right" if name in ("hashrate", "power") else "left", no_wrap=name == "address")
+    for name in shown:
+        table.add_column(
+            name, justify="right" if name in ("hashrate", "power") else "left", no_wrap=name not in ("model", "note")
+        )
     for row in rows:
-        table.add_row(*(Text(cell) for cell in _cells(row)))
+        cells = dict(zip(COLUMNS, _cells(row), strict=True))
+        table.add_row(*(Text(cells[name]) for name in shown))
     console.print(table)
 
 
 def _cells(row: Row) -> Iterator[str]:
+    """In the order of COLUMNS."""
     yield row.address
     yield row.id
     yield row.make or DASH
@@ -79,8 +87,8 @@ def _notes(row: Row) -> Iterable[str]:
     if row.duplicate:
         yield "DUPLICATE"
     if row.provisional:
-        yield "id is provisional"
+        yield "provisional id"
     if row.mac_source == NEIGHBOUR:
-        yield "MAC from the neighbour table"
+        yield "MAC of the neighbour table"
     if row.fault:
         yield f"{row.fault} ({row.detail})" if row.detail else row.fault

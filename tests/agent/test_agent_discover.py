@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from agent import cli, discover
 from agent.config import load
@@ -395,6 +396,14 @@ def test_the_table_takes_no_markup_from_machines(capsys: pytest.CaptureFixture[s
     said = capsys.readouterr().out
     assert "[red]S19[/red]" in said
     assert said.count("DUPLICATE") == 2
+
+
+def test_a_narrow_terminal_keeps_address_and_id_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = rows_of([machine("192.168.111.222", model="S19 XP", firmware="Tue Dec  6 16:12:30 CST 2022")], {})
+    show_table(rows, Console(width=80))
+    said = capsys.readouterr().out
+    assert "ip-192-168-111-222" in said
+    assert "CST" not in said
 
 
 def test_a_bound_beyond_the_soft_limit_raises_it(monkeypatch: pytest.MonkeyPatch) -> None:
