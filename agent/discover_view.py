@@ -87,8 +87,8 @@ def _notes(row: Row) -> Iterable[str]:
     if row.duplicate:
         yield "DUPLICATE"
     if row.provisional:
-        yield "provisional id"
+        yield "provisional"
     if row.mac_source == NEIGHBOUR:
-        yield "MAC of the neighbour table"
+        yield "neighbour MAC"
     if row.fault:
         yield f"{row.fault} ({row.detail})" if row.detail else row.fault

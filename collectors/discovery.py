@@ -1,8 +1,8 @@
 """A scan: which of many addresses answer as a miner, at a cost that does not hurt a network that is mining.
 
-Every address is knocked at once: one TCP connect to the port of the cgminer API, closed as soon as it is decided. Who
+Every address gets one knock: a TCP connect to the port of the cgminer API, closed as soon as it is decided. Who
 is silent costs that and nothing more. Who accepts or refuses is there, and goes on to be looked at, few at a time:
-identification is CPU, and more at once only makes it late. Nothing is kept per address, so a /15 needs no more memory
+identification is CPU, and more at once only makes it late. Nothing is kept of the silent, so a /15 needs no more memory
 than a /24, and all sockets, of knocks and of looks, stay inside one bound.
 
 Knocks are bare sockets on the loop's readiness callbacks: all wait equally long, so the oldest is always the next to
