@@ -21,7 +21,7 @@ from collectors.miners import evidence, hardware, pools
 from collectors.miners.cgminer import flag, integer, section, text
 from collectors.miners.hardware import Hardware
 from collectors.miners.make import HTTP_PORT, Ask, Make, Said, Via, When
-from collectors.miners.nested import NOTHING, Fields, at, fields_at, rows_at
+from collectors.miners.nested import MAX_ROWS, NOTHING, Fields, at, fields_at, rows_at
 from fleet.ports import PollError
 from fleet.readings import Board, FaultKind, MachineError, MinerReading, Sensor
 from fleet.site import normalise_mac
@@ -294,7 +294,7 @@ def _fans_rpm(rows: tuple[Fields, ...], key: str) -> tuple[float | None, ...]:
 
 def _rows(said: Said, name: str, key: str) -> tuple[Fields, ...]:
     reply = said.get(name)
-    return section(reply, key) if isinstance(reply, Mapping) else ()
+    return section(reply, key)[:MAX_ROWS] if isinstance(reply, Mapping) else ()
 
 
 def _first(said: Said, name: str, key: str) -> Fields:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from collectors.miners import evidence, hardware, pools
 from collectors.miners.cgminer import flag, integer, section, text
 from collectors.miners.make import Ask, Make, Said, When
-from collectors.miners.nested import NOTHING, Fields
+from collectors.miners.nested import MAX_ROWS, NOTHING, Fields
 from fleet.ports import PollError
 from fleet.readings import Board, FaultKind, MachineError, MinerReading, Sensor, Temperature
 from fleet.site import normalise_mac
@@ -199,7 +199,7 @@ def _id_of(row: Fields) -> str:
 
 def _rows(said: Said, name: str, key: str) -> tuple[Fields, ...]:
     reply = said.get(name)
-    return section(reply, key) if isinstance(reply, Mapping) else ()
+    return section(reply, key)[:MAX_ROWS] if isinstance(reply, Mapping) else ()
 
 
 def _first(said: Said, name: str, key: str) -> Fields:

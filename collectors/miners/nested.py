@@ -9,6 +9,9 @@ Fields = Mapping[str, Any]
 
 NOTHING: Fields = {}
 
+MAX_ROWS = 512
+"""More rows than any honest list of boards, chips, fans, pools or errors that matters; the rest is left unread."""
+
 
 def at(value: Any, *path: str) -> Any:
     """What stands at the end of a path of object keys; None where the path breaks off."""
@@ -26,6 +29,6 @@ def fields_at(value: Any, *path: str) -> Fields:
 
 
 def rows_at(value: Any, *path: str) -> tuple[Fields, ...]:
-    """The objects of the list at the end of a path, in their order; without what is no object."""
+    """The objects of the list at the end of a path, in their order, at most MAX_ROWS; without what is no object."""
     found = at(value, *path)
-    return tuple(row for row in found if isinstance(row, Mapping)) if isinstance(found, list) else ()
+    return tuple(row for row in found[:MAX_ROWS] if isinstance(row, Mapping)) if isinstance(found, list) else ()
