@@ -153,6 +153,7 @@ def frame(document: Document, now_s: float, height: int = 24, width: int = 80) -
         *_market_lines(document["market"]),
         *_advice_lines(document["recommendation"], now_s),
         _fault_line(document["faults"]),
+        *_trouble_lines(document),
     ]
     machines = document["marginal"][: max(0, height - len(lines) - 2)]
     rule = Rule(Text("machines nearest to zero margin"), style="dim", align="left")
@@ -240,6 +241,34 @@ def _fault_line(faults: Document) -> Text:
     return _line(_label("faults"), (", ".join(f"{_plain(kind)} {count}" for kind, count in faults.items()), "yellow"))
 
 
+TROUBLES_SHOWN = 3
+
+
+def _trouble_lines(document: Document) -> Iterable[Text]:
+    """Why machines have no margin, and the first of those that somebody should look at; nothing where all is well."""
+    if unpriced := document.get("unpriced"):
+        counts = ", ".join(f"{_plain(reason)} {count}" for reason, count in unpriced.items())
+        yield _line(_label("margin"), "missing: ", (counts, "yellow"))
+    troubled = document.get("troubled", ())
+    for i, machine in enumerate(troubled[:TROUBLES_SHOWN]):
+        yield _line(
+            _label("" if i else "look at"), f"{_plain(machine['id'])}  ", ("; ".join(_troubles(machine)), "yellow")
+        )
+    if (more := len(troubled) - TROUBLES_SHOWN) > 0:
+        yield _line(_label(""), (f"and {more} more: see the status page", "dim"))
+
+
+def _troubles(machine: Document) -> Iterable[str]:
+    """One machine's troubles in words, the gravest first."""
+    if machine["wrong_pool"]:
+        yield f"works for {_plain(machine['wrong_pool'])}"
+    if machine["conflict_with"]:
+        yield f"its name also answers at {_plain(machine['conflict_with'])}"
+    if machine["suspect"]:
+        yield f"doubtful {', '.join(map(_plain, machine['suspect']))}"
+    yield from map(_plain, machine["errors"])
+
+
 def machine_table(machines: Iterable[Document], with_model: bool) -> Table:
     """One line per machine, cut to the width rather than wrapped."""
     table = Table(box=None, pad_edge=False, expand=True, header_style="dim")
@@ -300,7 +329,7 @@ def show_once(document: Document, console: Console | None = None) -> None:
 
 def _once_cells(machine: Document) -> Iterable[str]:
     temperatures = machine["temperature_c"].values()
-    yield _plain(machine["id"])
+    yield _plain(machine["id"]) + (" (provisional)" if machine.get("provisional") else "")
     yield _plain(machine["ip"]) or DASH
     yield _plain(machine["model"]) or DASH
     yield hashrate(machine["hashrate_hs"])

@@ -49,6 +49,22 @@ ALERTS: Sequence[Alert] = (
         "Chips of machine {{ $labels.machine }} are hotter than 95 degrees", "Look at fans, filters and inlet air.",
     ),
     Alert(
+        "HashwattWrongPool", f"{m.MACHINE_WRONG_POOL} == 1", "5m", "critical",
+        "Machine {{ $labels.machine }} works for a pool that is not expected",
+        "The status page names the pool. Look at the machine's pools and who changed them; it is not priced meanwhile.",
+    ),
+    Alert(
+        "HashwattMachineConflict", f"{m.MACHINE_CONFLICT} == 1", "10m", "warning",
+        "The MAC or serial of machine {{ $labels.machine }} answers at two addresses",
+        "The status page names both. Neither is advised until they differ: set another MAC, or flash one of them anew.",
+    ),
+    Alert(
+        "HashwattWorkMissing",
+        f'{m.MACHINE_SUSPECT}{{quantity="work"}} == 1 and on (machine) {m.MACHINE_WORK_RATIO} < 1', "10m", "warning",
+        "Machine {{ $labels.machine }} claims more hash than its pool accepts",
+        f"{m.MACHINE_WORK_RATIO} says how much arrives. Look at rejected work, at the pool, and at its firmware.",
+    ),
+    Alert(
         "HashwattPduDown", f"{m.PDU_UP} == 0", "5m", "warning", "PDU {{ $labels.pdu }} does not answer",
         "Its machines fall back to the power that they report themselves.",
     ),
@@ -107,6 +123,7 @@ CASES: Sequence[Case] = (
     Case("all is well", {
         **WELL, f'{m.MACHINE_UP}{{machine="a"}}': "1x60", f'{m.MACHINE_METERED_POWER}{{machine="a"}}': "3250x60",
         f'{m.MACHINE_HASHRATE}{{machine="a"}}': "1e14x60", f'{m.PDU_UP}{{pdu="p"}}': "1x60",
+        f'{m.MACHINE_WORK_RATIO}{{machine="a"}}': "0.95x60", f'{m.MACHINE_ERRORS}{{machine="a"}}': "0x60",
         f"{m.STORAGE_OK}": "1x60",
         f'{m.STATUS}{{status="ok"}}': "1x60",
         f'{m.MACHINE_TEMPERATURE}{{machine="a",sensor="chip",index="0"}}': "80x60",
@@ -129,6 +146,19 @@ CASES: Sequence[Case] = (
     Case("a hot chip", {
         **WELL, f'{m.MACHINE_TEMPERATURE}{{machine="a",sensor="chip",index="2"}}': "101x60",
     }, "10m", {"HashwattMachineHot": {"machine": "a"}}),
+    Case("hash that goes elsewhere", {**WELL, f'{m.MACHINE_WRONG_POOL}{{machine="a"}}': "1x60"}, "10m",
+        {"HashwattWrongPool": {"machine": "a"}}),
+    Case("a pool that was put right in time", {
+        **WELL, f'{m.MACHINE_WRONG_POOL}{{machine="a"}}': "1x3 stale",
+    }, "10m", {}),
+    Case("two machines of one name", {**WELL, f'{m.MACHINE_CONFLICT}{{machine="a"}}': "1x60"}, "20m",
+        {"HashwattMachineConflict": {"machine": "a"}}),
+    Case("work that does not arrive; more than is claimed is a curiosity", {
+        **WELL, f'{m.MACHINE_SUSPECT}{{machine="a",quantity="work"}}': "1x60",
+        f'{m.MACHINE_WORK_RATIO}{{machine="a"}}': "0.4x60",
+        f'{m.MACHINE_SUSPECT}{{machine="b",quantity="work"}}': "1x60",
+        f'{m.MACHINE_WORK_RATIO}{{machine="b"}}': "1.6x60",
+    }, "20m", {"HashwattWorkMissing": {"machine": "a", "quantity": "work"}}),
     Case("a silent PDU", {**WELL, f'{m.PDU_UP}{{pdu="p"}}': "0x60"}, "10m", {"HashwattPduDown": {"pdu": "p"}}),
     Case("a quote that grows old", {
         **WELL, f'{m.QUOTE_AS_OF}{{input="btc_usd",source="kraken"}}': "60x60",

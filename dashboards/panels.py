@@ -133,6 +133,15 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             {f'max by (machine, sensor) ({m.MACHINE_TEMPERATURE}{{sensor=~"chip|board"}})': "{{sensor}}"},
             "histogram",
         ),
+        Panel("Machines by state", "none", {f"count by (state) ({m.MACHINE_STATE})": "{{state}}"}),
+        Panel(
+            "Machines without a margin by reason", "none", {f"count by (reason) ({m.MACHINE_UNPRICED})": "{{reason}}"}
+        ),
+        Panel(
+            "Accepted over claimed hashrate, lowest",
+            "percentunit",
+            {f"bottomk(20, {m.MACHINE_WORK_RATIO})": "{{machine}}"},
+        ),
         Panel("Seconds since the last reading", "s", {f"topk(20, time() - {m.MACHINE_LAST_SEEN})": "{{machine}}"}),
         Panel("Hashrate of $machine", "Hs", {f"topk(20, {m.MACHINE_HASHRATE}{CHOSEN})": "{{machine}}"}),
         Panel(

@@ -17,6 +17,7 @@ from fleet.cycle import Cycle
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.uint8]
+Bools = npt.NDArray[np.bool_]
 
 END = b"} "
 BARE = b" "
@@ -105,6 +106,20 @@ def machine_codes(label: str, words: Sequence[str | None], codes: Callable[[Cycl
         return [Column(openings, shown[column], [ends[code] for code in column.tolist()])]
 
     return columns
+
+
+def machine_flags(label: str, words: Sequence[str], codes: Callable[[Cycle], Codes]) -> Columns:
+    """1 for each bit that is set, the lowest first; no series for the others."""
+    ends = [closing(**{label: word}) for word in words]
+    return lambda view: [
+        Column(machine_openings(view.cycle.snapshot.ids), np.where(codes(view.cycle) & (1 << bit), 1.0, np.nan), end)
+        for bit, end in enumerate(ends)
+    ]
+
+
+def machine_truths(truths: Callable[[Cycle], Bools]) -> Columns:
+    """1 where it is true, no series elsewhere."""
+    return machines(lambda cycle: np.where(truths(cycle), 1.0, np.nan))
 
 
 def machine_infos(view: View) -> Sequence[Column]:

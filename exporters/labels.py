@@ -81,11 +81,12 @@ def capped(values: Iterable[str]) -> dict[str, bytes]:
 class _Told:
     site: Site
     infos: tuple[MachineInfo, ...]
+    words: tuple[dict[str, bytes], ...]
     openings: Sequence[bytes]
 
 
 class InfoOpenings:
-    """The descriptive label sets, kept until the site is another object or an info differs."""
+    """The descriptive label sets, kept until the site is another object; where infos differ, only theirs are remade."""
 
     def __init__(self) -> None:
         self._told: _Told | None = None
@@ -93,21 +94,26 @@ class InfoOpenings:
     def __call__(self, site: Site, ids: tuple[str, ...], infos: tuple[MachineInfo, ...]) -> Sequence[bytes]:
         told = self._told
         if told is None or told.site is not site or told.infos != infos:
-            told = self._told = _Told(site, infos, _info_openings(site.machines, ids, infos))
+            told = self._told = _told(site, ids, infos, told if told and told.site is site else None)
         return told.openings
 
 
-def _info_openings(
-    machines: Sequence[Machine], ids: tuple[str, ...], infos: tuple[MachineInfo, ...]
-) -> Sequence[bytes]:
-    makes, models, firmwares = (capped(getattr(info, name) for info in infos) for name in ("make", "model", "firmware"))
-    return [
-        b'%s,ip="%s",make="%s",model="%s",firmware="%s",mac="%s",location="%s",feeder="%s",owner="%s"'
-        % (
-            row, escape(info.address or machine.address or ""),
-            makes[info.make], models[info.model], firmwares[info.firmware],
-            escape(info.mac or machine.mac or ""),
-            escape(machine.location or ""), escape(machine.feeder or ""), escape(machine.owner or ""),
-        )
-        for row, machine, info in zip(machine_openings(ids), machines, infos, strict=True)
-    ]  # fmt: skip
+def _told(site: Site, ids: tuple[str, ...], infos: tuple[MachineInfo, ...], former: _Told | None) -> _Told:
+    words = tuple(capped(getattr(info, name) for info in infos) for name in ("make", "model", "firmware"))
+    rows = zip(machine_openings(ids), site.machines, infos, strict=True)
+    if former is None or former.words != words:
+        return _Told(site, infos, words, [_info_opening(*row, words) for row in rows])
+    kept = zip(rows, former.infos, former.openings, strict=True)
+    openings = [old if row[2] is info else _info_opening(*row, words) for row, info, old in kept]
+    return _Told(site, infos, words, openings)
+
+
+def _info_opening(row: bytes, machine: Machine, info: MachineInfo, words: tuple[dict[str, bytes], ...]) -> bytes:
+    makes, models, firmwares = words
+    return b'%s,ip="%s",make="%s",model="%s",firmware="%s",mac="%s",location="%s",feeder="%s",owner="%s"%s' % (
+        row, escape(info.address or machine.address or ""),
+        makes[info.make], models[info.model], firmwares[info.firmware],
+        escape(info.mac or machine.mac or ""),
+        escape(machine.location or ""), escape(machine.feeder or ""), escape(machine.owner or ""),
+        b',provisional="true"' if machine.is_provisional else b"",
+    )  # fmt: skip

@@ -21,8 +21,10 @@ from exporters.columns import (
     advice,
     buckets,
     machine_codes,
+    machine_flags,
     machine_infos,
     machine_slots,
+    machine_truths,
     machines,
     outlets,
     pdus,
@@ -30,9 +32,9 @@ from exporters.columns import (
     site,
     while_leased,
 )
-from exporters.wording import ACTIONS, FAULTS, POWER_SOURCES
+from exporters.wording import ACTIONS, FAULTS, OPERATING_STATES, POWER_SOURCES, REASONS, SUSPICIONS
 from fleet.cycle import Cycle
-from fleet.snapshot import FAN_SLOTS, SENSOR_SLOTS
+from fleet.snapshot import FAN_SLOTS, SENSOR_SLOTS, WORK_SLOTS
 
 POLL_DURATION_EDGES_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 CYCLE_DURATION_EDGES_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -97,6 +99,17 @@ def _power_source(cycle: Cycle) -> Codes:
     return np.where(np.isfinite(cycle.snapshot.power_w), cycle.snapshot.power_source, 0).astype(np.uint8)
 
 
+def _state(cycle: Cycle) -> Codes:
+    """The state of each machine that was ever looked at; of any other not even `unknown` is known."""
+    return np.where(np.isnan(cycle.snapshot.up), len(OPERATING_STATES), cycle.snapshot.state).astype(np.uint8)
+
+
+def _counted(name: str) -> Columns:
+    """One of the counters of accepted and rejected work."""
+    slot = WORK_SLOTS.index(name)
+    return machines(lambda cycle: cycle.snapshot.work_total[:, slot])
+
+
 def _quotes(view: View) -> Sequence[Column]:
     used = view.cycle.valuation.used
     return [
@@ -134,9 +147,15 @@ _AT = "timestamp_seconds"
 MACHINE_UP = Metric("hashwatt_machine_up",
     "1 if the last poll of the machine gave a reading, 0 if not.",
     Kind.GAUGE, "", _M, machines(lambda c: c.snapshot.up))
+MACHINE_STATE = Metric("hashwatt_machine_state",
+    "1 for what the evidence says that the machine is doing.",
+    Kind.GAUGE, "", ("machine", "state"), machine_codes("state", (*OPERATING_STATES, None), _state))
 MACHINE_HASHRATE = Metric("hashwatt_machine_hashrate_hashes_per_second",
     "Hashrate over the machine's money window (5 to 30 minutes).",
     Kind.GAUGE, "hashes_per_second", _M, machines(lambda c: c.snapshot.hashrate_hs))
+MACHINE_HASHRATE_WINDOW = Metric("hashwatt_machine_hashrate_window_seconds",
+    "Length of the window over which the machine averaged that hashrate; no series where it does not say so.",
+    Kind.GAUGE, "seconds", _M, machines(lambda c: c.snapshot.hashrate_window_s))
 MACHINE_EXPECTED_HASHRATE = Metric("hashwatt_machine_expected_hashrate_hashes_per_second",
     "Hashrate that the machine itself expects of its model and preset.",
     Kind.GAUGE, "hashes_per_second", _M, machines(lambda c: c.snapshot.hashrate_expected_hs))
@@ -149,15 +168,57 @@ MACHINE_METERED_POWER = Metric("hashwatt_machine_metered_power_watts",
 MACHINE_REPORTED_POWER = Metric("hashwatt_machine_reported_power_watts",
     "Power that the machine says it draws.",
     Kind.GAUGE, "watts", _M, machines(lambda c: c.snapshot.reported_power_w))
+MACHINE_POWER_LIMIT = Metric("hashwatt_machine_power_limit_watts",
+    "Power that the machine was told not to exceed; some do.",
+    Kind.GAUGE, "watts", _M, machines(lambda c: c.snapshot.power_limit_w))
 MACHINE_POWER_SOURCE = Metric("hashwatt_machine_power_source",
     "1 for the source of hashwatt_machine_power_watts.",
     Kind.GAUGE, "", ("machine", "source"), machine_codes("source", POWER_SOURCES, _power_source))
 MACHINE_TEMPERATURE = Metric("hashwatt_machine_temperature_celsius",
-    "Temperature by place: board, chip, inlet, outlet, psu.",
+    "Temperature by place: board, chip, inlet, outlet, psu, regulator.",
     Kind.GAUGE, "celsius", ("machine", "sensor", "index"), machine_slots(lambda c: c.snapshot.temperature_c, _SENSORS))
 MACHINE_FAN_SPEED = Metric("hashwatt_machine_fan_speed_rpm",
     "Fan speed in revolutions per minute.",
     Kind.GAUGE, "rpm", ("machine", "fan"), machine_slots(lambda c: c.snapshot.fan_rpm, _FANS))
+MACHINE_UPTIME = Metric("hashwatt_machine_uptime_seconds",
+    "Time since the mining process of the machine started.",
+    Kind.GAUGE, "seconds", _M, machines(lambda c: c.snapshot.uptime_s))
+MACHINE_SHARES_ACCEPTED = Metric("hashwatt_machine_shares_accepted_total",
+    "Shares that the pool accepted; a machine that starts its own count again goes on from here.",
+    Kind.COUNTER, "", _M, _counted("shares_accepted"))
+MACHINE_SHARES_REJECTED = Metric("hashwatt_machine_shares_rejected_total",
+    "Shares that the pool rejected.",
+    Kind.COUNTER, "", _M, _counted("shares_rejected"))
+MACHINE_SHARES_STALE = Metric("hashwatt_machine_shares_stale_total",
+    "Shares that came too late.",
+    Kind.COUNTER, "", _M, _counted("shares_stale"))
+MACHINE_DIFFICULTY_ACCEPTED = Metric("hashwatt_machine_difficulty_accepted_total",
+    "Sum of the difficulties of accepted shares; times 2^32 it is hashes.",
+    Kind.COUNTER, "", _M, _counted("difficulty_accepted"))
+MACHINE_DIFFICULTY_REJECTED = Metric("hashwatt_machine_difficulty_rejected_total",
+    "Sum of the difficulties of rejected shares.",
+    Kind.COUNTER, "", _M, _counted("difficulty_rejected"))
+MACHINE_WORK_RATIO = Metric("hashwatt_machine_work_ratio",
+    "Hashrate that accepted work proves over the hashrate that the machine claims, over some 120 shares.",
+    Kind.GAUGE, "ratio", _M, machines(lambda c: c.snapshot.work_ratio))
+MACHINE_SUSPECT = Metric("hashwatt_machine_suspect",
+    "1 for what the machine says against other evidence: hashrate and power are then not used, work is only told.",
+    Kind.GAUGE, "", ("machine", "quantity"), machine_flags("quantity", SUSPICIONS, lambda c: c.snapshot.suspect))
+MACHINE_ERRORS = Metric("hashwatt_machine_errors",
+    "Errors that the machine reports about itself; the status document has the words.",
+    Kind.GAUGE, "", _M, machines(lambda c: c.snapshot.error_count))
+MACHINE_WARNINGS = Metric("hashwatt_machine_warnings",
+    "What was repaired, missing or doubtful in the machine's last reply.",
+    Kind.GAUGE, "", _M, machines(lambda c: c.snapshot.warning_count))
+MACHINE_WRONG_POOL = Metric("hashwatt_machine_wrong_pool",
+    "1 while a machine that answers works for a pool that pools.expected does not name; no series otherwise.",
+    Kind.GAUGE, "", _M, machine_truths(lambda c: ~c.snapshot.is_expected_pool & (c.snapshot.up == 1.0)))
+MACHINE_CONFLICT = Metric("hashwatt_machine_conflict",
+    "1 while one MAC or serial answers at two addresses; no series otherwise.",
+    Kind.GAUGE, "", _M, machine_truths(lambda c: c.snapshot.is_conflict))
+MACHINE_UNPRICED = Metric("hashwatt_machine_unpriced",
+    "1 for the reason why the machine has no margin and no advice; no series for one that has.",
+    Kind.GAUGE, "", ("machine", "reason"), machine_codes("reason", REASONS, lambda c: c.economics.reason))
 MACHINE_REVENUE = Metric("hashwatt_machine_revenue_usd_per_hour",
     "What the machine's work earns; of a standing machine, what it would earn.",
     Kind.GAUGE, _USD_H, _M, machines(lambda c: c.economics.revenue_usd_h))
@@ -183,9 +244,9 @@ MACHINE_FAULT = Metric("hashwatt_machine_fault",
     "1 for the fault of the last poll; no series without one.",
     Kind.GAUGE, "", ("machine", "kind"), machine_codes("kind", FAULTS, lambda c: c.snapshot.fault))
 MACHINE_INFO = Metric("hashwatt_machine_info",
-    "What and where the machine is; always 1, join on machine.",
-    Kind.GAUGE, "info", ("machine", "ip", "make", "model", "firmware", "mac", "location", "feeder", "owner"),
-    machine_infos)
+    "What and where the machine is; always 1, join on machine. provisional is true where its id is only an address.",
+    Kind.GAUGE, "info",
+    ("machine", "ip", "make", "model", "firmware", "mac", "location", "feeder", "owner", "provisional"), machine_infos)
 
 PDU_UP = Metric("hashwatt_pdu_up",
     "1 if the last poll of the PDU gave a reading, 0 if not.",

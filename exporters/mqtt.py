@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from exporters.report import pdu_rows, temperatures
+from exporters.report import errors, pdu_rows, rival, temperatures
 from exporters.wording import (
     FAULTS,
     OPERATING_STATES,
@@ -23,6 +23,7 @@ from exporters.wording import (
     instant,
     names,
     numbers,
+    suspicions,
     topic_segment,
     topic_segments,
     truths,
@@ -99,7 +100,7 @@ class Watched:
     exact: Floats
 
     @classmethod
-    def of(cls, relative: Sequence[Floats], absolute_c: Floats, exact: Sequence[npt.NDArray[np.number]]) -> Watched:
+    def of(cls, relative: Sequence[Floats], absolute_c: Floats, exact: Sequence[npt.NDArray[np.generic]]) -> Watched:
         return cls(np.column_stack(relative), absolute_c, np.column_stack([np.asarray(c, np.float64) for c in exact]))
 
 
@@ -163,7 +164,16 @@ def watched_machines(cycle: Cycle) -> Watched:
     return Watched.of(
         (snapshot.hashrate_hs, snapshot.power_w),
         np.array(snapshot.temperature_c),
-        (snapshot.up, snapshot.fault, snapshot.state, snapshot.power_source),
+        (
+            snapshot.up,
+            snapshot.fault,
+            snapshot.state,
+            snapshot.power_source,
+            snapshot.error_count,
+            snapshot.suspect,
+            snapshot.is_conflict,
+            snapshot.is_expected_pool,
+        ),
     )
 
 
@@ -192,14 +202,20 @@ def _machine_states(cycle: Cycle, rows: Rows) -> list[dict[str, object]]:
     ids = unique_names(snapshot.ids)
     columns: Mapping[str, Sequence[object]] = {
         "id": [ids[row] for row in rows.tolist()],
+        "provisional": [cycle.site.machines[row].is_provisional for row in rows.tolist()],
         "up": truths(snapshot.up[rows]),
         "fault": names(snapshot.fault[rows], FAULTS),
         "state": names(snapshot.state[rows], OPERATING_STATES),
         "last_seen": [instant(at_s) for at_s in snapshot.last_seen_s[rows].tolist()],
         "hashrate_hs": numbers(snapshot.hashrate_hs[rows]),
+        "hashrate_window_s": numbers(snapshot.hashrate_window_s[rows]),
         "power_w": numbers(snapshot.power_w[rows]),
         "power_source": _power_sources(cycle, rows),
         "temperature_c": temperatures(snapshot.temperature_c[rows]),
+        "is_expected_pool": snapshot.is_expected_pool[rows].tolist(),
+        "conflict_with": [rival(cycle, row) for row in rows.tolist()],
+        "suspect": [suspicions(bits) for bits in snapshot.suspect[rows].tolist()],
+        "errors": [errors(cycle, row) for row in rows.tolist()],
         "margin_usd_h": numbers(money.margin_usd_h[rows]),
         "breakeven_usd_kwh": numbers(money.breakeven_usd_kwh[rows]),
     }

@@ -17,12 +17,14 @@ from exporters.wording import (
     FAULTS,
     OPERATING_STATES,
     POWER_SOURCES,
+    REASONS,
     clean,
     instant,
     names,
     number,
     numbers,
     reasons,
+    suspicions,
     truths,
     unique_names,
 )
@@ -35,6 +37,7 @@ Floats = npt.NDArray[np.float64]
 Document = dict[str, object]
 
 MARGINAL_MACHINES = 15
+TROUBLED_MACHINES = 50
 
 _SENSOR_NAMES = tuple(
     f"{sensor.value}_{index}" if sum(other is sensor for other, _ in SENSOR_SLOTS) > 1 else sensor.value
@@ -55,18 +58,56 @@ def once_document(cycle: Cycle) -> Document:
 
 
 def status_document(cycle: Cycle, lease_valid_until_s: float = math.nan) -> Document:
-    """The farm on one screen: totals, market, the machines nearest to their breakeven, faults, the recommendation."""
-    snapshot, faults = cycle.snapshot, np.bincount(cycle.snapshot.fault, minlength=len(FAULTS))
+    """The farm on one screen: totals, market, the machines nearest to their breakeven, faults, why machines are not
+    priced, those that report errors, mine for another pool or share a name, and the recommendation."""
+    snapshot = cycle.snapshot
     return {
         "site": clean(cycle.site.name),
         "at": instant(cycle.at_s),
         "fleet": fleet_totals(cycle),
         "market": market_document(cycle.valuation),
         "marginal": machine_rows(cycle, marginal_rows(cycle.economics.margin_usd_h).tolist()),
-        "faults": {word: int(count) for word, count in zip(FAULTS, faults.tolist(), strict=True) if word and count},
+        "faults": _counts(snapshot.fault, FAULTS),
+        "unpriced": _counts(cycle.economics.reason, REASONS),
+        "troubled": troubled_machines(cycle),
         "pdus": {"count": len(snapshot.pdus.ids), "up": int(np.count_nonzero(snapshot.pdus.up == 1.0))},
         "recommendation": {**recommendation_document(cycle), "valid_until": instant(lease_valid_until_s)},
     }
+
+
+def _counts(codes: npt.NDArray[np.uint8], words: Sequence[str | None]) -> dict[str, int]:
+    """How often each word's code stands in a column; without those that do not."""
+    counts = np.bincount(codes, minlength=len(words)).tolist()
+    return {word: count for word, count in zip(words, counts, strict=True) if word and count}
+
+
+def troubled_machines(cycle: Cycle, limit: int = TROUBLED_MACHINES) -> list[Document]:
+    """The first machines that somebody should look at, with the words why: wrong pool, shared name, doubtful numbers,
+    their own errors."""
+    snapshot, ids = cycle.snapshot, unique_names(cycle.snapshot.ids)
+    is_wrong_pool = ~snapshot.is_expected_pool & (snapshot.up == 1.0)
+    is_troubled = is_wrong_pool | snapshot.is_conflict | (snapshot.suspect > 0) | (snapshot.error_count > 0.0)
+    return [
+        {
+            "id": ids[row],
+            "ip": _text(snapshot.infos[row].address),
+            "wrong_pool": _text(snapshot.infos[row].pool) if is_wrong_pool[row] else None,
+            "conflict_with": rival(cycle, row),
+            "suspect": list(suspicions(int(snapshot.suspect[row]))),
+            "errors": errors(cycle, row),
+        }
+        for row in np.flatnonzero(is_troubled)[:limit].tolist()
+    ]
+
+
+def rival(cycle: Cycle, row: int) -> str | None:
+    """The address at which another machine answers by this one's name; None without a conflict."""
+    return _text(cycle.snapshot.infos[row].rival) if cycle.snapshot.is_conflict[row] else None
+
+
+def errors(cycle: Cycle, row: int) -> list[str]:
+    """What the machine said of itself in its last reading, while that counts."""
+    return [clean(error) for error in cycle.snapshot.infos[row].errors] if cycle.snapshot.error_count[row] > 0 else []
 
 
 def marginal_rows(margin_usd_h: Floats, count: int = MARGINAL_MACHINES) -> npt.NDArray[np.intp]:
@@ -86,6 +127,11 @@ def fleet_totals(cycle: Cycle) -> Document:
         "up": int(np.count_nonzero(snapshot.up == 1.0)),
         "down": int(np.count_nonzero(snapshot.up == 0.0)),
         "running": int(np.count_nonzero(snapshot.is_running)),
+        "provisional": sum(machine.is_provisional for machine in cycle.site.machines),
+        "wrong_pool": int(np.count_nonzero(~snapshot.is_expected_pool & (snapshot.up == 1.0))),
+        "conflict": int(np.count_nonzero(snapshot.is_conflict)),
+        "suspect": int(np.count_nonzero(snapshot.suspect)),
+        "with_errors": int(np.count_nonzero(snapshot.error_count > 0.0)),
         "hashrate_hs": hashrate,
         "hashrate_of": hashrate_of,
         "power_w": power,
@@ -114,41 +160,48 @@ def machine_rows(cycle: Cycle, rows: Sequence[int]) -> list[Document]:
     snapshot, money, decision = cycle.snapshot, cycle.economics, cycle.decision
     ids = unique_names(snapshot.ids)
     has_power = np.isfinite(snapshot.power_w[chosen])
-    columns = zip(
-        rows,
-        truths(snapshot.up[chosen]),
-        names(snapshot.fault[chosen], FAULTS),
-        names(snapshot.state[chosen], OPERATING_STATES),
-        numbers(snapshot.hashrate_hs[chosen]),
-        numbers(snapshot.power_w[chosen]),
-        names(np.where(has_power, snapshot.power_source[chosen], 0).astype(np.uint8), POWER_SOURCES),
-        temperatures(snapshot.temperature_c[chosen]),
-        numbers(money.margin_usd_h[chosen]),
-        numbers(money.breakeven_usd_kwh[chosen]),
-        names(decision.action[chosen], ACTIONS),
-        decision.reasons[chosen].tolist(),
-        strict=True,
-    )
+    columns: dict[str, Sequence[object]] = {
+        "up": truths(snapshot.up[chosen]),
+        "fault": names(snapshot.fault[chosen], FAULTS),
+        "state": names(snapshot.state[chosen], OPERATING_STATES),
+        "age_s": numbers(snapshot.age_s[chosen]),
+        "hashrate_hs": numbers(snapshot.hashrate_hs[chosen]),
+        "hashrate_window_s": numbers(snapshot.hashrate_window_s[chosen]),
+        "power_w": numbers(snapshot.power_w[chosen]),
+        "power_source": names(np.where(has_power, snapshot.power_source[chosen], 0).astype(np.uint8), POWER_SOURCES),
+        "temperature_c": temperatures(snapshot.temperature_c[chosen]),
+        "work_ratio": numbers(snapshot.work_ratio[chosen]),
+        "suspect": [list(suspicions(bits)) for bits in snapshot.suspect[chosen].tolist()],
+        "margin_usd_h": numbers(money.margin_usd_h[chosen]),
+        "breakeven_usd_kwh": numbers(money.breakeven_usd_kwh[chosen]),
+        "unpriced": names(money.reason[chosen], REASONS),
+        "action": names(decision.action[chosen], ACTIONS),
+        "reasons": [list(reasons(why)) for why in decision.reasons[chosen].tolist()],
+    }
+    values = zip(*columns.values(), strict=True)
     return [
-        {
-            "id": ids[row],
-            "ip": _text(snapshot.infos[row].address or cycle.site.machines[row].address),
-            "make": _text(snapshot.infos[row].make),
-            "model": _text(snapshot.infos[row].model or cycle.site.machines[row].model),
-            "up": up,
-            "fault": fault,
-            "state": state,
-            "hashrate_hs": hashrate,
-            "power_w": power,
-            "power_source": source,
-            "temperature_c": temperature,
-            "margin_usd_h": margin,
-            "breakeven_usd_kwh": breakeven,
-            "action": action,
-            "reasons": list(reasons(why)),
-        }
-        for row, up, fault, state, hashrate, power, source, temperature, margin, breakeven, action, why in columns
+        _told(cycle, row, ids[row]) | dict(zip(columns, told, strict=True))
+        for row, told in zip(rows, values, strict=True)
     ]
+
+
+def _told(cycle: Cycle, row: int, id: str) -> Document:
+    """The texts of one machine: what it is, where its numbers come from, what it complains about."""
+    info, machine = cycle.snapshot.infos[row], cycle.site.machines[row]
+    return {
+        "id": id,
+        "provisional": machine.is_provisional,
+        "ip": _text(info.address or machine.address),
+        "make": _text(info.make),
+        "model": _text(info.model or machine.model),
+        "mode": _text(info.mode),
+        "pool": _text(info.pool),
+        "hashrate_key": _text(info.hashrate_key),
+        "power_key": _text(info.power_key),
+        "power_side": _text(info.power_side),
+        "conflict_with": rival(cycle, row),
+        "errors": errors(cycle, row),
+    }
 
 
 def temperatures(table: Floats) -> list[dict[str, float]]:

@@ -18,14 +18,16 @@ import numpy as np
 import numpy.typing as npt
 
 from fleet.curtailment import Action, Why
-from fleet.readings import FAULT_KINDS, PowerSource
-from fleet.snapshot import STATES
+from fleet.readings import FAULT_KINDS, PowerSource, Reason
+from fleet.snapshot import STATES, Suspect
 
 MAX_TEXT_BYTES = 128
 
 ACTIONS: tuple[str, ...] = tuple(action.name.lower() for action in Action)
 POWER_SOURCES: tuple[str | None, ...] = tuple(source.name.lower() if source else None for source in PowerSource)
 FAULTS: tuple[str | None, ...] = tuple(kind.value if kind else None for kind in FAULT_KINDS)
+REASONS: tuple[str | None, ...] = tuple(reason.name.lower() if reason else None for reason in Reason)
+SUSPICIONS: tuple[str, ...] = tuple((bit.name or "").lower() for bit in Suspect)
 OPERATING_STATES: tuple[str, ...] = tuple(state.value for state in STATES)
 
 _CONTROLS = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029))
@@ -74,6 +76,12 @@ def _told_apart(ids: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]
         taken.add(chosen)
         result.append(chosen)
     return tuple(result)
+
+
+@lru_cache(maxsize=16)
+def suspicions(bits: int) -> tuple[str, ...]:
+    """Words of the `Suspect` bits that are set."""
+    return tuple(word for word, bit in zip(SUSPICIONS, Suspect, strict=True) if bits & bit)
 
 
 @lru_cache(maxsize=4096)

@@ -11,9 +11,18 @@ from fleet.curtailment import Action, Decision, Memory, Mode, Policy, Status, Wh
 from fleet.cycle import Cycle
 from fleet.economics import Economics
 from fleet.market import InputState, MarketInput, Quote, Valuation
-from fleet.readings import OperatingState, PowerSource
+from fleet.readings import OperatingState, PowerSource, Reason
 from fleet.site import Machine, Site
-from fleet.snapshot import FAN_SLOTS, SENSOR_SLOTS, STATE_CODES, MachineInfo, PduColumns, Snapshot
+from fleet.snapshot import (
+    FAN_SLOTS,
+    SENSOR_SLOTS,
+    STATE_CODES,
+    WORK_SLOTS,
+    MachineInfo,
+    PduColumns,
+    Snapshot,
+    Suspect,
+)
 from fleet.tariff import FlatTariff
 
 AT_S = 1_800_000_000.0  # 2027-01-15T08:00:00Z
@@ -34,18 +43,19 @@ def make_snapshot(ids: tuple[str, ...], **columns: Any) -> Snapshot:
         for name in (
             "up", "last_seen_s", "age_s", "hashrate_hs", "hashrate_expected_hs", "reported_power_w", "metered_power_w",
             "metered_age_s", "power_w", "power_age_s", "uptime_s", "hashrate_if_running_hs", "power_if_running_w",
-            "standby_w",
+            "standby_w", "hashrate_window_s", "power_limit_w", "error_count", "warning_count", "work_ratio",
         )
     }  # fmt: skip
     empty |= {
         name: np.zeros(n, np.uint8)
         for name in (
             "fault", "hashrate_reason", "power_source", "power_reason", "hashrate_if_running_source",
-            "power_if_running_source",
+            "power_if_running_source", "suspect",
         )
     }  # fmt: skip
     empty |= {name: np.ones(n, bool) for name in ("is_sha256", "is_expected_pool")}
-    empty["is_running"] = np.zeros(n, bool)
+    empty |= {name: np.zeros(n, bool) for name in ("is_running", "is_conflict")}
+    empty["work_total"] = np.full((n, len(WORK_SLOTS)), np.nan)
     empty["state"] = np.full(n, STATE_CODES[OperatingState.UNKNOWN], np.uint8)
     empty["temperature_c"] = np.full((n, len(SENSOR_SLOTS)), np.nan)
     empty["fan_rpm"] = np.full((n, FAN_SLOTS), np.nan)
@@ -167,7 +177,10 @@ def small_pdus() -> PduColumns:
 
 
 def small_cycle() -> Cycle:
-    """Three machines: `a1` hashes at a profit, `b2` hashes at a loss and is advised to stop, `c3` does not answer."""
+    """Three machines: `a1` hashes at a profit, `b2` hashes at a loss and is advised to stop, `c3` does not answer.
+
+    `b2` has more to say for itself than any real machine: errors, a namesake, a strange pool, work that does not fit.
+    """
     temperature = np.full((3, len(SENSOR_SLOTS)), np.nan)
     temperature[0, 0] = 61.0  # board 0
     temperature[0, 4] = 74.5  # chip 0
@@ -179,12 +192,37 @@ def small_cycle() -> Cycle:
         machines=(
             Machine(id="a1", address="10.1.0.1", location="row 1", feeder="F1", owner="us"),
             Machine(id="b2", address="10.1.0.2", location="row 1", feeder="F1"),
-            Machine(id="c3", address="10.1.0.3", mac="0200000000c3"),
+            Machine(id="c3", address="10.1.0.3", mac="0200000000c3", is_provisional=True),
         ),
         snapshot={
             "infos": (
-                MachineInfo("10.1.0.1", "Antminer", "S19j Pro", "2022-06-01", "0200000000a1", "", "antminer"),
-                MachineInfo("10.1.0.2", "WhatsMiner", "M30S++", "20230101", "0200000000b2", "", "pyasic"),
+                MachineInfo(
+                    "10.1.0.1",
+                    "Antminer",
+                    "S19j Pro",
+                    "2022-06-01",
+                    "0200000000a1",
+                    "",
+                    "antminer",
+                    pool="pool.example",
+                    hashrate_key="GHS 30m",
+                ),
+                MachineInfo(
+                    "10.1.0.2",
+                    "WhatsMiner",
+                    "M30S++",
+                    "20230101",
+                    "0200000000b2",
+                    "",
+                    "pyasic",
+                    mode="Normal",
+                    pool="evil.example",
+                    hashrate_key="MHS 5m",
+                    power_key="Power",
+                    power_side="ac",
+                    errors=("111: fan 1 is lost", "540: board 0 does not answer"),
+                    rival="10.1.0.9",
+                ),
                 MachineInfo(),
             ),
             "up": [1, 1, 0],
@@ -199,7 +237,17 @@ def small_cycle() -> Cycle:
             "power_source": [PowerSource.METERED, PowerSource.REPORTED, PowerSource.NONE],
             "temperature_c": temperature,
             "fan_rpm": fans,
-            "state": [STATE_CODES[OperatingState.MINING]] * 2 + [STATE_CODES[OperatingState.UNKNOWN]],
+            "state": [STATE_CODES[OperatingState.MINING]] * 2 + [STATE_CODES[OperatingState.UNREACHABLE]],
+            "hashrate_window_s": [1800, 300, NAN],
+            "uptime_s": [86400, 3600, NAN],
+            "power_limit_w": [NAN, 3500, NAN],
+            "error_count": [0, 2, NAN],
+            "warning_count": [0, 1, NAN],
+            "work_total": [[120, 1, 2, 7.9e6, 65536], [0, 0, NAN, 0, NAN], [NAN] * len(WORK_SLOTS)],
+            "work_ratio": [0.99, 0.5, NAN],
+            "suspect": [0, Suspect.POWER | Suspect.WORK, 0],
+            "is_conflict": [False, True, False],
+            "is_expected_pool": [True, False, True],
             "is_running": [True, True, False],
             "pdus": small_pdus(),
         },
@@ -211,6 +259,7 @@ def small_cycle() -> Cycle:
             "margin_usd_h": [0.025, -0.1125, NAN],
             "margin_error_usd_h": [0.003, 0.004, NAN],
             "breakeven_usd_kwh": [0.0366, 0.0385, NAN],
+            "reason": [Reason.NONE, Reason.NONE, Reason.UNREACHABLE],
         },
         decision={
             "action": [Action.RUN, Action.STOP, Action.RUN],

@@ -102,6 +102,26 @@ def test_every_part_of_the_status_is_on_the_screen() -> None:
     ]  # fmt: skip
 
 
+def test_who_has_no_margin_and_who_needs_a_look_is_told_in_words() -> None:
+    lines = drawn(STATUS)
+    assert not any("look at" in line or "missing:" in line for line in lines)
+    trouble = {"ip": "10.1.0.9", "wrong_pool": None, "conflict_with": None, "suspect": [], "errors": []}
+    document = STATUS | {
+        "unpriced": {"unreachable": 20, "wrong_pool": 1},
+        "troubled": [
+            trouble | {"id": "a\x1b[2J", "wrong_pool": "evil.example", "errors": ["111: fan 1 is lost"]},
+            trouble | {"id": "b", "conflict_with": "10.1.0.7", "suspect": ["power", "work"]},
+            *(trouble | {"id": f"c{i}", "errors": ["1: x"]} for i in range(3)),
+        ],
+    }
+    lines = drawn(document)
+    assert "missing: unreachable 20, wrong_pool 1" in line_with(lines, "margin  ")
+    assert "a·[2J  works for evil.example; 111: fan 1 is lost" in line_with(lines, "look at")
+    assert "b  its name also answers at 10.1.0.7; doubtful power, work" in line_with(lines, "doubtful")
+    assert "and 2 more" in line_with(lines, "more")
+    assert len(drawn(document, height=20)) <= 20
+
+
 def test_it_draws_what_the_agent_really_says() -> None:
     cycle = small_cycle()
     document = json.loads(json.dumps(status_document(cycle, cycle.at_s + 90)))

@@ -22,18 +22,27 @@ def test_once_tells_each_machine_with_what_is_unknown_as_null():
     assert list(document) == ["site", "at", "machines", "pdus", "market", "recommendation"]
     assert document["site"] == "north"
     assert document["at"] == "2027-01-15T08:00:00.000Z"
-    first, _, silent = document["machines"]
+    first, second, silent = document["machines"]
     assert first == {
-        "id": "a1", "ip": "10.1.0.1", "make": "Antminer", "model": "S19j Pro", "up": True, "fault": None,
-        "state": "mining", "hashrate_hs": 1.0e14, "power_w": 3250.0, "power_source": "metered",
+        "id": "a1", "provisional": False, "ip": "10.1.0.1", "make": "Antminer", "model": "S19j Pro", "mode": None,
+        "pool": "pool.example", "up": True, "fault": None, "state": "mining", "age_s": 3.0,
+        "hashrate_hs": 1.0e14, "hashrate_window_s": 1800.0, "hashrate_key": "GHS 30m",
+        "power_w": 3250.0, "power_source": "metered", "power_key": None, "power_side": None,
         "temperature_c": {"board_0": 61.0, "chip_0": 74.5, "inlet": 24.0},
-        "margin_usd_h": 0.025, "breakeven_usd_kwh": 0.0366, "action": "run", "reasons": [],
+        "work_ratio": 0.99, "suspect": [], "conflict_with": None, "errors": [],
+        "margin_usd_h": 0.025, "breakeven_usd_kwh": 0.0366, "unpriced": None, "action": "run", "reasons": [],
     }  # fmt: skip
     assert silent == {
-        "id": "c3", "ip": "10.1.0.3", "make": None, "model": None, "up": False, "fault": "timeout",
-        "state": "unknown", "hashrate_hs": None, "power_w": None, "power_source": None, "temperature_c": {},
-        "margin_usd_h": None, "breakeven_usd_kwh": None, "action": "run", "reasons": ["UNREACHABLE"],
+        "id": "c3", "provisional": True, "ip": "10.1.0.3", "make": None, "model": None, "mode": None, "pool": None,
+        "up": False, "fault": "timeout", "state": "unreachable", "age_s": None,
+        "hashrate_hs": None, "hashrate_window_s": None, "hashrate_key": None,
+        "power_w": None, "power_source": None, "power_key": None, "power_side": None, "temperature_c": {},
+        "work_ratio": None, "suspect": [], "conflict_with": None, "errors": [],
+        "margin_usd_h": None, "breakeven_usd_kwh": None, "unpriced": "unreachable", "action": "run",
+        "reasons": ["UNREACHABLE"],
     }  # fmt: skip
+    assert (second["mode"], second["power_key"], second["power_side"]) == ("Normal", "Power", "ac")
+    assert (second["suspect"], second["conflict_with"]) == (["power", "work"], "10.1.0.9")
 
 
 def test_once_tells_the_outlets_and_whose_they_are():
@@ -89,6 +98,31 @@ def test_status_names_faults_and_the_recommendation():
     assert document["pdus"] == {"count": 1, "up": 1}
     assert document["recommendation"]["actions"] == {"run": 2, "stop": 1, "preset": 0, "hold": 0}
     assert document["recommendation"]["valid_until"] == "2027-01-15T08:02:00.000Z"
+
+
+def test_status_names_the_machines_that_somebody_should_look_at_and_why():
+    document = as_json(status_document(small_cycle(), AT_S + 120))
+    assert document["troubled"] == [{
+        "id": "b2", "ip": "10.1.0.2", "wrong_pool": "evil.example", "conflict_with": "10.1.0.9",
+        "suspect": ["power", "work"], "errors": ["111: fan 1 is lost", "540: board 0 does not answer"],
+    }]  # fmt: skip
+    assert document["unpriced"] == {"unreachable": 1}
+    counts = {name: document["fleet"][name] for name in
+              ("provisional", "wrong_pool", "conflict", "suspect", "with_errors")}  # fmt: skip
+    assert counts == {"provisional": 1, "wrong_pool": 1, "conflict": 1, "suspect": 1, "with_errors": 1}
+
+
+def test_errors_run_out_with_the_reading_and_a_rival_with_the_conflict():
+    infos = (MachineInfo(errors=("1: old",), rival="10.0.0.9"),)
+    (machine,) = once_document(make_cycle(("a",), snapshot={"infos": infos, "up": [0]}))["machines"]
+    assert (machine["errors"], machine["conflict_with"]) == ([], None)
+    assert status_document(make_cycle(("a",), snapshot={"infos": infos, "up": [0]}))["troubled"] == []
+
+
+def test_a_machine_that_does_not_answer_works_for_no_pool():
+    cycle = make_cycle(("a", "b"), snapshot={"is_expected_pool": [False, False], "up": [1, 0]})
+    assert status_document(cycle)["fleet"]["wrong_pool"] == 1
+    assert [row["id"] for row in status_document(cycle)["troubled"]] == ["a"]
 
 
 def test_the_marginal_machines_are_those_nearest_to_zero():
