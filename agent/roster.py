@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from types import MappingProxyType
 
 from agent.config import Config
 from agent.plan import handed_to_library
@@ -36,10 +35,14 @@ class Roster:
     def workers(self) -> tuple[str, ...]:
         return tuple(self._jobs)
 
-    def jobs(self, worker: str, ways: Mapping[str, str] = MappingProxyType({})) -> tuple[Job, ...]:
-        """The jobs of one worker, each with what is known about how its machine is asked."""
-        jobs = self._jobs[worker].values()
-        return tuple(replace(job, way=ways[job.key]) if job.key in ways else job for job in jobs)
+    def jobs(self, worker: str) -> tuple[Job, ...]:
+        return tuple(self._jobs[worker].values())
+
+    def learn(self, ways: Mapping[str, str]) -> None:
+        """Take over what earlier readings said about how machines are asked; that changes nobody's job."""
+        for jobs in self._jobs.values():
+            for key in jobs.keys() & ways.keys():
+                jobs[key] = replace(jobs[key], way=ways[key])
 
     def keys(self) -> set[str]:
         """Every device and feed that is looked at."""
@@ -63,6 +66,8 @@ class Roster:
             elif fault is not None and fault.kind in SILENT and not has_machine_at(job.key):
                 self._pace(job, SWEEP_S)
             elif outcome.reading is not None:
+                if outcome.reading.way != job.way:
+                    job = self._jobs["miners"][job.key] = replace(job, way=outcome.reading.way)
                 self._pace(job, max(self._config.poll.interval_s, outcome.reading.pace_s))
             elif job.interval_s == SWEEP_S:
                 self._pace(job, self._config.poll.interval_s)

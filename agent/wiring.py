@@ -43,6 +43,7 @@ FEED_KINDS = frozenset({"mempool", "coinbase", "kraken", "fixed"})
 ONCE_PATIENCE_S = 60.0
 MIN_TICK_GAP_S = 1.0
 SEND_AFTER_S = 0.5
+SEND_AFTER_S_PER_MACHINE = 5e-5  # lists are sent whole: a large farm gathers its changes for longer
 WATCHDOG_SHARE = 3.0  # feed the watchdog at least this often within its time
 
 
@@ -96,7 +97,8 @@ class Agent:
         if not self._unheard:
             self.all_heard.set()
         if self.roster.changed and self._sending is None:
-            self._sending = asyncio.get_running_loop().call_later(SEND_AFTER_S, self.send_jobs)
+            wait_s = SEND_AFTER_S + len(self.table.site) * SEND_AFTER_S_PER_MACHINE
+            self._sending = asyncio.get_running_loop().call_later(wait_s, self.send_jobs)
 
     def send_jobs(self) -> None:
         """Hand changed jobs to their workers; whole lists, so changes are gathered for a moment first."""
@@ -106,6 +108,8 @@ class Agent:
         self.roster.changed.clear()
 
     def tick(self) -> Cycle:
+        for worker in self.roster.workers:
+            self.supervisor.prepare(worker, self.roster.jobs(worker))
         for stats in self.supervisor.stats():
             self.vitals.gauge(metrics.WORKER_RESTARTS, float(sum(stats.restarts.values())), stats.name)
             if stats.pulse is not None:
@@ -154,6 +158,7 @@ async def _run(config: Config) -> int:
             broker.start()
             stack.callback(broker.stop)
         agent.loop.recall(agent.roster.keys())
+        agent.roster.learn(agent.table.ways())
         await agent.supervisor.start()
         stack.push_async_callback(agent.supervisor.aclose)
         agent.send_jobs()

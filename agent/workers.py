@@ -150,6 +150,11 @@ class Supervisor:
         worker.assignment = Assignment(name, tuple(jobs), worker.spec.max_in_flight)
         _send(worker)
 
+    def prepare(self, name: str, jobs: Iterable[Job]) -> None:
+        """The jobs that the next process of this worker starts with; the one that runs keeps those it has."""
+        worker = self._workers[name]
+        worker.assignment = Assignment(name, tuple(jobs), worker.spec.max_in_flight)
+
     def stats(self) -> list[WorkerStats]:
         return [
             WorkerStats(

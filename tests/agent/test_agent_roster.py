@@ -116,3 +116,24 @@ def test_what_belongs_to_nobody_is_not_heard(roster: Roster) -> None:
     roster.take([answer("10.7.7.7"), fault("10.9.0.1", FaultKind.UNREACHABLE, job="snmp")], nobody)
     assert roster.changed == set()
     assert jobs(roster, "snmp")["10.9.0.1"].interval_s == INTERVAL_S
+
+
+def test_what_a_reading_says_about_the_asking_goes_with_the_job_and_changes_nothing(roster: Roster) -> None:
+    reading = MinerReading("luxos", "Antminer", way="luxos+joined")
+    roster.take([Outcome(FIRST, "auto", AT_S, 0.1, 0.0, reading=reading)], nobody)
+    assert jobs(roster, "miners")[FIRST].way == "luxos+joined"
+    assert not roster.changed
+
+    roster.learn({SECOND: "avalon", "10.1.0.99": "antminer+single"})
+    assert jobs(roster, "miners")[SECOND].way == "avalon"
+    assert not roster.changed
+
+
+def test_a_make_that_asks_for_patience_is_polled_at_its_own_pace(roster: Roster) -> None:
+    patient = Outcome(FIRST, "auto", AT_S, 0.1, 0.0, reading=MinerReading("axeos", "Bitaxe", pace_s=60.0))
+    roster.take([patient], nobody)
+    assert jobs(roster, "miners")[FIRST].interval_s == 60.0
+    roster.take([fault(FIRST, FaultKind.TIMEOUT)], lambda _: True)
+    assert jobs(roster, "miners")[FIRST].interval_s == 60.0
+    roster.take([answer(FIRST)], nobody)
+    assert jobs(roster, "miners")[FIRST].interval_s == INTERVAL_S
