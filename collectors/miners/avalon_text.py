@@ -30,22 +30,25 @@ def blocks(text: object) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     if not isinstance(text, str):
         return found
-    block = key = ""
-    for piece in text[:MAX_CHARS].split("[", MAX_PIECES):
+    before, *pieces = text[:MAX_CHARS].split("[", MAX_PIECES)
+    block, key = _names(before, "")
+    for piece in pieces:
         value, closing, rest = piece.partition("]")
-        if not closing:
-            rest = value
-        elif key:
+        if closing and key:
             found.setdefault(block, {})[key] = value
-        opening = rest.rfind("{")
-        if opening >= 0:
-            block = _word(rest[:opening])
-        key = _word(rest[opening + 1 :])
+        # Where a value has no end, all but the word before the next bracket was that value.
+        block, key = _names(rest if closing else value.rpartition(" ")[2], block)
     return found
 
 
+def _names(text: str, block: str) -> tuple[str, str]:
+    """The block and the key that a stretch between two values names; it stays the old block where it names none."""
+    opening = text.rfind("{")
+    return (block if opening < 0 else _word(text[:opening])), _word(text[opening + 1 :])
+
+
 def _word(text: str) -> str:
-    """The name that stands at the end of a stretch between two values; "" for none and for what is no name."""
+    """The name at the end of a text; "" for none and for what is too long to be one."""
     word = text.rpartition("]")[2].strip(_AROUND_WORDS)
     return word if len(word) <= MAX_KEY_CHARS else ""
 
