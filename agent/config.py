@@ -15,12 +15,12 @@ import os
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from ipaddress import ip_address
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -30,10 +30,12 @@ from agent.targets import MAX_ADDRESSES, MINER_PORT, SNMP_PORT, Span, TargetErro
 from collectors.catalogue import LIBRARIES, MINER_KINDS
 from fleet.curtailment import Policy
 from fleet.market import BOUNDS, MarketInput
-from fleet.site import EconomicTerms, Machine, SiteError, parse_inventory
+from fleet.site import EconomicTerms, Machine, Nameplate, SiteError, parse_inventory, parse_nameplates
 
 DEFAULT_PATH = Path("/etc/hashwatt/hashwatt.toml")
 MAX_SECRET_BYTES = 4096
+
+T = TypeVar("T")
 
 
 class ConfigError(Exception):
@@ -85,6 +87,7 @@ class Section(Struct, frozen=True):
 class SiteSection(Section, frozen=True):
     name: Name  # becomes a topic segment and a label
     inventory: Path | None = None
+    catalogue: Path | None = None  # the operator's nameplates; they go before those that ship with the agent
 
 
 class Credential(Section, frozen=True):
@@ -261,10 +264,11 @@ class Document(Section, frozen=True):
 
 
 class Config(Document, frozen=True, kw_only=True):
-    """A checked file: its sections, where it came from, the inventory it names, and what is allowed but not wise."""
+    """A checked file: its sections, where it came from, the tables it names, and what is allowed but not wise."""
 
     source: Path
     machines: tuple[Machine, ...] = ()
+    nameplates: Mapping[str, Nameplate] = msgspec.field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     @property
@@ -281,12 +285,13 @@ def load(path: Path | str) -> Config:
     try:
         document, folder = _document(source), _Folder(source.absolute().parent)
         parsed: Document = _build(Document, document, "", folder)
-        machines = _inventory(parsed)
+        machines = _table("site.inventory", parsed.site.inventory, parse_inventory)
+        nameplates = _table("site.catalogue", parsed.site.catalogue, parse_nameplates)
         warnings = (*folder.warnings, *_check(parsed, machines))
     except ConfigError as error:
         raise ConfigError(error.key, error.message, source.name) from None
     sections = {name: getattr(parsed, name) for name in Document.__struct_fields__}
-    return Config(**sections, source=source.absolute(), machines=machines, warnings=warnings)
+    return Config(**sections, source=source.absolute(), machines=machines, nameplates=nameplates, warnings=warnings)
 
 
 def load_listener(path: Path | str) -> PrometheusSection:
@@ -436,18 +441,18 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _inventory(config: Document) -> tuple[Machine, ...]:
-    path = config.site.inventory
+def _table(key: str, path: Path | None, parse: Callable[[str, str], T]) -> T:
+    """A CSV file that the configuration names, read by `parse`; empty where it names none."""
     if path is None:
-        return ()
+        return parse("", key)
     try:
-        return parse_inventory(path.read_text("utf-8-sig"), path.name)
+        return parse(path.read_text("utf-8-sig"), path.name)
     except SiteError as error:
-        raise ConfigError("site.inventory", str(error)) from None
+        raise ConfigError(key, str(error)) from None
     except OSError as error:
-        raise ConfigError("site.inventory", f"cannot read {path}: {error.strerror}") from None
+        raise ConfigError(key, f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise ConfigError("site.inventory", f"{path.name} is not UTF-8 text (byte {error.start})") from None
+        raise ConfigError(key, f"{path.name} is not UTF-8 text (byte {error.start})") from None
 
 
 def _check(config: Document, machines: tuple[Machine, ...]) -> Iterable[str]:

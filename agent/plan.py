@@ -15,7 +15,7 @@ from agent.targets import MINER_PORT, SNMP_PORT, join_port, parse_target
 from agent.wire import Assignment, Job
 from collectors.catalogue import LIBRARIES, MINER_KINDS
 from fleet.curtailment import Mode, Policy
-from fleet.site import EconomicTerms, Machine, Site, parse_nameplates
+from fleet.site import EconomicTerms, Machine, Site, overridden, parse_nameplates
 from fleet.tariff import FlatTariff
 
 WORKER_OF_KIND = dict.fromkeys(MINER_KINDS, "miners") | {kind: kind for kind in (*LIBRARIES, "snmp")}
@@ -28,7 +28,7 @@ Options = dict[str, str | float | bool]
 
 
 def site_of(config: Config, nameplates_text: str) -> Site:
-    """The site of the file and its inventory; `nameplates_text` is the catalogue CSV that ships with the agent.
+    """The site of the file, its inventory and its catalogue; `nameplates_text` is the CSV that ships with the agent.
 
     Errors: fleet.site.SiteError where the catalogue is broken. Without a tariff the price of power is NaN.
     """
@@ -36,7 +36,7 @@ def site_of(config: Config, nameplates_text: str) -> Site:
     return Site(
         name=config.site.name,
         machines=config.machines,
-        nameplates=parse_nameplates(nameplates_text),
+        nameplates=overridden(parse_nameplates(nameplates_text), config.nameplates),
         terms=EconomicTerms(pool_fee=economics.pool_fee, reject=economics.reject, overhead=economics.overhead),
         tariff=FlatTariff(math.nan if config.tariff is None else config.tariff.usd_per_kwh),
         expected_pools=config.pools.expected,

@@ -355,6 +355,12 @@ def parse_nameplates(text: str, source: str = "nameplates") -> Mapping[str, Name
     return MappingProxyType(plates)
 
 
+def overridden(nameplates: Mapping[str, Nameplate], own: Mapping[str, Nameplate]) -> Mapping[str, Nameplate]:
+    """Both catalogues, `own` first: a model that it names without a bin is meant with all the bins that are not named."""
+    rest = {key: plate for key, plate in nameplates.items() if key.split("@")[0] not in own}
+    return MappingProxyType(rest | dict(own))
+
+
 def plate_of(nameplates: Mapping[str, Nameplate], model: str) -> Nameplate | None:
     """The nameplate of a model as machines and people write it: of its bin, else of the model, else None."""
     folded = fold_model(model)

@@ -16,6 +16,7 @@ import pytest
 from agent.config import Config, ConfigError, Secret, load, load_listener
 from agent.plan import assignments_of, policy_of, site_of
 from fleet.curtailment import Mode, Policy
+from fleet.site import plate_of
 
 ROOT = Path(__file__).parents[2]
 SITE = '[site]\nname = "north"\n'
@@ -355,6 +356,22 @@ def test_every_worker_gets_its_jobs_and_the_inventory_its_word(tmp_path: Path) -
     assert (feeds["kraken"].host, feeds["kraken"].port, feeds["kraken"].interval_s) == ("api.kraken.com", 443, 30.0)
     # 2026-01-01T00:00:00Z is 1767225600 (date -d)
     assert feeds["fixed"].options == {"btc_usd": 70000.0, "as_of_s": 1767225600.0, "good_for_s": 7200.0}
+
+
+def test_the_operators_catalogue_goes_before_ours(tmp_path: Path) -> None:
+    ours = "model,hashrate_th,power_w\nS19j Pro,100,3050\nS19j Pro (104T),104,3068\nS21,200,3500\n"
+    (tmp_path / "models.csv").write_text(
+        "model,hashrate_th,power_w,source\nS19j Pro,100,2900,our meter\nHouse 1,1,30,\n"
+    )
+    site = site_of(config_of(tmp_path, "catalogue = 'models.csv'\n"), ours)
+    watts = {model: plate.power_w for model in ("S19j Pro (104T)", "S19j Pro", "S21", "House 1")
+             if (plate := plate_of(site.nameplates, model))}  # fmt: skip
+    assert watts == {"S19j Pro (104T)": 2900.0, "S19j Pro": 2900.0, "S21": 3500.0, "House 1": 30.0}
+    (tmp_path / "models.csv").write_text("model,hashrate_th,power_w\nS19j Pro,100,much\n")
+    with pytest.raises(ConfigError) as caught:
+        config_of(tmp_path, "catalogue = 'models.csv'\n")
+    assert caught.value.key == "site.catalogue"
+    assert "models.csv line 2: power_w 'much' is not a positive number" in str(caught.value)
 
 
 def test_site_and_policy_carry_the_operators_numbers(tmp_path: Path) -> None:
