@@ -55,7 +55,8 @@ def read(said: Said) -> MinerReading:
         raise _why(said, "summary", "gql_system")
     solver = fields_at(info, "workSolver")
     power = fields_at(info, "summary", "power")
-    bos = fields_at(said.get("gql_system"), "bos") or fields_at(said.get("gql_bos"), "bos")
+    bos = fields_at(said.get("gql_system"), "bos")
+    kept: Bos = said.get("gql_bos") or Bos()
     warnings: list[str] = []
 
     uptime_s = _first_of(evidence.not_negative, summary.get("Elapsed"), at(bos, "uptime", "durationS"))
@@ -86,9 +87,9 @@ def read(said: Said) -> MinerReading:
         driver="braiins",
         make=machine.make,
         model=machine.model,
-        firmware=text(at(bos, "info", "version", "full")) or said.get("version"),
+        firmware=text(at(bos, "info", "version", "full")) or kept.firmware or said.get("version"),
         mac=said.get("web_net_conf"),
-        hostname=text(bos.get("hostname")),
+        hostname=text(bos.get("hostname")) or kept.hostname,
         algorithm=machine.algorithm,
         state=evidence.state(
             0.0 if is_stopped else now_hs,
@@ -312,6 +313,13 @@ class Details(NamedTuple):
     chips: tuple[tuple[int, int], ...]
 
 
+class Bos(NamedTuple):
+    """What the system below says of itself."""
+
+    firmware: str | None = None
+    hostname: str | None = None
+
+
 def _details(reply: Fields) -> Details:
     rows = section(reply, "DEVDETAILS")
     model = next((name for row in rows if (name := text(row.get("Model"))) is not None), None)
@@ -350,6 +358,11 @@ def _events(answer: Any) -> tuple[MachineError, ...]:
     )
 
 
+def _bos(answer: Any) -> Bos:
+    bos = fields_at(_data(answer), "bos")
+    return Bos(text(at(bos, "info", "version", "full")), text(bos.get("hostname")))
+
+
 def _model(answer: Any) -> str | None:
     return text(at(_data(answer), "bosminer", "info", "modelName"))
 
@@ -368,7 +381,7 @@ _POOL_GROUPS = "poolGroups { pools { url status active shares { acceptedSolution
 _BOS = "bos { hostname info { version { full } } uptime { durationS } }"
 
 
-def _graphql(name: str, query: str, when: When, digest: Callable[[Any], Any]) -> Ask:
+def _graphql(name: str, query: str, when: When, digest: Callable[[Any], Any], *, unless: tuple[str, ...] = ()) -> Ask:
     return Ask(
         name,
         "/graphql",
@@ -377,6 +390,7 @@ def _graphql(name: str, query: str, when: When, digest: Callable[[Any], Any]) ->
         body=orjson.dumps({"query": "{ " + query + " }"}),
         when=when,
         is_needed=False,
+        unless=unless,
         digest=digest,
     )
 
@@ -400,7 +414,9 @@ MAKE = Make(
             f"childSolvers {{ {_HASHRATE} {_BOARD % ''} }} }} }} }}",
             When.EVERY,
             _data,
+            unless=("summary",),
         ),
+        _graphql("gql_bos", _BOS, When.ONCE, _bos, unless=("gql_system",)),
         _graphql("gql_model", "bosminer { info { modelName } }", When.ONCE, _model),
         _graphql(
             "gql_boards",

@@ -29,6 +29,9 @@ JOINED, SINGLE = "+joined", "+single"
 
 _GONE = (FaultKind.UNREACHABLE, FaultKind.REFUSED, FaultKind.TIMEOUT)
 _STRANGE = (FaultKind.MALFORMED, FaultKind.UNSUPPORTED, FaultKind.IDENTITY)
+_CUT = (FaultKind.REFUSED, FaultKind.DENIED, FaultKind.UNSUPPORTED)
+"""One port of a machine is closed to us, the others need not be."""
+
 _LEFT_ALONE = (*_GONE, FaultKind.UNSUPPORTED, FaultKind.DENIED, FaultKind.OVERSIZE)
 
 MacOf = Callable[[str, float], str | None]
@@ -171,6 +174,10 @@ class NativeMiner:
             if error.kind is FaultKind.MALFORMED and self._joins is None:
                 self._learn(False)
                 return False
+            if error.kind in _CUT and not any(ask.is_needed for ask in asks):
+                for ask in asks:
+                    self._do_without(ask, said, error)
+                return True
             raise
         if "STATUS" in reply or not any(ask.what in reply for ask in asks):
             self._learn(False)  # an error, or the answer to the first command alone
