@@ -203,6 +203,7 @@ def test_a_nano_3_orders_its_power_otherwise() -> None:
         ("0 0 0 4 2756 126 330", 126.0),  # another one, at its highest level
         ("0 0 18000 4 0 5000 80", None),  # neither this layout nor one that we know
         ("0 0 0 3 2792 326 324", None),  # 326 W are not 3 A at 28 V
+        ("0 0 0 9 2792 89 324", None),  # nor are 89 W 9 A
         ("0 0 0 0 0 0 326", None),
         ("0 0 0", None),
     ],
