@@ -20,7 +20,7 @@ import orjson
 
 from collectors.miners import hearing, makes
 from collectors.miners.identify import Identified, classify, steps
-from collectors.miners.make import RPC_PORT, Ask, Make, Via
+from collectors.miners.make import RPC_PORT, Ask, Credential, Make, Via
 from fleet.ports import PollError
 from fleet.readings import FaultKind, MinerReading
 
@@ -53,17 +53,20 @@ class Reply:
     parameter: str | None = None
     method: str = "GET"
     body: str | None = None
+    extra: tuple[tuple[str, bool | int | str], ...] = ()
     needs_login: bool = False
     is_variant: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """How the recorded machine asked for a login: `digest` with its realm, or `token` given out at `path`."""
+    """How the recorded machine asked for a login: `digest` with its realm, or `token`, which `path` gave out in
+    `answer`."""
 
     kind: str
     realm: str = ""
     path: str = ""
+    answer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,41 @@ def read_capture(capture: Capture, make: str | None = None) -> MinerReading:
     reading = known.read(said)
     warnings = tuple(dict.fromkeys((*reading.warnings, *said.warnings)))
     return replace(reading, warnings=warnings, way=known.key, pace_s=known.pace_s)
+
+
+def settled(capture: Capture) -> Capture:
+    """The same recording with its questions named, as its make asks them, where nobody said how a reply travelled."""
+    key = None if all(reply.via is not None for reply in capture.replies) else identified(capture)
+    if key not in makes.KEYS:
+        return capture
+    make = makes.make_of(key)
+    found = ((ask, capture.find(ask)) for ask in make.asks)
+    asked = {reply.file: ask for ask, reply in reversed(list(found)) if reply is not None}
+    gate = capture.gate
+    if gate is None and make.login is not None:
+        gate = Gate("token", path=make.login.ask(Credential("", "")).what, answer=_ANY_TOKEN)
+    replies = tuple(_asked_as(reply, asked.get(reply.file)) for reply in capture.replies)
+    return replace(capture, replies=replies, gate=gate)
+
+
+_ANY_TOKEN = '{"STATUS":[{"STATUS":"S"}],"token":"REDACTED","Token":[{"Token":"REDACTED"}]}'
+"""A login's answer that every make understands, for recordings without one."""
+
+
+def _asked_as(reply: Reply, ask: Ask | None) -> Reply:
+    if ask is None or reply.via is not None:
+        return reply
+    return replace(
+        reply,
+        name=ask.name,
+        via=ask.via,
+        port=ask.port,
+        what=ask.what,
+        parameter=ask.parameter,
+        method="GET" if ask.body is None else "POST",
+        body=None if ask.body is None else ask.body.decode(),
+        extra=ask.extra,
+    )
 
 
 def identified(capture: Capture) -> str | None:
@@ -205,17 +243,19 @@ def _is_said_to_answer(reply: Reply, ask: Ask) -> bool:
         return reply.name == ask.name and reply.what in (None, ask.what)
     if reply.what is None:
         return reply.name == ask.name
-    return reply.what == ask.what and reply.parameter == ask.parameter and not (ask.extra and reply.name != ask.name)
+    return (reply.what, reply.parameter, reply.extra) == (ask.what, ask.parameter, ask.extra)
 
 
 def _is_named_like(reply: Reply, ask: Ask) -> bool:
     """By the name of the file, without words that only say how it came to be."""
-    return _may_answer(reply, ask) and (reply.name == ask.name or bool(_spellings(reply.name) & _asked(ask)))
+    if not _may_answer(reply, ask):
+        return False
+    return reply.name == ask.name or (not _is_a_command(reply, ask) and bool(_spellings(reply.name) & _asked(ask)))
 
 
 def _ends_like(reply: Reply, ask: Ask) -> bool:
     """By the end of the name: `s21_hydro_web_stats` are stats of some machine."""
-    if not _may_answer(reply, ask) or ask.extra:
+    if not _may_answer(reply, ask) or ask.extra or _is_a_command(reply, ask):
         return False
     words = _words(reply.name)
     ends = {"".join(words[start:]) for start in range(1, len(words))}
@@ -225,6 +265,11 @@ def _ends_like(reply: Reply, ask: Ask) -> bool:
 def _may_answer(reply: Reply, ask: Ask) -> bool:
     via = _via_of(reply)
     return reply.via is None and (via is None or via is ask.via)
+
+
+def _is_a_command(reply: Reply, ask: Ask) -> bool:
+    """Whether a page is asked for, and this is more likely the answer to the command of the same name."""
+    return ask.via is Via.HTTP and _via_of(reply) is None
 
 
 def _asked(ask: Ask) -> set[str]:
@@ -300,7 +345,7 @@ def _by_manifest(folder: Path, said: dict[str, Any]) -> Capture:
         tuple(_entries(folder, said, "reply")),
         tuple(_entries(folder, said, "variant")),
         joins=joins,
-        gate=Gate(str(gate.get("kind")), str(gate.get("realm", "")), str(gate.get("path", "")))
+        gate=Gate(**{key: str(gate.get(key, "")) for key in ("kind", "realm", "path", "answer")})
         if isinstance(gate, dict)
         else None,
         make=about.get("make"),
@@ -325,10 +370,21 @@ def _entries(folder: Path, said: dict[str, Any], table: str) -> Iterator[Reply]:
         if row["via"] not in {via.value for via in Via}:
             raise CaptureError(f"{where} {number}: via is one of {', '.join(via.value for via in Via)}")
         given = {key: row[key] for key in _OPTIONAL if key in row}
+        extra = row.get("extra", {})
+        if not isinstance(extra, dict) or not all(isinstance(value, bool | int | str) for value in extra.values()):
+            raise CaptureError(f"{where} {number}: extra is a table of keys beside the command")
         path = folder / row["file"]
         if path.parent != folder or not path.is_file():
             raise CaptureError(f"{where} {number}: there is no file {row['file']!r}")
-        yield Reply(row["name"], _bytes_of(path), row["file"], Via(row["via"]), is_variant=table == "variant", **given)
+        yield Reply(
+            row["name"],
+            _bytes_of(path),
+            row["file"],
+            Via(row["via"]),
+            extra=tuple(extra.items()),
+            is_variant=table == "variant",
+            **given,
+        )
 
 
 def _by_table(folder: Path) -> Capture | None:
