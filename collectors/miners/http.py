@@ -114,7 +114,9 @@ class _Conversation:
         self, method: str, target: str, headers: tuple[tuple[str, str], ...], body: bytes | None, max_bytes: int
     ) -> None:
         if body is not None:
-            headers += (("Content-Type", "application/json"), ("Content-Length", str(len(body))))
+            if not any(name.lower() == "content-type" for name, _ in headers):
+                headers += (("Content-Type", "application/json"),)
+            headers += (("Content-Length", str(len(body))),)
         self._grammar = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
         self._max_bytes = max_bytes
         self._received = 0
@@ -154,18 +156,20 @@ class _Conversation:
                 elif isinstance(event, h11.EndOfMessage):
                     self._is_whole = True
                     return True
-                elif isinstance(event, h11.ConnectionClosed):
-                    return False
-        except h11.RemoteProtocolError:  # its words quote the machine's bytes
+        except h11.RemoteProtocolError as error:
+            if error.error_status_hint == 431:
+                raise _long_head() from None
+            # Its own words quote the machine's bytes.
             raise PollError(FaultKind.MALFORMED, "cut off, or against the grammar of HTTP") from None
         return False
 
     def finish(self) -> Response:
         """The response, at its own end or at the end of the stream, whichever came first."""
+        if not self._received:
+            raise PollError(FaultKind.MALFORMED, "closed without a response")
         if not self._is_whole:
             self.feed(b"")
-        if self._head is None:
-            raise PollError(FaultKind.MALFORMED, "closed without a response")
+        assert self._head is not None  # the grammar knows no end before a head
         headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in self._head.headers)
         return Response(self._head.status_code, headers, bytes(self._body))
 
@@ -179,6 +183,8 @@ class _Conversation:
     def _begin(self, head: h11.Response) -> None:
         """Refuse by the header alone what would be refused in the end, before any byte of it is kept."""
         self._head = head
+        if sum(len(name) + len(value) for name, value in head.headers) > MAX_HEAD_BYTES:
+            raise _long_head()
         for name, value in head.headers:
             if name == b"content-length" and int(value) > self._max_bytes:
                 raise _oversize(self._max_bytes)
@@ -188,6 +194,10 @@ class _Conversation:
 
 def _oversize(max_bytes: int) -> PollError:
     return PollError(FaultKind.OVERSIZE, f"response longer than {max_bytes} bytes")
+
+
+def _long_head() -> PollError:
+    return PollError(FaultKind.OVERSIZE, f"header longer than {MAX_HEAD_BYTES} bytes")
 
 
 # --- login -------------------------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ class ScriptedMiner:
             if request:
                 command = str(json.loads(request)["command"])
                 self.asked.append(command)
-                await self._answer(self.answers.get(command, self.answers.get("*", b"")), reader, writer)
+                await give(self.answers.get(command, self.answers.get("*", b"")), reader, writer)
         except (ConnectionError, ValueError):
             pass
         finally:
@@ -83,30 +83,32 @@ class ScriptedMiner:
             if not self.open_connections:
                 self.all_closed.set()
 
-    async def _answer(self, answer: Answer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        match answer:
-            case bytes():
-                writer.write(answer)
+
+async def give(answer: Answer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """One answer, or one way to misbehave; the caller closes."""
+    match answer:
+        case bytes():
+            writer.write(answer)
+            await writer.drain()
+        case Hang():
+            await reader.read()  # returns when the other side gives up
+        case Reset():
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+        case Dribble(data):
+            for i in range(len(data)):
+                writer.write(data[i : i + 1])
                 await writer.drain()
-            case Hang():
-                await reader.read()  # returns when the other side gives up
-            case Reset():
-                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                writer.transport.abort()
-            case Dribble(data):
-                for i in range(len(data)):
-                    writer.write(data[i : i + 1])
-                    await writer.drain()
-                    await asyncio.sleep(0)
-                await reader.read()
-            case Flood(data):
-                while True:
-                    writer.write(data)
-                    await writer.drain()
-            case KeepOpen(data):
+                await asyncio.sleep(0)
+            await reader.read()
+        case Flood(data):
+            while True:
                 writer.write(data)
                 await writer.drain()
-                await reader.read()
+        case KeepOpen(data):
+            writer.write(data)
+            await writer.drain()
+            await reader.read()
 
 
 @asynccontextmanager
