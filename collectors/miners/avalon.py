@@ -181,6 +181,7 @@ class Power(NamedTuple):
 
 
 _SILENT = Power()
+_MILLIVOLTS = 10_000.0  # no board is fed with 100 V
 
 
 def power_of(fields: Mapping[str, str], model: str | None) -> Power:
@@ -191,18 +192,16 @@ def power_of(fields: Mapping[str, str], model: str | None) -> Power:
         return _power_of_nano3(ps)
     if len(ps) < 5:
         return _SILENT if wall_w is None else Power(wall_w, "ac", "WALLPOWER")
-    control_v, board_v, board_w = ps[1], ps[2], ps[4]
+    board_v, board_w = ps[2], ps[4]
     input_w = evidence.positive(ps[6]) if len(ps) > 6 else None
-    if not control_v:  # fed with 28 V from outside: there are no boards' watts, and the input is DC
-        return (
-            Power(wall_w or input_w, "dc", "PS[6]" if wall_w is None else "WALLPOWER") if input_w or wall_w else _SILENT
-        )
-    volts = None if board_v is None else board_v / 100.0
+    if wall_w is None and board_v is not None and board_v >= _MILLIVOLTS:  # Nano 3S: its input of 28 V DC
+        return _SILENT if input_w is None else Power(input_w, "dc", "PS[6]")
+    volts = None if board_v is None or board_v >= _MILLIVOLTS else board_v / 100.0
     known_w, key = (wall_w, "WALLPOWER") if wall_w is not None else (input_w, "PS[6]")
     if known_w is not None:
         if board_w is not None and board_w > known_w:  # no supply gives more than it takes
             return Power(board_v=volts, is_strange=True)
-        return Power(known_w, "ac", key, None if board_w is None or board_w < 0.0 else board_w, volts)
+        return Power(known_w, "ac", key, evidence.not_negative(board_w), volts)
     dc_w = evidence.positive(board_w)
     return Power(board_v=volts) if dc_w is None else Power(dc_w, "dc", "PS[4]", None, volts)
 
@@ -214,10 +213,10 @@ def _power_of_nano3(ps: Sequence[float | None]) -> Power:
     """
     if len(ps) < 6:
         return _SILENT
-    amperes, centivolts, watts = ps[3], ps[4], ps[5]
-    if amperes is None or not centivolts or not watts or centivolts < 0.0 or watts < 0.0:
-        return Power(is_strange=True)
-    if not -0.5 <= watts / (centivolts / 100.0) - amperes < 1.5:
+    amperes, centivolts, watts = ps[3], evidence.positive(ps[4]), evidence.positive(ps[5])
+    if watts is None:
+        return _SILENT
+    if amperes is None or centivolts is None or not -0.5 <= watts / (centivolts / 100.0) - amperes < 1.5:
         return Power(is_strange=True)
     return Power(watts, "dc", "PS[5]")
 
@@ -230,9 +229,12 @@ def _power_of_all(modules: Sequence[Module], model: str | None) -> Power:
     if not each or any(one.watts is None or one.side != each[0].side for one in each):
         return Power(is_strange=any(one.is_strange for one in each))
     dc_w = [one.dc_w for one in each if one.dc_w is not None]
+    watts = evidence.positive(sum(one.watts for one in each if one.watts is not None))
+    if watts is None:  # more than a number can hold
+        return Power(is_strange=True)
     return each[0]._replace(
-        watts=sum(one.watts for one in each if one.watts is not None),
-        dc_w=sum(dc_w) if len(dc_w) == len(each) else None,
+        watts=watts,
+        dc_w=evidence.not_negative(sum(dc_w)) if len(dc_w) == len(each) else None,
     )
 
 

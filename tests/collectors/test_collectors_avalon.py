@@ -241,6 +241,8 @@ def test_a_nano_3s_is_fed_with_direct_current() -> None:
         ("PS[0 1209 1187 297 3526 1188 2000]", (None, None, None, None)),  # nothing gives more than it takes
         ("PS[0 0000 1200 0000 0000]", (None, None, None, None)),
         ("PS[0 1209 x 297 3526]", (3526.0, "dc", "PS[4]", None)),
+        ("PS[0 0 27541 4 0 3756 133] WALLPOWER[150]", (150.0, "ac", "WALLPOWER", None)),
+        ("PS[0 0 1187 297 3526 1188 3731]", (3731.0, "ac", "PS[6]", 3526.0)),  # a control side that is not measured
         ("PS[]", (None, None, None, None)),
         ("PS[-1 -1 -1 -1 -1 -1 -1]", (None, None, None, None)),
         ("", (None, None, None, None)),
