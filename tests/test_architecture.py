@@ -26,6 +26,7 @@ OWNERS = {
     "httpx": {"collectors.feeds.http", "collectors.miners.pyasic_adapter"},  # the latter bounds pyasic's own client
     "paho": {"agent.broker"},
     "pyasic": {"collectors.miners.pyasic_adapter"},
+    "pyasic_rs": {"collectors.miners.pyasic_rs_adapter"},
     "pyasn1": {"collectors.pdus.pysnmp_client"},  # pysnmp's own types
     "pysnmp": {"collectors.pdus.pysnmp_client"},
     "rich": {"agent.console", "agent.discover_view"},

@@ -13,8 +13,7 @@ import asyncio
 import logging
 import re
 import warnings
-import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,6 +23,7 @@ import orjson
 
 from collectors.miners import cgminer
 from collectors.miners.evidence import celsius, not_negative, positive
+from collectors.miners.fence import Visit, abandonable, gate, may_pass
 from collectors.miners.framed import LENGTH_BYTES, exchange_framed
 from collectors.miners.make import FRAMED_PORT, HTTP_PORT, RPC_PORT, Credential
 from collectors.miners.transport import exchange_bytes, probe
@@ -33,7 +33,6 @@ from fleet.site import normalise_mac
 
 DRIVER = "pyasic"
 WARM_UP_S = 300.0
-MAX_IDENTIFICATIONS = 32  # 200 at once starve the library's own 3 s timeout, and it finds nobody
 IDENTIFY_STEP_S = 3.0
 SLOW_EVERY = 10
 MAX_PAGE_BYTES = 64 * 1024
@@ -91,7 +90,7 @@ class PyasicMiner:
     async def read(self) -> MinerReading:
         """One look. Errors: PollError only; a calm empty answer of the library is one too."""
         deadline_at = asyncio.get_running_loop().time() + self._deadline_s
-        _visit.set(_Visit(self._host, self._credential is not None))
+        _visit.set(Visit(self._host, self._credential is not None))
         await _reach(self._host, deadline_at)
         miner = self._miner or await self._identify(deadline_at)
         try:
@@ -119,8 +118,8 @@ class PyasicMiner:
     async def _identify(self, deadline_at: float) -> Any:
         library = _library()
         try:
-            async with asyncio.timeout_at(deadline_at), _gate():
-                miner = await _abandonable(library.identify(self._host), deadline_at)
+            async with asyncio.timeout_at(deadline_at), gate():
+                miner = await abandonable(library.identify(self._host), deadline_at)
         except TimeoutError:
             raise PollError(FaultKind.TIMEOUT, "not identified within the deadline") from None
         if miner is None:
@@ -140,7 +139,7 @@ class PyasicMiner:
             wanted = (*_LOOK, *_SLOW) if asks_slow else _LOOK
             fields = [field for field in wanted if field not in self._failing]
             try:
-                return await _abandonable(miner.get_data(include=fields), deadline_at)
+                return await abandonable(miner.get_data(include=fields), deadline_at)
             except PollError:
                 raise
             except Exception as error:  # noqa: BLE001  the library lets KeyError, RecursionError, httpx errors ... out
@@ -281,38 +280,6 @@ def _sum_of(counts: Iterator[object]) -> float | None:
 
 _FAILED_FIELD = re.compile(r"Failed to call (\w+) on ")
 
-_gates: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = weakref.WeakKeyDictionary()
-_abandoned: set[asyncio.Task[Any]] = set()
-
-
-def _gate() -> asyncio.Semaphore:
-    """At most MAX_IDENTIFICATIONS at once, per event loop."""
-    return _gates.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(MAX_IDENTIFICATIONS))
-
-
-async def _abandonable(call: Coroutine[Any, Any, Any], deadline_at: float) -> Any:
-    """The result of a library call, or PollError TIMEOUT at the deadline, whether or not the call lets go.
-
-    The library catches cancellation in places and goes on, so waiting for a cancelled call could last for ever.
-    """
-    task = asyncio.ensure_future(call)
-    try:
-        await asyncio.wait({task}, timeout=max(0.0, deadline_at - asyncio.get_running_loop().time()))
-    finally:
-        if not task.done():
-            _abandoned.add(task)  # the loop holds tasks weakly
-            task.add_done_callback(_bury)
-            task.cancel()
-    if not task.done():
-        raise PollError(FaultKind.TIMEOUT, "library call past the deadline")
-    return task.result()
-
-
-def _bury(task: asyncio.Task[Any]) -> None:
-    _abandoned.discard(task)
-    if not task.cancelled():
-        task.exception()  # an exception that nobody fetches is logged by asyncio
-
 
 def _cause(error: BaseException | None) -> PollError | None:
     """The PollError of our own transport that the library wrapped into an error of its own."""
@@ -345,35 +312,7 @@ async def _reach(host: str, deadline_at: float) -> None:
     raise PollError(FaultKind.REFUSED, "every port that miners use refused the connection")
 
 
-@dataclass(frozen=True, slots=True)
-class _Visit:
-    """The look in progress: which host the operator named, and whether with a login."""
-
-    host: str
-    has_login: bool
-
-
-_visit: ContextVar[_Visit | None] = ContextVar("visit", default=None)
-
-_LOGIN = re.compile(r"/(?:auth|login|loginpost|luci|token|unlock)$", re.IGNORECASE)
-_LOGIN_HEADERS = ("authorization", "cookie", "token")
-_LOGOUT = re.compile(r"log_?out", re.IGNORECASE)
-_POSTS_THAT_READ = re.compile(
-    r"/graphql|/user/userpanel\?post=4|/api/(?:info_v1|type|overview|summary|getAll|getErrorDetail|pools)"
-)
-
-
-def may_pass(request: httpx.Request, visit: _Visit | None) -> bool:
-    """Whether a web request of the library may leave: to the host of this look, as a read, without a borrowed login."""
-    path = request.url.raw_path.decode("ascii", errors="replace")
-    if visit is None or request.url.host != visit.host or _LOGOUT.search(path):
-        return False
-    is_login = bool(_LOGIN.search(request.url.path))
-    if not visit.has_login and (is_login or any(name in request.headers for name in _LOGIN_HEADERS)):
-        return False
-    if request.method != "POST":
-        return request.method == "GET"
-    return is_login or (_POSTS_THAT_READ.fullmatch(path) is not None and b"mutation" not in request.content)
+_visit: ContextVar[Visit | None] = ContextVar("visit", default=None)
 
 
 class _Door(httpx.AsyncBaseTransport):
@@ -383,7 +322,10 @@ class _Door(httpx.AsyncBaseTransport):
         self._way = way
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if not may_pass(request, _visit.get()):
+        target = request.url.raw_path.decode("ascii", errors="replace")
+        if not may_pass(
+            request.method, request.url.host, target, request.headers.keys(), request.content, _visit.get()
+        ):
             return httpx.Response(403, request=request)
         request.headers["accept-encoding"] = "identity"
         response = await self._way.handle_async_request(request)

@@ -16,7 +16,7 @@ from scripted_miner import Answer, Hang, KeepOpen, Reset, captured, refuse, scri
 
 from collectors.miners import pyasic_adapter
 from collectors.miners.make import Credential
-from collectors.miners.pyasic_adapter import PyasicMiner, is_empty, may_pass
+from collectors.miners.pyasic_adapter import PyasicMiner, is_empty
 from fleet.ports import PollError
 from fleet.readings import FaultKind, MinerReading, OperatingState, Sensor, Temperature
 
@@ -267,46 +267,6 @@ async def test_no_password_but_the_operators_is_known_to_the_library(host: str) 
     assert {value for name, value in passwords.items() if name.endswith("password")} == {""}
 
 
-HOST = pyasic_adapter._Visit("10.0.0.7", has_login=False)
-KNOWN = pyasic_adapter._Visit("10.0.0.7", has_login=True)
-
-
-@pytest.mark.parametrize(
-    ("method", "url", "headers", "visit", "may"),
-    [
-        ("GET", "http://10.0.0.7/api/system/info", {}, HOST, True),
-        ("GET", "http://10.0.0.8/api/system/info", {}, HOST, False),  # another host than the operator's
-        ("GET", "http://10.0.0.7/api/system/info", {}, None, False),  # nobody is looking
-        ("GET", "http://10.0.0.7/cgi-bin/stats.cgi", {"Authorization": "Digest x"}, HOST, False),
-        ("GET", "http://10.0.0.7/cgi-bin/stats.cgi", {"Authorization": "Digest x"}, KNOWN, True),
-        ("GET", "http://10.0.0.7:8080/summary", {"Token": "x"}, HOST, False),
-        ("POST", "http://10.0.0.7/api/v1/unlock", {}, HOST, False),
-        ("POST", "http://10.0.0.7/api/v1/unlock", {}, KNOWN, True),
-        ("GET", "http://10.0.0.7/user/login?username=admin&password=x", {}, HOST, False),
-        ("GET", "http://10.0.0.7/user/logout", {}, KNOWN, False),  # it would throw the operator out
-        ("POST", "http://10.0.0.7/graphql", {}, HOST, True),
-        ("POST", "http://10.0.0.7/cgi-bin/set_miner_conf.cgi", {}, KNOWN, False),
-        ("POST", "http://10.0.0.7/user/userpanel?post=4", {}, KNOWN, True),
-        ("POST", "http://10.0.0.7/user/userpanel?post=5&locate=1", {}, KNOWN, False),
-        ("POST", "http://10.0.0.7/api/reboot", {"Authorization": "Bearer x"}, KNOWN, False),
-        ("POST", "http://10.0.0.7/api/summary", {"Authorization": "Bearer x"}, KNOWN, True),
-        ("PUT", "http://10.0.0.7/graphql", {}, KNOWN, False),
-        ("PATCH", "http://10.0.0.7/api/system", {}, KNOWN, False),
-    ],
-)
-def test_the_door_lets_reads_pass_and_logins_of_the_operator(
-    method: str, url: str, headers: dict[str, str], visit: pyasic_adapter._Visit | None, may: bool
-) -> None:
-    assert may_pass(httpx.Request(method, url, headers=headers), visit) is may
-
-
-def test_a_graphql_question_may_pass_and_a_mutation_may_not() -> None:
-    ask = httpx.Request("POST", "http://10.0.0.7/graphql", json={"query": "{bos{hostname}}"})
-    write = httpx.Request("POST", "http://10.0.0.7/graphql", json={"query": "mutation{bosminer{stop{__typename}}}"})
-    assert may_pass(ask, HOST)
-    assert not may_pass(write, KNOWN)
-
-
 @pytest.mark.parametrize(
     "request_bytes",
     [
@@ -340,23 +300,3 @@ def test_a_client_with_a_built_in_password_gets_ours_or_none(
     mara = MaraMiner("127.0.0.1")
     library.harden(mara, credential, lambda: 0.0)
     assert (mara.web.username, mara.web.pwd) == login
-
-
-async def test_a_call_that_swallows_its_cancellation_is_left_behind() -> None:
-    release = asyncio.Event()
-
-    async def stubborn() -> None:
-        while not release.is_set():
-            try:
-                await release.wait()
-            except asyncio.CancelledError:
-                continue
-
-    deadline_at = asyncio.get_running_loop().time() + 0.1
-    with pytest.raises(PollError) as caught:
-        await asyncio.wait_for(pyasic_adapter._abandonable(stubborn(), deadline_at), 30.0)
-    assert caught.value.kind is FaultKind.TIMEOUT
-    left = set(pyasic_adapter._abandoned)
-    release.set()
-    await asyncio.wait(left)
-    assert pyasic_adapter._abandoned == set()
