@@ -356,7 +356,7 @@ def parse_nameplates(text: str, source: str = "nameplates") -> Mapping[str, Name
 
 
 def overridden(nameplates: Mapping[str, Nameplate], own: Mapping[str, Nameplate]) -> Mapping[str, Nameplate]:
-    """Both catalogues, `own` first: a model that it names without a bin is meant with all the bins that are not named."""
+    """Both catalogues, `own` first: a model that it names without a bin means every bin that it does not name."""
     rest = {key: plate for key, plate in nameplates.items() if key.split("@")[0] not in own}
     return MappingProxyType(rest | dict(own))
 

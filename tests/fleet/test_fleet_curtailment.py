@@ -447,7 +447,24 @@ def test_switched_off_it_gives_everything_back_and_advises_nothing(hold_keep: bo
     assert farm.memory.loss_usd.tolist() == [0.0] * 20
 
 
-@pytest.mark.parametrize("reason", [Reason.NOT_SHA256, Reason.WRONG_POOL])
+@pytest.mark.parametrize("reason", [Reason.NOT_SHA256, Reason.WRONG_POOL, Reason.CONFLICT, Reason.IMPLAUSIBLE])
+def test_a_machine_without_a_price_is_never_advised_to_stop(reason: Reason) -> None:
+    farm = Farm(2)
+    farm.margin[:] = [NAN, -0.36]
+    farm.reason[0] = reason
+    decisions = farm.minutes(240)
+    assert {int(d.action[0]) for d in decisions} == {HOLD}
+    assert decisions[-1].action[1] == STOP
+    assert decisions[-1].reasons[0] == UNPRICED_WHY[reason]
+
+
+def test_two_machines_of_one_name_count_neither_way_in_the_quorum() -> None:
+    farm = Farm(4)
+    farm.columns |= {"up": np.array([1.0, 1.0, 0.0, 1.0]), "is_conflict": np.array([0, 0, 0, 1])}
+    assert farm.minute().quorum == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("reason", [Reason.NOT_SHA256, Reason.WRONG_POOL, Reason.CONFLICT])
 def test_a_machine_that_is_none_of_our_business_gets_its_stop_back(reason: Reason) -> None:
     farm = Farm(1)
     farm.stop_all()
@@ -458,7 +475,7 @@ def test_a_machine_that_is_none_of_our_business_gets_its_stop_back(reason: Reaso
     assert (decision.action[0], decision.reasons[0]) == (HOLD, UNPRICED_WHY[reason])
 
 
-@pytest.mark.parametrize("reason", [Reason.NO_POWER, Reason.NO_HASHRATE, Reason.UNREACHABLE])
+@pytest.mark.parametrize("reason", [Reason.NO_POWER, Reason.NO_HASHRATE, Reason.UNREACHABLE, Reason.IMPLAUSIBLE])
 def test_a_stopped_machine_that_we_know_nothing_of_stays_stopped(reason: Reason) -> None:
     farm = Farm(1)
     farm.stop_all()

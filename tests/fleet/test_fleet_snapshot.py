@@ -9,15 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fleet.readings import CapableSource, OperatingState, PowerSource, Reason
+from fleet.readings import FAULT_CODES, CapableSource, FaultKind, OperatingState, PowerSource, Reason, Sensor
 from fleet.site import Machine, Site
 from fleet.snapshot import (
+    SENSOR_SLOTS,
     STANDBY_W,
     STATE_CODES,
+    STATES,
+    WORK_SLOTS,
     MachineInfo,
     Observations,
     PduColumns,
     Snapshot,
+    Suspect,
     assemble,
     learn_steady,
     model_mean,
@@ -85,6 +89,143 @@ def test_a_reading_holds_for_two_intervals_and_then_is_missing_with_its_reason()
     assert snapshot.state.tolist() == [mining, mining, unknown, unknown]
     # what it did is still believed after one failed look, but not that it goes on doing it
     assert snapshot.is_running.tolist() == [True, False, False, False]
+
+
+def test_what_came_with_a_reading_goes_with_it() -> None:
+    observed = observe(
+        2, seen_s=[NOW_S, NOW_S - 61.0], hashrate_hs=1e14, hashrate_window_s=300.0, power_limit_w=3500.0,
+        error_count=2.0, warning_count=1.0, work_total=7.0, work_ratio=0.5, is_work_suspect=True, is_sha256=True,
+    )  # fmt: skip
+    snapshot = freeze(observed)
+    for column, value in (
+        (snapshot.hashrate_window_s, 300.0), (snapshot.power_limit_w, 3500.0), (snapshot.error_count, 2.0),
+        (snapshot.warning_count, 1.0), (snapshot.work_total[:, 3], 7.0), (snapshot.work_ratio, 0.5),
+    ):  # fmt: skip
+        np.testing.assert_array_equal(column, [value, NAN])
+    assert snapshot.suspect.tolist() == [Suspect.WORK, 0]
+
+
+def test_a_machine_that_may_not_be_asked_often_is_believed_for_longer() -> None:
+    # looked at every 60 s: two of its own intervals; a pace below ours changes nothing
+    observed = observe(4, hashrate_hs=1e14, seen_s=NOW_S - np.array([120.0, 121.0, 60.0, 61.0]))
+    observed.valid_for_s[:] = [120.0, 120.0, 10.0, 10.0]
+    np.testing.assert_array_equal(freeze(observed).hashrate_hs, [1e14, NAN, 1e14, NAN])
+
+
+@pytest.mark.parametrize(
+    ("kind", "state"),
+    [
+        (FaultKind.TIMEOUT, OperatingState.UNREACHABLE),
+        (FaultKind.UNREACHABLE, OperatingState.UNREACHABLE),
+        (FaultKind.REFUSED, OperatingState.UNREACHABLE),
+        (FaultKind.DENIED, OperatingState.MINING),  # somebody answered, and what was said before still counts
+        (FaultKind.MALFORMED, OperatingState.MINING),
+        (FaultKind.IDENTITY, OperatingState.MINING),
+    ],
+)
+def test_a_machine_that_nobody_found_is_unreachable_whatever_it_said_before(
+    kind: FaultKind, state: OperatingState
+) -> None:
+    observed = observe(3, hashrate_hs=1e14, state=STATE_CODES[OperatingState.MINING], fault=FAULT_CODES[kind])
+    observed.up[:] = [0, 0, 1]
+    observed.seen_s[1] = NOW_S - 3600.0
+    later = state if state is OperatingState.UNREACHABLE else OperatingState.UNKNOWN
+    assert [STATES[code] for code in freeze(observed).state] == [state, later, OperatingState.MINING]
+
+
+def test_the_columns_of_temperatures_keep_their_places() -> None:
+    boards, chips = [(Sensor.BOARD, i) for i in range(4)], [(Sensor.CHIP, i) for i in range(4)]
+    air = [(Sensor.INLET, 0), (Sensor.OUTLET, 0), (Sensor.PSU, 0)]
+    assert list(SENSOR_SLOTS) == [*boards, *chips, *air, (Sensor.REGULATOR, 0)]
+
+
+# --- what cannot be --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("hashrate_th", "expected_th", "plate_th", "is_lie"),
+    [
+        (129, NAN, 100, False),
+        (131, NAN, 100, True),
+        (131, 100, NAN, True),
+        (131, NAN, NAN, False),  # nothing to compare with
+        (138, 140, 100, False),  # overclocked, and says so
+        (1e5, 1e5, 100, True),  # a wrong unit is wrong in both numbers
+        (100, 30, 100, False),  # expects only one of its boards
+        (140, 30, NAN, True),
+        (NAN, 100, 100, False),
+    ],
+)
+def test_a_hashrate_that_the_model_cannot_do_is_no_hashrate(
+    hashrate_th: float, expected_th: float, plate_th: float, is_lie: bool
+) -> None:
+    observed = observe(
+        1, hashrate_hs=hashrate_th * 1e12, hashrate_expected_hs=expected_th * 1e12,
+        nameplate_hashrate_hs=plate_th * 1e12, reported_power_w=3000.0,
+    )  # fmt: skip
+    snapshot = freeze(observed)
+    assert bool(snapshot.suspect[0] & Suspect.HASHRATE) is is_lie
+    assert (snapshot.hashrate_reason[0] == Reason.IMPLAUSIBLE) == is_lie
+    assert np.isnan(snapshot.hashrate_hs[0]) == (is_lie or math.isnan(hashrate_th))
+    learn_steady(observed, snapshot)
+    assert np.isnan(observed.steady_hashrate_hs[0]) == np.isnan(snapshot.hashrate_hs[0])
+
+
+@pytest.mark.parametrize(
+    ("reported_w", "hashrate_hs", "power_w", "source"),
+    [
+        (4500.0, 1e14, 4500.0, PowerSource.REPORTED),
+        (4501.0, 1e14, 3000.0, PowerSource.NAMEPLATE),
+        (-1.0, 1e14, 3000.0, PowerSource.NAMEPLATE),
+        (0.0, 0.0, NAN, PowerSource.NONE),
+        (4501.0, 0.0, NAN, PowerSource.NONE),
+    ],
+)
+def test_watts_that_the_model_cannot_draw_are_not_believed(
+    reported_w: float, hashrate_hs: float, power_w: float, source: PowerSource
+) -> None:
+    snapshot = freeze(observe(
+        1, reported_power_w=reported_w, hashrate_hs=hashrate_hs, nameplate_power_w=3000.0, nameplate_hashrate_hs=1e14,
+    ))  # fmt: skip
+    np.testing.assert_array_equal(snapshot.power_w, [power_w])
+    assert snapshot.power_source.tolist() == [source]
+    is_lie = reported_w == 4501.0 or (reported_w <= 0.0 and hashrate_hs > 0.0)
+    assert bool(snapshot.suspect[0] & Suspect.POWER) is is_lie
+    assert np.isnan(snapshot.reported_power_w[0]) == is_lie
+    if math.isnan(power_w):
+        assert snapshot.power_reason[0] == (Reason.IMPLAUSIBLE if is_lie else Reason.NOT_REPORTED)
+
+
+def test_the_operators_word_about_a_machine_goes_before_its_models() -> None:
+    machines = (Machine("m0", hashrate_hs=2e14, power_w=6000.0), Machine("m1"))
+    observed = observe(
+        2, hashrate_hs=2e14, nameplate_hashrate_hs=1e14, reported_power_w=5900.0, nameplate_power_w=3000.0
+    )
+    assert freeze(observed, machines=machines).suspect.tolist() == [0, Suspect.HASHRATE | Suspect.POWER]
+
+
+def test_work_that_does_not_fit_is_told_of_sha256_machines_only_and_used() -> None:
+    observed = observe(2, hashrate_hs=1e14, work_ratio=0.5, is_work_suspect=True)
+    observed.is_sha256[0] = True
+    snapshot = freeze(observed)
+    assert snapshot.suspect.tolist() == [Suspect.WORK, 0]
+    np.testing.assert_array_equal(snapshot.work_ratio, [0.5, NAN])
+    assert snapshot.hashrate_hs.tolist() == [1e14, 1e14]
+
+
+@pytest.mark.parametrize(
+    ("up", "seen_ago_s", "rival_ago_s", "is_conflict"),
+    [(1, 0, 60, True), (1, 0, 61, False), (1, 61, 0, False), (0, 0, 0, False), (1, 0, NAN, False)],
+)
+def test_a_conflict_lasts_while_both_have_been_heard(
+    up: float, seen_ago_s: float, rival_ago_s: float, is_conflict: bool
+) -> None:
+    observed = observe(1, up=up, seen_s=NOW_S - seen_ago_s, rival_s=NOW_S - rival_ago_s, hashrate_hs=1e14)
+    snapshot = freeze(observed)
+    assert snapshot.is_conflict.tolist() == [is_conflict]
+    learn_steady(observed, snapshot)
+    if is_conflict:
+        assert np.isnan(observed.steady_hashrate_hs[0])
 
 
 def test_a_quantity_that_was_never_said_is_missing_not_zero() -> None:
@@ -269,6 +410,24 @@ def test_a_grown_table_keeps_its_rows_and_adds_empty_ones() -> None:
         np.testing.assert_array_equal(column[:2], getattr(observed, f.name))
         np.testing.assert_array_equal(column[2:], getattr(fresh, f.name))
     assert grown.model_code.tolist() == [3, 3, -1, -1]
+
+
+def test_the_first_rows_of_a_table_are_the_table() -> None:
+    observed = observe(3, hashrate_hs=[1e14, 2e14, 3e14])
+    observed.first(2).hashrate_hs[1] = 5e14
+    assert observed.hashrate_hs.tolist() == [1e14, 5e14, 3e14]
+    assert all(len(getattr(observed.first(2), f.name)) == 2 for f in fields(Observations))
+
+
+def test_columns_that_came_later_are_missing_in_what_was_written_before() -> None:
+    whole = freeze(observe(2, hashrate_hs=1e14))
+    later = ("hashrate_window_s", "power_limit_w", "error_count", "warning_count", "work_total", "work_ratio",
+             "suspect", "is_conflict")  # fmt: skip
+    old = Snapshot(**{f.name: getattr(whole, f.name) for f in fields(Snapshot) if f.name not in later})
+    assert np.isnan(old.power_limit_w).all()
+    assert old.work_total.shape == (2, len(WORK_SLOTS))
+    assert (old.suspect.tolist(), old.is_conflict.tolist()) == ([0, 0], [False, False])
+    assert all(getattr(old, name).dtype == getattr(whole, name).dtype for name in later)
 
 
 def test_a_frozen_fleet_cannot_be_changed_nor_does_it_change_with_its_source() -> None:
