@@ -155,6 +155,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
         (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 1_048_577, FaultKind.OVERSIZE, "1048576"),
         (Flood(b"HTTP/1.1 100 Continue\r\n\r\n"), FaultKind.OVERSIZE, "pieces"),
         (CHUNKED + b"1\r\nx\r\n" * 20_000, FaultKind.OVERSIZE, "pieces"),
+        (CHUNKED + (b"1;" + b"x" * 8000 + b"\r\ny\r\n") * 200, FaultKind.OVERSIZE, "1048576"),
         (b"HTTP/1.1 200 OK\r\n" + b"X-Long: " + b"y" * 20_000 + b"\r\n\r\n", FaultKind.OVERSIZE, "header longer"),
         (b"HTTP/1.1 200 OK\r\n" + b"X-Long: " + b"y" * 20_000, FaultKind.OVERSIZE, "header longer"),
         (b"HTTP/1.1 200 OK\r\n" + b"a:b\r\n" * 20_000 + b"\r\n", FaultKind.OVERSIZE, "header longer"),
