@@ -19,12 +19,17 @@ import orjson
 from fleet.ports import PollError
 from fleet.readings import FaultKind
 
-MAX_REPLY_BYTES = 1024 * 1024
+# Ten times the longest honest reply that is known (31 kB of error records). Memory follows the members, not the bytes:
+# a reply of `[],[],` costs twenty times its length as objects, so what is long is counted before it is decoded.
+MAX_REPLY_BYTES = 256 * 1024
+MAX_MEMBERS = 8_192
+UNCOUNTED_BYTES = 16 * 1024
+
 MAX_DEPTH = 64
 MAX_TEXT_CHARS = 128
 
 # An honest broken reply is a few kB. The repair is linear but runs in Python, so what is longer stays broken.
-MAX_REPAIR_BYTES = 256 * 1024
+MAX_REPAIR_BYTES = 64 * 1024
 
 REPAIRED = "repaired"
 TRUNCATED = "truncated"
@@ -150,6 +155,7 @@ def decode(raw: bytes) -> Reply:
         raise PollError(FaultKind.UNSUPPORTED, "speaks HTTP on this port")
     if text.startswith(b"STATUS="):
         raise PollError(FaultKind.MALFORMED, "text reply instead of JSON")
+    check_members(text)
     warnings: tuple[str, ...] = ()
     try:
         value = orjson.loads(text)
@@ -163,6 +169,14 @@ def decode(raw: bytes) -> Reply:
     if not isinstance(value, dict) or not value:
         raise PollError(FaultKind.MALFORMED, "reply is not an object with members")
     return Reply(value, warnings)
+
+
+def check_members(text: bytes) -> None:
+    """Errors: PollError OVERSIZE for JSON that would take megabytes as objects, whatever its own length."""
+    if len(text) <= UNCOUNTED_BYTES:
+        return
+    if max(text.count(b"{") + text.count(b"["), text.count(b":"), text.count(b",")) > MAX_MEMBERS:
+        raise PollError(FaultKind.OVERSIZE, "more members than any honest reply has")
 
 
 _TOKEN = re.compile(

@@ -6,12 +6,13 @@ before anything is kept for it, and a reply is whole only when all of it has com
 
 from __future__ import annotations
 
+from collectors.miners.cgminer import MAX_REPLY_BYTES
 from collectors.miners.transport import CONNECT_S, collect
 from fleet.ports import PollError
 from fleet.readings import FaultKind
 
 LENGTH_BYTES = 4
-MAX_PAYLOAD_BYTES = 1024 * 1024
+MAX_PAYLOAD_BYTES = MAX_REPLY_BYTES
 
 
 def frame(payload: bytes) -> bytes:

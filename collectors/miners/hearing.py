@@ -30,6 +30,7 @@ def decoded(ask: Ask, raw: bytes) -> Any:
     if ask.via is Via.RPC:
         return cgminer.decode(raw)
     cgminer.Receiver().feed(raw)  # only for its depth cap: the length was bounded on the way in
+    cgminer.check_members(raw)
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError:

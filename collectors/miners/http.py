@@ -19,15 +19,16 @@ from typing import NamedTuple
 import h11
 
 from collectors.miners.make import HTTP_PORT, Credential
+from collectors.miners.cgminer import MAX_REPLY_BYTES
 from collectors.miners.transport import CONNECT_S, collect
 from fleet.ports import PollError
 from fleet.readings import FaultKind
 
-MAX_BYTES = 1024 * 1024
+MAX_BYTES = MAX_REPLY_BYTES
 MAX_HEAD_BYTES = 16 * 1024
 
 # h11 costs microseconds per event, and a chunk may be one byte: a response in more pieces than this is no honest one.
-MAX_EVENTS = 16 * 1024
+MAX_EVENTS = 4 * 1024
 
 
 class Response(NamedTuple):

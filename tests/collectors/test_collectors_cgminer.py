@@ -164,7 +164,9 @@ def test_9_a_cut_reply_keeps_its_complete_sections() -> None:
         (b"Socket connect failed: Connection refused\n", FaultKind.REFUSED),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", FaultKind.UNSUPPORTED),
         (b"<html></html>", FaultKind.UNSUPPORTED),
-        (b'{"a":' + b"[1,]," * 60_000, FaultKind.MALFORMED),
+        (b'{"a":' + b'"x"  ' * 14_000, FaultKind.MALFORMED),  # broken, and longer than a repair may take
+        (b'{"a":[' + b"[]," * 9_000 + b"[]]}", FaultKind.OVERSIZE),  # few bytes, many objects
+        (b"{" + b",".join(b'"%d":1' % i for i in range(9_000)) + b"}", FaultKind.OVERSIZE),
     ],
 )
 def test_what_no_repair_can_read(raw: bytes, kind: FaultKind) -> None:
