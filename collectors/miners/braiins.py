@@ -12,7 +12,7 @@ counts them (6, 7, 8 on an S9), and the names of temperatures changed twice: "Bo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -102,7 +102,8 @@ def read(said: Said) -> MinerReading:
         hashrate_window_s=money.window_s if money else None,
         hashrate_key=money.key if money else None,
         hashrate_now_hs=now_hs,
-        hashrate_expected_hs=_sum(row.get("Nominal MHS") for row in devs) or _positive_mhs(solver.get("nominalMhs")),
+        hashrate_expected_hs=evidence.total((row.get("Nominal MHS") for row in devs), MEGA)
+        or _positive_mhs(solver.get("nominalMhs")),
         reported_power_w=watts,
         power_side=None if watts is None else "model",
         power_key=power_key,
@@ -253,8 +254,11 @@ def _gql_pools(said: Said) -> tuple[Fields, ...] | None:
 
 def _shares(said: Said) -> tuple[float | None, float | None]:
     """(accepted, rejected) of all pools together, the inactive ones included: they are counters of the machine."""
-    rows = _gql_pools(said) or ()
-    return _total(rows, "shares", "acceptedSolutions"), _total(rows, "shares", "rejectedSolutions")
+    rows = [fields_at(row, "shares") for row in _gql_pools(said) or ()]
+    return (
+        evidence.total(row.get("acceptedSolutions") for row in rows),
+        evidence.total(row.get("rejectedSolutions") for row in rows),
+    )
 
 
 # --- fields ------------------------------------------------------------------------------------------------------
@@ -268,16 +272,6 @@ def _first_of(rule: Any, *values: object) -> float | None:
 def _positive_mhs(value: object) -> float | None:
     """Millions per second above 0 in base units: nominal rates, and frequencies."""
     return evidence.scaled(value, MEGA) or None
-
-
-def _sum(values: Iterable[object]) -> float | None:
-    rates = [evidence.scaled(value, MEGA) or 0.0 for value in values]
-    return sum(rates) or None
-
-
-def _total(rows: tuple[Fields, ...], *path: str) -> float | None:
-    counts = [count for row in rows if (count := evidence.not_negative(at(row, *path))) is not None]
-    return sum(counts) if counts else None
 
 
 def _numbers(rows: tuple[Fields, ...], key: str) -> list[int]:

@@ -54,6 +54,13 @@ def scaled(value: object, unit: float) -> float | None:
     return result if result != math.inf else None
 
 
+def total(values: Iterable[object], unit: float = 1.0) -> float | None:
+    """Sum of the numbers among the values, in base units; None where there is none, or where no float can hold it."""
+    numbers = [number for value in values if (number := scaled(value, unit)) is not None]
+    result = sum(numbers)
+    return result if numbers and result != math.inf else None
+
+
 def money(said: Sequence[Rate], uptime_s: float | None) -> Rate | None:
     """The rate that money is counted on, by the rule above; None where none can be trusted.
 

@@ -123,8 +123,7 @@ def _errors(devs: tuple[Fields, ...]) -> tuple[MachineError, ...]:
 
 def _expected_hs(devs: tuple[Fields, ...]) -> float | None:
     """Nominal rate at the profile that runs now; the nameplate in `config` is what the machine was sold for."""
-    nominal = [evidence.positive(row.get("Nominal MHS")) for row in devs]
-    return sum(rate for rate in nominal if rate is not None) * MEGA or None
+    return evidence.total((row.get("Nominal MHS") for row in devs), MEGA) or None
 
 
 # --- heat --------------------------------------------------------------------------------------------------------

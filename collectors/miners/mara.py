@@ -96,9 +96,9 @@ def read(said: Said) -> MinerReading:
         temperatures=_temperatures(boards),
         fans_rpm=said.get("fans") or (),
         uptime_s=uptime_s,
-        shares_accepted=_total(listed, "accepted"),
-        shares_rejected=_total(listed, "rejected"),
-        shares_stale=_total(listed, "stale"),
+        shares_accepted=evidence.total(row.get("accepted") for row in listed),
+        shares_rejected=evidence.total(row.get("rejected") for row in listed),
+        shares_stale=evidence.total(row.get("stale") for row in listed),
         pool_host=working.host,
         pool_alive=working.is_alive,
         errors=errors,
@@ -257,11 +257,6 @@ def _priority(row: Fields) -> float:
 
 def _is_alive(word: str | None) -> bool | None:
     return None if word is None else word == "Alive"
-
-
-def _total(rows: tuple[Fields, ...], key: str) -> float | None:
-    counts = [count for row in rows if (count := evidence.not_negative(row.get(key))) is not None]
-    return sum(counts) if counts else None
 
 
 # --- digests: what is kept between looks -------------------------------------------------------------------------

@@ -147,7 +147,7 @@ def _expected_hs(miner: Fields, chains: tuple[Fields, ...], unit_hs: float | Non
         hs = _scaled(unit_hs, miner.get(key))
         if hs:
             return hs
-    return sum(_scaled(unit_hs, chain.get("hashrate_ideal")) or 0.0 for chain in chains) or None
+    return None if unit_hs is None else evidence.total((c.get("hashrate_ideal") for c in chains), unit_hs) or None
 
 
 def _watts(miner: Fields, hs: float | None, warnings: list[str]) -> tuple[float | None, str | None]:
@@ -287,8 +287,7 @@ def _is_alive(word: str | None) -> bool | None:
 
 
 def _total(miner: Fields, key: str) -> float | None:
-    counts = [count for row in _own_pools(miner) if (count := evidence.not_negative(row.get(key))) is not None]
-    return sum(counts) if counts else None
+    return evidence.total(row.get(key) for row in _own_pools(miner))
 
 
 # --- digests: what is kept between looks -------------------------------------------------------------------------
