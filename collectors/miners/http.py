@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import h11
 
-from collectors.miners.make import HTTP_PORT, Credential
 from collectors.miners.cgminer import MAX_REPLY_BYTES
+from collectors.miners.make import HTTP_PORT, Credential
 from collectors.miners.transport import CONNECT_S, collect
 from fleet.ports import PollError
 from fleet.readings import FaultKind

@@ -97,8 +97,8 @@ class NativeMiner:
 
     @property
     def make(self) -> Make | None:
-        """What answers here, as far as it is known."""
-        return self._make
+        """What answers here, or last did; None as long as nobody has been recognised."""
+        return makes.make_of(_key_of(self._way)) if self._way else None
 
     async def aclose(self) -> None:
         """Nothing is held between two looks."""
@@ -124,7 +124,7 @@ class NativeMiner:
 
     def _recall(self, way: str | None) -> None:
         """Take over what an earlier process learned; what cannot be true any more will fail and be learned again."""
-        key = (way or "").removesuffix(JOINED).removesuffix(SINGLE)
+        key = _key_of(way or "")
         if way and key in makes.KEYS and self._told in (None, key):
             self._make, self._way = makes.make_of(key), way
             self._joins = True if way.endswith(JOINED) else False if way.endswith(SINGLE) else None
@@ -265,6 +265,10 @@ class NativeMiner:
         ):
             object.__setattr__(reading, name, value)
         return reading
+
+
+def _key_of(way: str) -> str:
+    return way.removesuffix(JOINED).removesuffix(SINGLE)
 
 
 def _is_extra(ask: Ask) -> bool:
