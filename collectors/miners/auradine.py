@@ -200,15 +200,15 @@ def _chips(page: object) -> int | None:
 
 
 def read(said: Said) -> MinerReading:
-    """One look. Errors: PollError of a summary that did not come; MALFORMED where nothing is in it."""
+    """One look. Errors: PollError of a summary that did not come; MALFORMED where neither it nor `devs` says anything."""
     totals = next(iter(cgminer.section(said.get("summary"), "SUMMARY")), {})
-    if not totals:
+    slots: tuple[Slot, ...] = said.get("devs") or ()
+    if not totals and not slots:
         raise said.faults.get("summary") or PollError(FaultKind.MALFORMED, "summary: nothing in it")
     get = totals.get
     identity: Identity = said.get("ipreport") or _NOBODY
     mode: Mode = said.get("mode") or _NO_MODE
     pool: pools.Pools | None = said.get("pools")
-    slots: tuple[Slot, ...] = said.get("devs") or ()
     errors: tuple[MachineError, ...] = said.get("led") or ()
     warnings: list[str] = []
 

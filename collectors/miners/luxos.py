@@ -26,12 +26,12 @@ _BOARD_WINDOWS = (("MHS 5m", 300.0), ("MHS 15m", 900.0), ("MHS 30m", 1800.0), ("
 
 
 def read(said: Said) -> MinerReading:
-    """One look. Errors: PollError MALFORMED where `summary` has no fields."""
+    """One look. Errors: PollError MALFORMED where neither `summary` nor `config` nor `devs` has fields."""
     summary = _first(said, "summary", "SUMMARY")
-    if not summary:
-        raise PollError(FaultKind.MALFORMED, "summary is empty")
     config = _first(said, "config", "CONFIG")
     devs = _rows(said, "devs", "DEVS")
+    if not (summary or config or devs):
+        raise PollError(FaultKind.MALFORMED, "summary is empty")
     warnings: list[str] = []
 
     uptime_s = evidence.not_negative(summary.get("Elapsed"))

@@ -204,9 +204,18 @@ def test_nothing_is_written() -> None:
 # --- hostile -----------------------------------------------------------------------------------------------------
 
 
-def test_without_a_summary_there_is_no_reading() -> None:
+EMPTY_SUMMARY = {"STATUS": [{"STATUS": "S"}], "SUMMARY": []}
+
+
+def test_an_empty_summary_leaves_what_the_boards_say() -> None:
+    reading = look("devs", summary=EMPTY_SUMMARY)
+    assert (reading.hashrate_hs, reading.uptime_s, reading.state) == (None, None, "unknown")
+    assert len(reading.temperatures) == 3
+
+
+def test_without_summary_and_boards_there_is_no_reading() -> None:
     with pytest.raises(PollError) as error:
-        look("devs", summary={"STATUS": [{"STATUS": "S"}], "SUMMARY": []})
+        look("pools", summary=EMPTY_SUMMARY)
     assert error.value.kind is FaultKind.MALFORMED
 
 

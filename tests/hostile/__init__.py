@@ -1,0 +1,1 @@
+"""Replies of broken, lying and malicious miners, each with the outcome that is wanted of it."""
