@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.discreet import Discreet
+
 if TYPE_CHECKING:
     from agent.config import Config
 
@@ -93,9 +95,18 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--watch", action="store_true", help="stay and refresh every two seconds")
     status.add_argument("--url", metavar="URL", help="the agent to ask (default: where the configuration listens)")
     probe = add("probe", _probe, "look at one device and print every value it gives")
-    probe.add_argument("host", metavar="HOST", help="address, or address:port")
+    device = probe.add_mutually_exclusive_group(required=True)
+    device.add_argument("host", metavar="HOST", nargs="?", help="address, or address:port")
+    device.add_argument("--replay", metavar="DIR", help="look at recorded replies instead; contacts nobody")
     probe.add_argument("--json", action="store_true", help="one JSON object instead of text")
     probe.add_argument("--insecure", action="store_true", help="permit an address outside private address space")
+    capture = add("capture", _capture, "record what one machine answers, without secrets, as a folder")
+    capture.add_argument("host", metavar="HOST", help="address, or address:port")
+    capture.add_argument(
+        "-o", "--out", metavar="DIR", required=True, help="the folder to make; it must not be there yet"
+    )
+    capture.add_argument("--insecure", action="store_true", help="permit an address outside private address space")
+    capture.add_argument("--credential", metavar="NAME", help="log in with [credentials.NAME] of the configuration")
     discover = add("discover", _discover, "find the machines behind addresses; whoever is silent costs one connect")
     discover.add_argument("targets", metavar="CIDR", nargs="+", help="10.1.0.0/22, 10.1.0.7-90 or 10.1.0.7")
     form = discover.add_mutually_exclusive_group()
@@ -130,6 +141,12 @@ def _config_of(args: argparse.Namespace) -> Config:
     from agent.config import load
 
     return load(args.config or DEFAULT_CONFIG)
+
+
+def _known_config(args: argparse.Namespace) -> Config | None:
+    """The configuration if there is one: a file that the operator names must be good, the usual one may be absent."""
+    is_there = args.config is not None or Path(DEFAULT_CONFIG).exists()
+    return _config_of(args) if is_there else None
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -201,10 +218,15 @@ def _status(args: argparse.Namespace) -> int:
 def _probe(args: argparse.Namespace) -> int:
     from agent import probe
 
-    # without a file the probe knows no credentials; a file that the operator names must be good
-    is_configured = args.config is not None or Path(DEFAULT_CONFIG).exists()
-    config = _config_of(args) if is_configured else None
-    return probe.run(args.host, config, as_json=args.json, insecure=args.insecure)
+    if args.replay is not None:
+        return probe.replay(args.replay, as_json=args.json)
+    return probe.run(args.host, _known_config(args), as_json=args.json, insecure=args.insecure)
+
+
+def _capture(args: argparse.Namespace) -> int:
+    from agent import capture
+
+    return capture.run(args.host, args.out, _known_config(args), insecure=args.insecure, credential=args.credential)
 
 
 def _discover(args: argparse.Namespace) -> int:
@@ -223,6 +245,8 @@ def _log_to_stderr(level: str) -> None:
         format=stamp + "%(levelname)s %(name)s: %(message)s",
         force=True,
     )
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(Discreet())
 
 
 if __name__ == "__main__":

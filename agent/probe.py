@@ -2,7 +2,8 @@
 
 Asked as a miner (our own drivers, then pyasic) and as an SNMP device at the same time, with the credentials that the
 configuration gives this address, and with nothing but `public` where it gives none. Whatever answers is printed value
-by value with its unit; whatever does not is named by its fault.
+by value with its unit; whatever does not is named by its fault. A folder of recorded replies is looked at in the same
+way, without any network (`--replay`).
 """
 
 from __future__ import annotations
@@ -13,23 +14,28 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from agent.config import Config, ConfigError
 from agent.plan import DEADLINE_S, assignments_of, site_of
 from agent.targets import MINER_PORT, SNMP_PORT, TargetError, parse_target
 from agent.wire import Job
+from collectors.redaction import Redactor
 from fleet.ports import PollError
-from fleet.readings import Fault, FaultKind, MinerReading, PduReading, PduRow, Temperature
+from fleet.readings import Board, Fault, FaultKind, MachineError, MinerReading, PduReading, PduRow, Temperature
 
 GRACE_S = 1.0
 """What a look gets beyond its own deadline before we end it."""
+
+DEEP_S = 20.0
+"""How long a machine of our own drivers may take to tell everything, and not only what every look needs."""
 
 WORTH_PYASIC = {FaultKind.UNSUPPORTED, FaultKind.REFUSED, FaultKind.MALFORMED, FaultKind.DENIED, FaultKind.IDENTITY}
 """Faults of a host that is there: another driver may read it."""
 
 UNITS = {
-    "hs": "H/s", "w": "W", "j": "J", "a": "A", "v": "V", "c": "°C", "s": "s", "rpm": "rpm", "ratio": "",
+    "hs": "H/s", "w": "W", "j": "J", "a": "A", "v": "V", "c": "°C", "s": "s", "rpm": "rpm", "ratio": "", "hz": "Hz",
 }  # fmt: skip
 """Unit of a field by the last word of its name."""
 
@@ -49,36 +55,79 @@ class Finding:
 
 def run(host: str, config: Config | None, as_json: bool, insecure: bool) -> int:
     """Probe and print. Returns 0 where something was recognised, else 1. Errors: ConfigError for a bad HOST."""
-    address, port = _address(host, insecure)
-    findings = asyncio.run(look(address, port, config))
+    address, port = one_address("probe", host, insecure)
+    return _told(host, asyncio.run(look(address, port, config)), as_json)
+
+
+def replay(folder: str, as_json: bool) -> int:
+    """The same for a folder of recorded replies, or one walk of a PDU (`.snmprec`): nothing is contacted.
+
+    Errors: ConfigError for what is no recording.
+    """
+    path = Path(folder)
+    walk = path if path.suffix == ".snmprec" else next(path.glob("*.snmprec"), None)
+    return _told(folder, _of_folder(path) if walk is None else _of_walk(walk), as_json)
+
+
+def one_address(command: str, host: str, insecure: bool) -> tuple[str, int | None]:
+    """Address and port that the operator named. Errors: ConfigError for anything but one permitted address."""
+    try:
+        span = parse_target(host)
+    except TargetError as error:
+        raise ConfigError(command, str(error)) from None
+    if len(span) != 1:
+        raise ConfigError(command, f"{host!r} is not one address")
+    if not (span.is_private or insecure):
+        raise ConfigError(command, f"{host!r} is outside private address space; --insecure permits it")
+    return next(span.hosts()), span.port
+
+
+def _told(host: str, findings: list[Finding], as_json: bool) -> int:
     recognised = any(finding.reading is not None for finding in findings)
     if as_json:
         import msgspec
         import orjson
 
         document = {"host": host, "recognised": recognised, "findings": msgspec.to_builtins(findings)}
-        sys.stdout.write(orjson.dumps(document).decode() + "\n")
+        text = orjson.dumps(document).decode()
     else:
-        sys.stdout.write("\n".join([f"{host}:", *(line for found in findings for line in _lines(found)), ""]))
+        text = "\n".join([f"{host}:", *(line for found in findings for line in _lines(found))])
+    sys.stdout.write(Redactor().text(text) + "\n")  # a device may put a secret into any text of its own
     return 0 if recognised else 1
 
 
-def _address(host: str, insecure: bool) -> tuple[str, int | None]:
+def _of_folder(folder: Path) -> list[Finding]:
+    from collectors.captures import CaptureError, identified, load, read_capture
+
     try:
-        span = parse_target(host)
-    except TargetError as error:
+        capture = load(folder)
+    except CaptureError as error:
         raise ConfigError("probe", str(error)) from None
-    if len(span) != 1:
-        raise ConfigError("probe", f"{host!r} is not one address")
-    if not (span.is_private or insecure):
-        raise ConfigError("probe", f"{host!r} is outside private address space; --insecure permits it")
-    return next(span.hosts()), span.port
+    make = identified(capture)
+    try:
+        return [Finding(make or "auto", reading=read_capture(capture, make))]
+    except PollError as error:
+        return [Finding(make or "auto", fault=error.as_fault())]
+
+
+def _of_walk(path: Path) -> list[Finding]:
+    from collectors.pdus.device import read_walk
+    from collectors.pdus.snmprec import parse_snmprec
+
+    try:
+        walk = parse_snmprec(path.read_text("utf-8"), path.name)
+    except (OSError, ValueError) as error:
+        raise ConfigError("probe", f"{path}: {error}") from None
+    try:
+        return [Finding("snmp", reading=read_walk(walk))]
+    except PollError as error:
+        return [Finding("snmp", fault=error.as_fault())]
 
 
 async def look(address: str, port: int | None, config: Config | None) -> list[Finding]:
     """Findings of every driver that was tried, miners first; both worlds are asked at the same time."""
     as_miner, as_pdu = await asyncio.gather(
-        _look_at_miner(_miner_job(address, port, config)),
+        _look_at_miner(miner_job(address, port, config)),
         _look(_pdu_job(address, port, config)),
     )
     return [*as_miner, as_pdu]
@@ -94,18 +143,21 @@ async def _look_at_miner(job: Job) -> list[Finding]:
 
 async def _look(job: Job) -> Finding:
     """One look by one driver; what goes wrong in it is a finding too."""
-    from collectors.catalogue import open_device
+    from collectors.catalogue import LIBRARIES, open_device
+    from collectors.miners.native import NativeMiner
 
+    deadline_s = job.deadline_s if job.kind in ("snmp", *LIBRARIES) else max(job.deadline_s, DEEP_S)
     try:
-        device = open_device(job.kind, job.host, job.port, job.deadline_s, job.options)
+        device = open_device(job.kind, job.host, job.port, deadline_s, job.options)
         try:
-            reading = await asyncio.wait_for(device.read(), job.deadline_s + GRACE_S)
+            everything = device.read(is_deep=True) if isinstance(device, NativeMiner) else device.read()
+            reading = await asyncio.wait_for(everything, deadline_s + GRACE_S)
         finally:
             await device.aclose()
     except PollError as error:
         return Finding(job.kind, fault=error.as_fault())
     except TimeoutError:
-        return Finding(job.kind, fault=Fault(FaultKind.TIMEOUT, f"no end after {job.deadline_s:g} s"))
+        return Finding(job.kind, fault=Fault(FaultKind.TIMEOUT, f"no end after {deadline_s:g} s"))
     except Exception as error:  # a probe of an unknown device must not end in a traceback
         log.debug("%s failed", job.kind, exc_info=error)
         return Finding(job.kind, fault=Fault(FaultKind.MALFORMED, f"driver failed: {type(error).__name__}"))
@@ -114,7 +166,8 @@ async def _look(job: Job) -> Finding:
     return Finding(job.kind, reading=reading)
 
 
-def _miner_job(address: str, port: int | None, config: Config | None) -> Job:
+def miner_job(address: str, port: int | None, config: Config | None) -> Job:
+    """How the agent would look at a miner at this address: with the configuration's login, or without one."""
     wanted = _configured(address, port, config, ("miners", "pyasic"))
     return wanted or Job(address, "auto", address, port or MINER_PORT, 0.0, DEADLINE_S["miners"])
 
@@ -165,8 +218,16 @@ def _items(items: Iterable[Any]) -> Iterator[tuple[str, str]]:
         if isinstance(item, Temperature):
             yield f"temperature {item.sensor.value} {item.index}", f"{item.celsius:g} °C"
         elif isinstance(item, PduRow):
-            said = [(n, v) for n, v in _values(item) if v != "–" and n not in ("kind", "id")]
-            yield f"{item.kind.value} {_plain(item.id)}", ", ".join(f"{n} {v}" for n, v in said) or "–"
+            yield f"{item.kind.value} {_plain(item.id)}", _all_of(item)
+        elif isinstance(item, Board):
+            yield f"board {_plain(item.id)}", _all_of(item)
+        elif isinstance(item, MachineError):
+            yield f"error {_plain(item.code)}", _plain(item.text)
+
+
+def _all_of(item: object) -> str:
+    said = [(name, value) for name, value in _values(item) if value != "–" and name not in ("kind", "id")]
+    return ", ".join(f"{name} {value}" for name, value in said) or "–"
 
 
 def _spoken(name: str) -> str:
@@ -183,6 +244,8 @@ def _text(name: str, value: object) -> str:
         unit = UNITS.get(name.split("_")[-1], "")
         if unit == "H/s" and value >= 1e9:
             return f"{value / 1e12:.2f} TH/s"
+        if unit == "Hz" and value >= 1e6:
+            return f"{value / 1e6:,.10g} MHz"
         return f"{value:,.10g} {unit}".rstrip()
     return _plain(value.value if isinstance(value, Enum) else str(value))
 

@@ -150,7 +150,7 @@ def settled(capture: Capture) -> Capture:
     return replace(capture, replies=replies, gate=gate)
 
 
-_ANY_TOKEN = '{"STATUS":[{"STATUS":"S"}],"token":"REDACTED","Token":[{"Token":"REDACTED"}]}'
+_ANY_TOKEN = '{"STATUS":[{"STATUS":"S"}],"token":"REDACTED","Token":[{"Token":"REDACTED"}]}'  # noqa: S105
 """A login's answer that every make understands, for recordings without one."""
 
 

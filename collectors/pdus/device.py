@@ -114,18 +114,28 @@ class SnmpPdu:
     async def _find_profile(self) -> Profile:
         probes = [oid for profile in self._profiles for oid in profile.match.probe]
         found = await self._client.get((SYS_OBJECT_ID, SYS_DESCR, *probes))
-        identity, descr = found.get(SYS_OBJECT_ID), printable(found.get(SYS_DESCR), limit=512)
-        sys_object_id = identity if isinstance(identity, tuple) else None
-        for profile in candidates(self._profiles, sys_object_id, descr):
-            if answers(profile, found):
-                return profile
-        said = format_oid(sys_object_id)[:100] if sys_object_id else "none"
-        raise PollError(FaultKind.UNSUPPORTED, f"unknown PDU: sysObjectID {said}, sysDescr {(descr or 'none')[:100]}")
+        return _fitting(self._profiles, found)
 
     def _note_uptime(self, found: Mapping[Oid, Value]) -> None:
         ticks = found.get(SYS_UPTIME)
         if isinstance(ticks, int):
             self._uptime_ticks = ticks
+
+
+def read_walk(walk: Mapping[Oid, Value], profiles: Sequence[Profile] | None = None) -> PduReading:
+    """The reading of a PDU from a saved walk. Errors: PollError UNSUPPORTED if no profile fits."""
+    return decode(_fitting(packaged_profiles() if profiles is None else profiles, walk), walk)
+
+
+def _fitting(profiles: Sequence[Profile], found: Mapping[Oid, Value]) -> Profile:
+    """The first profile that the device's own words and the probes of the profile agree on. Errors: UNSUPPORTED."""
+    identity, descr = found.get(SYS_OBJECT_ID), printable(found.get(SYS_DESCR), limit=512)
+    sys_object_id = identity if isinstance(identity, tuple) else None
+    for profile in candidates(profiles, sys_object_id, descr):
+        if answers(profile, found):
+            return profile
+    said = format_oid(sys_object_id)[:100] if sys_object_id else "none"
+    raise PollError(FaultKind.UNSUPPORTED, f"unknown PDU: sysObjectID {said}, sysDescr {(descr or 'none')[:100]}")
 
 
 def has_restarted(before: int | None, now: Value | None) -> bool:

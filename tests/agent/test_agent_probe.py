@@ -47,11 +47,14 @@ def test_a_stock_antminer_is_read_by_our_own_driver(config: Path, capsys: pytest
     assert findings["snmp"]["kind"] in ("timeout", "refused", "unreachable")
 
 
-def test_another_make_is_handed_to_pyasic(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_make_is_told_by_the_same_driver_with_all_that_only_a_probe_asks(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, findings = probed(capsys, inventory(config, "M50")["address"], config)
     assert code == 0
-    assert findings["pyasic"]["make"] == "WhatsMiner"
-    assert "auto" not in findings
+    assert findings["auto"]["make"] == "WhatsMiner"
+    assert len(findings["auto"]["boards"]) == 3  # type: ignore[arg-type]
+    assert "pyasic" not in findings
 
 
 def test_a_pdu_is_read_at_the_port_of_the_configuration(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
