@@ -62,13 +62,19 @@ _PLAIN = re.compile(rb'(?:[^"{}\[\]\0]++|"(?:[^"\\\0]++|\\[^\0])*+")*+', re.DOTA
 _IN_STRING = re.compile(rb'(?:[^"\\\0]++|\\[^\0])*+', re.DOTALL)
 
 
-def _end_of_whole(chunk: bytes, max_depth: int) -> int | None:
-    """The end of a reply that came in one piece with a NUL behind it, as most do; None = it has to be scanned.
+def _value_of_whole(chunk: bytes, max_depth: int) -> dict[str, Any] | None:
+    """The reply that came in one piece with a NUL behind it, as most do; None = it has to be scanned.
 
-    As few brackets as this cannot be nested too deep.
+    As few brackets as this cannot be nested too deep; and what decodes strictly ends where a scan would find its end.
     """
     end = chunk.find(0)
-    return end if end > 0 and chunk.count(b"{") + chunk.count(b"[") <= max_depth else None
+    if end <= 0 or chunk.count(b"{") + chunk.count(b"[") > max_depth:
+        return None
+    try:
+        value = orjson.loads(chunk[:end])
+    except orjson.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) and value else None
 
 
 class Receiver:
@@ -86,15 +92,15 @@ class Receiver:
         self._depth = 0
         self._in_string = False
         self._end: int | None = None
+        self._whole: dict[str, Any] | None = None
 
     def feed(self, chunk: bytes) -> bool:
         """Take the next bytes; True when the reply is complete and the rest of the stream does not matter."""
         if self._end is None:
-            is_first = not self._buffer
+            if not self._buffer:
+                self._whole = _value_of_whole(chunk, self._max_depth) if len(chunk) <= UNCOUNTED_BYTES else None
             self._buffer += chunk
-            self._end = _end_of_whole(chunk, self._max_depth) if is_first else None
-            if self._end is None:
-                self._end = self._scan()
+            self._end = self._scan() if self._whole is None else chunk.find(0)
             if (len(self._buffer) if self._end is None else self._end) > self._max_bytes:
                 raise PollError(FaultKind.OVERSIZE, f"reply longer than {self._max_bytes} bytes")
         return self._end is not None
@@ -106,7 +112,7 @@ class Receiver:
 
     def finish(self) -> Reply:
         """The reply, at its end or at the end of the stream, whichever came first."""
-        return decode(self.payload)
+        return decode(self.payload) if self._whole is None else Reply(self._whole)
 
     def _scan(self) -> int | None:
         """Go on from where the last chunk ended; the end of the reply, or None while it is open."""
@@ -337,32 +343,27 @@ def section(reply: object, name: str) -> tuple[Mapping[str, Any], ...]:
 _QUANTITY = re.compile(
     r"([+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)\s*([^\s0-9.,+-]\S*)?"
 )
+_MAX_NUMBER = 2.0**64  # what no counter of any firmware can hold is no number but noise
 _PLAIN_UNITS = frozenset({"", "w", "v", "a", "%", "c", "°c", "℃", "rpm", "s", "hz"})
 
 
 def number(value: object) -> float | None:
-    """A finite number, or None. Reads 5, "5.0", " 5 ", "111,834", "3250 W"; a bool, "nan", 1e400, "", "524K" are None.
+    """A number within 64 bits, or None. Reads 5, "5.0", " 5 ", "111,834", "3250 W"; a bool, "nan", 1e30, "", "524K" are
+    None.
 
     A unit is dropped only where it does not scale the number: kilo and mega may not vanish silently.
     """
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return value if -_MAX_NUMBER <= value <= _MAX_NUMBER else None  # not so for nan either
     if isinstance(value, int):
-        return None if isinstance(value, bool) else _finite(value)
+        return None if isinstance(value, bool) or not -_MAX_NUMBER <= value <= _MAX_NUMBER else float(value)
     if not isinstance(value, str) or len(value) > MAX_TEXT_CHARS:
         return None
     matched = _QUANTITY.fullmatch(value.strip())
     if matched is None or (matched[2] or "").lower() not in _PLAIN_UNITS:
         return None
     result = float(matched[1].replace(",", ""))
-    return result if math.isfinite(result) else None
-
-
-def _finite(value: int) -> float | None:
-    try:
-        return float(value)
-    except OverflowError:
-        return None
+    return result if -_MAX_NUMBER <= result <= _MAX_NUMBER else None
 
 
 def integer(value: object) -> int | None:
