@@ -73,14 +73,15 @@ class Loop:
         """Take over memory and slow columns of the last run. Errors: JournalError.
 
         A machine that was found then is taken back only while its address is `polled`: a range that the operator took
-        out of the configuration is his word.
+        out of the configuration is his word. Nor is a machine waited for at an address that nobody looks at any more.
         """
         if self._journal is None:
             return
         self.memory = self._journal.load_memory() or Memory()
         if (slow := self._journal.load_accumulators()) is not None:
             found = [machine for machine in slow.found if machine.address in polled]
-            self._table.recall(slow.ids, slow.columns, found, slow.texts)
+            homes = tuple(home if home in polled else "" for home in slow.texts.get("home", ()))
+            self._table.recall(slow.ids, slow.columns, found, {**slow.texts, "home": homes} if slow.texts else None)
             self._kept_machines = len(self._table.site)
 
     def take_quotes(self, outcomes: list[Outcome]) -> bool:

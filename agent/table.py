@@ -183,7 +183,7 @@ class Table:
     def _recall_texts(self, row: int, texts: Mapping[str, str]) -> None:
         """Names and home hold for the address that the operator's line names: where he wrote another, he knows more."""
         home, way = texts["home"], texts["way"]
-        if way:
+        if home and way:
             self._ways[home] = sys.intern(way)
         if texts["address"] != (self._machines[row].address or ""):
             return
@@ -197,7 +197,7 @@ class Table:
     # --- whose reading -----------------------------------------------------------------------------------------------
 
     def _take_reading(self, outcome: Outcome, reading: MinerReading) -> None:
-        key = sys.intern(outcome.key)
+        key = outcome.key
         row = self._row_of(key, reading)
         if row is None:
             row = self._add(self._found(key, reading))
@@ -253,7 +253,9 @@ class Table:
         It has moved unless its home still answers as this machine and `key` did so before its home did: then both do.
         """
         home, seen = self._home[row], self._rows
-        if home is None or home == key:
+        if home == key:
+            return True
+        if home is None:
             self._home[row] = key
             return True
         if at_s < seen.seen_s[row]:
@@ -341,7 +343,7 @@ class Table:
     def _describe(self, row: int, key: str, reading: MinerReading) -> None:
         known, told = self._infos[row], self._machines[row]
         info = MachineInfo(
-            address=key,
+            address=self._home[row] or key,  # the same text as an object that is kept anyway
             make=reading.make,
             model=told.model or reading.model or known.model,
             firmware=reading.firmware or known.firmware,

@@ -112,10 +112,6 @@ class Site:
         return tuple(machine.id for machine in self.machines)
 
     @cached_property
-    def row_of_id(self) -> Mapping[str, int]:
-        return {machine.id: row for row, machine in enumerate(self.machines)}
-
-    @cached_property
     def row_of_outlet(self) -> Mapping[tuple[str, str], int]:
         """(pdu id, outlet) -> row. An outlet that two rows claim belongs to neither."""
         rows: dict[tuple[str, str], int] = {}

@@ -14,6 +14,7 @@ import pytest
 
 from agent.journal import APPLICATION, Journal, JournalError
 from fleet.curtailment import Memory
+from fleet.site import Machine
 
 
 def memory(decision: int, n: int = 4) -> Memory:
@@ -86,6 +87,12 @@ def test_accumulators_and_memory_without_a_turn_are_kept(path: Path) -> None:
     np.testing.assert_array_equal(kept.columns["steady_power_w"], [3000.0, np.nan])
     assert kept.columns["source"].dtype == np.uint8
     assert restored.at_s == 5.0
+    assert (kept.found, dict(kept.texts)) == ((), {})
+    found, texts = (Machine("m", address="10.0.0.7"),), {"mac": ("", "0200000000aa"), "way": ("stock", "")}
+    journal.save_accumulators(("a", "m"), {}, found, texts)
+    kept = journal.load_accumulators()
+    assert kept is not None
+    assert (kept.found, dict(kept.texts)) == (found, texts)
     journal.close()
 
 

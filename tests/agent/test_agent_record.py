@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -103,6 +103,23 @@ def test_arrays_come_back_read_only_and_aligned() -> None:
 
 
 floats = hnp.arrays(np.float64, st.integers(0, 40), elements=st.floats(allow_nan=True, allow_infinity=True))
+
+
+def test_a_snapshot_of_an_older_version_is_read_with_its_later_columns_missing() -> None:
+    later = {"hashrate_window_s", "power_limit_w", "error_count", "warning_count", "work_total", "work_ratio",
+             "suspect", "is_conflict"}  # fmt: skip
+    snapshot = make_inputs(2).snapshot
+    hints = get_type_hints(Snapshot)
+    names = [field.name for field in dataclasses.fields(Snapshot) if field.name not in later]
+    older_info = dataclasses.make_dataclass("MachineInfo", [(name, str, "") for name in ("address", "make")])
+    hints["infos"] = tuple[older_info, ...]  # type: ignore[valid-type]
+    older = dataclasses.make_dataclass("Snapshot", [(name, hints[name]) for name in names])
+    values = {name: getattr(snapshot, name) for name in names} | {"infos": (older_info("127.0.0.1", "x"),) * 2}
+    again = decode(Snapshot, encode(older(**values)))
+    assert again.infos == (MachineInfo("127.0.0.1", "x"),) * 2
+    assert_same(again.hashrate_hs, snapshot.hashrate_hs)
+    assert np.isnan(again.work_total).all()
+    assert again.is_conflict.tolist() == [False, False]
 
 
 @given(

@@ -60,6 +60,10 @@ def test_everybody_is_told_about_at_first():
         ({"state": [1, 5]}, [0]),
         ({"hashrate_hs": [NAN, 1e14]}, [0]),
         ({"power_source": [0, 2]}, [1]),
+        ({"error_count": [0, 2]}, [0, 1]),
+        ({"suspect": [0, 2]}, [1]),
+        ({"is_conflict": [True, False]}, [0]),
+        ({"is_expected_pool": [True, False]}, [1]),
     ],
 )
 def test_only_what_moved_is_told_again(columns, expected):
@@ -110,6 +114,19 @@ def test_the_state_of_a_machine():
         3250.0, "metered", "2027-01-15T07:59:57.000Z",
     )  # fmt: skip
     assert (json.loads(silent.payload)["hashrate_hs"], json.loads(silent.payload)["fault"]) == (None, "timeout")
+    assert (json.loads(silent.payload)["provisional"], json.loads(silent.payload)["state"]) == (True, "unreachable")
+    assert (state["provisional"], state["hashrate_window_s"], state["errors"]) == (False, 1800.0, [])
+
+
+def test_the_state_of_a_machine_that_has_troubles_names_them():
+    (message,) = machine_messages(small_cycle(), np.array([1]), "boot-1", 1800.0)
+    state = json.loads(message.payload)
+    assert state["errors"] == ["111: fan 1 is lost", "540: board 0 does not answer"]
+    assert (state["is_expected_pool"], state["conflict_with"], state["suspect"]) == (
+        False,
+        "10.1.0.9",
+        ["power", "work"],
+    )
 
 
 def test_advice_is_never_in_a_message_that_outlives_its_lease():

@@ -17,6 +17,7 @@ from fleet.site import (
     fold_model,
     found_machine,
     normalise_mac,
+    overridden,
     parse_inventory,
     parse_nameplates,
     plate_of,
@@ -324,6 +325,15 @@ def test_the_exact_bin_goes_before_the_model(model: str, hashrate_th: float | No
     plate = plate_of(plates, model)
     assert (plate and plate.hashrate_hs) == (hashrate_th and hashrate_th * 1e12)
     assert plate is None or plate.source in ("nameplate", "measured by us")
+
+
+def test_the_operators_catalogue_goes_before_ours_with_every_bin_of_its_models() -> None:
+    ours = parse_nameplates("model,hashrate_th,power_w\nS19,95,3250\nS19 (90T),90,3100\nS21,200,3500\nT21,190,3610\n")
+    own = parse_nameplates("model,hashrate_th,power_w\nS19,96,3300\nT21 (186T),186,3500\n")
+    plates = overridden(ours, own)
+    watts = [plate.power_w for model in ("S19", "S19 (90T)", "S21", "T21", "T21 (186T)")
+             if (plate := plate_of(plates, model))]  # fmt: skip
+    assert watts == [3300.0, 3300.0, 3500.0, 3610.0, 3500.0]
 
 
 FACTS = """
