@@ -290,6 +290,7 @@ def test_the_example_loads_as_it_is_and_with_every_option_switched_on(tmp_path: 
     for name in ("hall1.pw", "community", "mqtt.pw", "ca.pem", "web.yml"):
         (tmp_path / name).write_text("x")
     (tmp_path / "machines.csv").write_text("id\nm1\n")
+    (tmp_path / "models.csv").write_text("model,hashrate_th,power_w,source\nS19,95,3250,our meter\n")
     config = load(write(tmp_path, every))
     assert config.mqtt is not None
     assert config.market.fixed is not None
