@@ -200,7 +200,7 @@ def _chips(page: object) -> int | None:
 
 
 def read(said: Said) -> MinerReading:
-    """One look. Errors: PollError of a summary that did not come; MALFORMED where neither it nor `devs` says anything."""
+    """One look. Errors: PollError of a summary that did not come; MALFORMED where it and `devs` say nothing."""
     totals = next(iter(cgminer.section(said.get("summary"), "SUMMARY")), {})
     slots: tuple[Slot, ...] = said.get("devs") or ()
     if not totals and not slots:

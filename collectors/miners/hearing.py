@@ -34,7 +34,19 @@ def decoded(ask: Ask, raw: bytes) -> Any:
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError:
-        return cgminer.decode(raw)
+        return _mended_list(raw) if raw.lstrip()[:1] == b"[" else cgminer.decode(raw)
+
+
+def _mended_list(raw: bytes) -> list[Any]:
+    """A page that is a list at the top, whose fault lies in the bytes of its texts or behind its end.
+
+    Errors: PollError MALFORMED for anything else.
+    """
+    try:
+        value = orjson.loads(raw.decode("utf-8", errors="replace").strip("\0 \t\r\n"))
+    except orjson.JSONDecodeError:
+        raise PollError(FaultKind.MALFORMED, "not JSON, also after repair") from None
+    return value if isinstance(value, list) else []
 
 
 def accepted(ask: Ask, answer: Any) -> Any:
