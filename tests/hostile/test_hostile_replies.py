@@ -8,11 +8,11 @@ import pytest
 from honesty import SECRETS, assert_honest
 
 from fleet.ports import PollError
-from hostile import cases_framing
+from hostile import cases_framing, cases_json
 from hostile.cases import Case, edited, found_fields, healthy, look, outcome, wanted_fields
 from hostile.machines import NAMES
 
-CASES: list[Case] = [*cases_framing.CASES]
+CASES: list[Case] = [*cases_framing.CASES, *cases_json.CASES]
 BY_NAME = {case.name: case for case in CASES}
 
 
