@@ -122,14 +122,17 @@ def refusal(command: str) -> bytes:
 def read_capture(capture: Capture, make: str | None = None) -> MinerReading:
     """The reading that the recorded machine gives to somebody who asks everything.
 
-    `make` names its make where the folder cannot tell. Errors: PollError; UNSUPPORTED for a machine that we do not
-    read ourselves or that nothing in the folder names.
+    `make` names its make where the folder cannot tell. What was not recorded is left out; a needed answer that is there
+    and says no fails the look, as it does live. Errors: PollError; UNSUPPORTED for a machine that we do not read
+    ourselves or that nothing in the folder names.
     """
     key = make or identified(capture)
     if key not in makes.KEYS:
         raise PollError(FaultKind.UNSUPPORTED, f"not read natively: {key or 'unknown'}")
     known = makes.make_of(key)
     said = hearing.said_from(known, capture.raw_of(known), is_deep=True)
+    if refused := next((said.faults[a.name] for a in known.asks if a.is_needed and a.name in said.faults), None):
+        raise refused
     reading = known.read(said)
     warnings = tuple(dict.fromkeys((*reading.warnings, *said.warnings)))
     return replace(reading, warnings=warnings, way=known.key, pace_s=known.pace_s)

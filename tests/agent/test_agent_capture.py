@@ -263,6 +263,18 @@ def test_the_live_probe_tells_identities_but_no_secret(tmp_path: Path, capsys: p
         assert PLANTED[kind] not in out + err
 
 
+def test_a_refusal_is_shown_without_the_secret_that_the_machine_put_into_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    denial = {"STATUS": "E", "Code": 45, "Msg": f"Access denied, token={PLANTED['token']} for {PLANTED['mail']}"}
+    shutil.copy(CAPTURES / "antminer-stock-2022" / "version.json", tmp_path)
+    (tmp_path / "summary.json").write_text(json.dumps({"STATUS": [denial], "id": 1}))
+    assert cli.main(["probe", "--replay", str(tmp_path)]) == 1
+    out, _ = capsys.readouterr()
+    assert PLANTED["token"] not in out
+    assert PLANTED["mail"] not in out
+
+
 def test_a_log_line_tells_no_secret_not_even_in_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     cli._log_to_stderr("debug")
     log = logging.getLogger("some.child")

@@ -21,6 +21,7 @@ import pytest
 from collectors import captures
 from collectors.captures import Capture, CaptureError, Reply, load, read_capture
 from collectors.miners import makes
+from collectors.miners.identify import LANDING
 from collectors.miners.make import Ask, Via
 from fleet.ports import PollError
 from fleet.readings import FaultKind, MinerReading, Temperature
@@ -167,6 +168,18 @@ def test_a_page_is_no_answer_to_the_command_of_the_same_name(tmp_path: Path) -> 
     assert page is not None
     assert command is not None
     assert (page.name, command.name) == ("web_stats_captured", "rpc_stats")
+
+
+def test_a_command_is_no_answer_to_the_page_of_the_same_name(tmp_path: Path) -> None:
+    capture = put(tmp_path, summary=OURS / "antminer-stock-2022" / "summary.json")
+    assert capture.find(Ask("web_summary", "/cgi-bin/summary.cgi", via=Via.HTTP, port=80)) is None
+    assert capture.find(Ask("summary", "summary")) is not None
+
+
+def test_a_machine_that_asks_for_a_login_says_so_on_its_first_page() -> None:
+    page = load(OURS / "elphapex-stock").answer(LANDING)
+    assert page.startswith("HTTP/1.1 401")
+    assert 'realm="Daoge"' in page
 
 
 def test_what_was_not_recorded_is_refused_as_the_machine_would() -> None:
