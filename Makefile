@@ -33,7 +33,7 @@ test: env
 # Coverage-guided: 200,000 executions of each target, or RUNS=n of TARGETS="a b". The engine has an environment of its own.
 RUNS = 200000
 fuzz: .venv-fuzz/built
-	PYTHONPATH=$(CURDIR):$(CURDIR)/tests .venv-fuzz/bin/python -m fuzz.run $(TARGETS) --runs $(RUNS)
+	PYTHONPATH=$(CURDIR):$(CURDIR)/tests .venv-fuzz/bin/python -m fuzz.run $(TARGETS) --runs $(RUNS) $(if $(JOBS),--jobs $(JOBS))
 
 .venv-fuzz/built: .venv/bin/pip requirements-fuzz.lock
 	@.venv/bin/python -m venv --clear .venv-fuzz
