@@ -45,7 +45,10 @@ MAC = b"C6:08:28:00:00:00"
 EMULATED = {"antminer": "Antminer S19j Pro", "whatsminer": "WhatsMiner M50"}
 RECORDED = {"luxos": "luxos-2025.4", "avalon": "avalon-q-stock"}
 MAKES = (*EMULATED, *RECORDED)
-_RECORDED_MACS = (b"62:f7:5e:b7:10:46", b"AA:BB:CC:DD:EE:FF")
+
+# What tells one machine from its neighbours; a serial number becomes one that holds the MAC.
+_MACS = (b"62:f7:5e:b7:10:46", b"AA:BB:CC:DD:EE:FF")
+_SERIALS = (b"JYZZB0UBDJABF06RB", b"01234567890123456789012345678901", b"HIL00000")
 
 # What the recording of LuxOS lacks: its boards have four sensors each, its pools are in groups.
 _LUXOS_MORE = {
@@ -146,7 +149,7 @@ def _emulated(make: str) -> Said:
     )  # fmt: skip
     refusal = render(scene, 0, "no such command").encode()
     replies = {command: render(scene, 0, command).encode() for command in commands}
-    known = {command: reply for command, reply in replies.items() if b'"Code": 14' not in reply}
+    known = {command: _distinct(reply) for command, reply in replies.items() if b'"Code": 14' not in reply}
     assert machine_mac(0).encode() == MAC
     joinable = frozenset(JOINABLE) if make == "whatsminer" else frozenset()
     return Said(known, joinable, refusal, _antminer_pages(known) if make == "antminer" else {})
@@ -155,15 +158,21 @@ def _emulated(make: str) -> Said:
 def _recorded(make: str) -> Said:
     replies: dict[str, bytes] = {}
     for path in (CAPTURES / RECORDED[make]).glob("*.json"):
-        compact = orjson.dumps(orjson.loads(path.read_bytes()))
-        for mac in _RECORDED_MACS:
-            compact = compact.replace(mac, MAC)
-        replies[path.stem] = compact
+        replies[path.stem] = _distinct(orjson.dumps(orjson.loads(path.read_bytes())))
     if make == "luxos":
         replies |= {command: orjson.dumps(reply) for command, reply in _LUXOS_MORE.items()}
     status = {"STATUS": "E", "When": 1, "Code": 14, "Msg": "Invalid command", "Description": make}
     joinable = frozenset(replies) if make == "luxos" else frozenset()
     return Said(replies, joinable, orjson.dumps({"STATUS": [status], "id": 1}))
+
+
+def _distinct(reply: bytes) -> bytes:
+    """The reply with the one MAC that `answer` puts every machine's own in place of."""
+    for mac in _MACS:
+        reply = reply.replace(mac, MAC)
+    for serial in _SERIALS:
+        reply = reply.replace(b'"' + serial + b'"', b'"HIL' + MAC + b'"')
+    return reply
 
 
 def _antminer_pages(replies: Mapping[str, bytes]) -> dict[str, bytes]:
