@@ -260,10 +260,9 @@ class Table:
             return True
         if at_s < seen.seen_s[row]:
             return False  # overtaken on its way here by the answer from the new home
-        elsewhere = self._elsewhere.setdefault(row, {})
-        is_disputed = self._is_fresh(row, seen.rival_s[row], at_s)
-        was_here = self._is_fresh(row, elsewhere.pop(key, math.nan), at_s)
-        if seen.up[row] == 1.0 and self._is_fresh(row, seen.seen_s[row], at_s) and (is_disputed or was_here):
+        elsewhere = {k: t for k, t in self._elsewhere.get(row, {}).items() if self._is_fresh(row, t, at_s)}
+        self._elsewhere[row] = elsewhere
+        if key in elsewhere and seen.up[row] == 1.0 and self._is_fresh(row, seen.seen_s[row], at_s):
             elsewhere[key] = seen.rival_s[row] = at_s
             self._dispute(row, home, key)
             return False

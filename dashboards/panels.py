@@ -47,6 +47,7 @@ RUNNING = f"on (machine) {m.MACHINE_HASHRATE}"
 POWERED = f"on (machine) {m.MACHINE_POWER}"
 SOURCED = f"on (machine) group_left (source) {m.MACHINE_POWER_SOURCE}"
 NO_FAULT = f'label_replace(0 * count({m.MACHINE_UP}), "kind", "none", "", "")'
+ALL_PRICED = f'label_replace(0 * count({m.MACHINE_UP}), "reason", "none", "", "")'
 ADVISED = f"on (machine) group_left (action) {m.MACHINE_RECOMMENDED}"
 CHOSEN = '{machine=~"$machine"}'
 
@@ -68,6 +69,7 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             {
                 f"sum({m.MACHINE_HASHRATE})": "hashing",
                 f"sum({m.MACHINE_EXPECTED_HASHRATE})": "expected by the machines",
+                f"2^32 * sum(rate({m.MACHINE_DIFFICULTY_ACCEPTED}{RATE}))": "accepted by the pools",
             },
         ),
         Panel("Power by source", "watt", {f"sum by (source) ({m.MACHINE_POWER} * {SOURCED})": "{{source}}"}),
@@ -135,12 +137,9 @@ ROWS: Mapping[str, Sequence[Panel]] = {
         ),
         Panel("Machines by state", "none", {f"count by (state) ({m.MACHINE_STATE})": "{{state}}"}),
         Panel(
-            "Machines without a margin by reason", "none", {f"count by (reason) ({m.MACHINE_UNPRICED})": "{{reason}}"}
-        ),
-        Panel(
-            "Accepted over claimed hashrate, lowest",
-            "percentunit",
-            {f"bottomk(20, {m.MACHINE_WORK_RATIO})": "{{machine}}"},
+            "Machines without a margin by reason",
+            "none",
+            {f"count by (reason) ({m.MACHINE_UNPRICED}) or {ALL_PRICED}": "{{reason}}"},
         ),
         Panel("Seconds since the last reading", "s", {f"topk(20, time() - {m.MACHINE_LAST_SEEN})": "{{machine}}"}),
         Panel("Hashrate of $machine", "Hs", {f"topk(20, {m.MACHINE_HASHRATE}{CHOSEN})": "{{machine}}"}),

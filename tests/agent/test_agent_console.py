@@ -122,6 +122,14 @@ def test_who_has_no_margin_and_who_needs_a_look_is_told_in_words() -> None:
     assert len(drawn(document, height=20)) <= 20
 
 
+def test_an_id_that_is_only_an_address_says_so() -> None:
+    screen = Console(record=True, width=160, file=io.StringIO())
+    console.show_once(once_document(small_cycle()), screen)
+    text = screen.export_text()
+    assert "c3 (provisional)" in text
+    assert "a1 (" not in text
+
+
 def test_it_draws_what_the_agent_really_says() -> None:
     cycle = small_cycle()
     document = json.loads(json.dumps(status_document(cycle, cycle.at_s + 90)))

@@ -253,6 +253,19 @@ def test_a_conflict_ends_when_the_other_one_has_been_quiet_for_two_intervals() -
     assert table.freeze(AT_S + 91).is_conflict.tolist() == [False]
 
 
+def test_two_machines_of_one_name_have_no_counter_in_common() -> None:
+    table = table_of()
+    for at_s, key, shares in (
+        (0, "10.0.0.1", 10.0),
+        (1, "10.0.0.2", 1e9),
+        (31, "10.0.0.2", 1e9 + 3),
+        (90, "10.0.0.1", 99.0),
+    ):
+        table.take([answer(key, AT_S + at_s, mac=MAC_A, shares_accepted=shares)])
+        table.freeze(AT_S + at_s)
+    assert table.freeze(AT_S + 90).work_total[0, 0] == 3.0
+
+
 def test_three_of_one_name_are_found_out_too() -> None:
     table = table_of()
     for look in range(6):
@@ -261,15 +274,20 @@ def test_three_of_one_name_are_found_out_too() -> None:
     assert (len(snapshot), snapshot.is_conflict.tolist()) == (1, [True])
 
 
-def test_a_machine_that_moves_there_and_back_is_one_machine() -> None:
+@pytest.mark.parametrize("seen_first", [True, False])
+def test_a_machine_that_moves_there_and_back_is_one_machine(seen_first: bool) -> None:
     table = table_of()
     keys = ("10.0.0.1", "10.0.0.2")
-    for at_s, key in ((0, keys[0]), (30, keys[1]), (60, keys[0])):
-        table.take([answer(key, AT_S + at_s, mac=MAC_A)])
-        table.take([failure(other, FaultKind.UNREACHABLE, AT_S + at_s + 1) for other in keys if other != key])
-    table.take([answer(keys[0], AT_S + 90, mac=MAC_A)])
-    snapshot = table.freeze(AT_S + 90)
-    assert (snapshot.is_conflict.tolist(), snapshot.infos[0].address, snapshot.up.tolist()) == ([False], keys[0], [1.0])
+    for at_s, key in ((0, keys[0]), (25, keys[1]), (50, keys[0])):
+        gone = [failure(other, FaultKind.UNREACHABLE, AT_S + at_s + 1) for other in keys if other != key]
+        here = [answer(key, AT_S + at_s + 2 * (not seen_first), mac=MAC_A)]
+        table.take(here + gone if seen_first else gone + here)
+    snapshot = table.freeze(AT_S + 53)
+    assert (snapshot.is_conflict.tolist(), snapshot.up.tolist()) == ([False], [1.0])
+    # where it came before its place was known to be empty, its first answer was taken for a second machine's
+    assert snapshot.last_seen_s[0] == AT_S + (25 if seen_first else 52)
+    table.take([answer(keys[0], AT_S + 80, mac=MAC_A)])
+    assert table.freeze(AT_S + 80).infos[0].address == keys[0]
 
 
 def test_an_answer_that_was_overtaken_on_its_way_is_no_second_machine() -> None:
