@@ -121,7 +121,7 @@ def read(said: Said) -> MinerReading:
     totals = _first(cgminer.section(said.get("summary") or said.get("web_summary") or {}, "SUMMARY"))
     stats = said.get("stats") or said.get("web_stats") or {}
     rows = cgminer.section(stats, "STATS")
-    details, head = _last(rows), _first(rows) or _first(cgminer.section(stats, "INFO"))
+    details, head = _last(rows), _head(stats, rows)
     if not totals and not details:
         raise PollError(FaultKind.MALFORMED, "summary and stats are empty")
     version: Identity = said.get("version") or _NOBODY
@@ -147,7 +147,8 @@ def read(said: Said) -> MinerReading:
         has_pool=None if pool is None else pool.host is not None,
         has_error=bool(errors),
     )
-    power = _watts_of(stats) or (said.get("stats_new") if now_hs else None)
+    # slow watts would outlive the work that they were drawn for
+    power = _watts_of(stats) or ((said.get("stats_new") or _watts_of(said.get("web_stats"))) if now_hs else None)
     algorithm = "sha256" if model is not None and makes.is_sha256_antminer(model) else network.algorithm
     is_hydro = model is not None and "hyd" in model.lower()
     return MinerReading(
@@ -183,6 +184,12 @@ def read(said: Said) -> MinerReading:
         boards=tuple(_boards(details, unit_hs, said.get("web_stats"))) if said.is_deep else (),
         warnings=warnings if pool is not None else (*warnings, POOLS_MISSING),
     )
+
+
+def _head(stats: Any, rows: tuple[Fields, ...]) -> Fields:
+    """Where `stats` names the machine: its first row in the API, `INFO` on the pages."""
+    first = _first(rows)
+    return first if "Type" in first else _first(cgminer.section(stats, "INFO"))
 
 
 def _model(version: Identity, network: Network, head: Fields) -> tuple[str | None, tuple[str, ...]]:

@@ -9,6 +9,7 @@ WhatsMiner names itself in the very refusal of `version`, so an answer is search
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
@@ -96,11 +97,16 @@ def steps(has_login: bool = False) -> Steps:
     heard: dict[Ask, Any] = {}
     version = yield VERSION
     if isinstance(version, PollError):
-        if version.kind in (FaultKind.UNREACHABLE, FaultKind.TIMEOUT):
+        if version.kind is FaultKind.UNREACHABLE:
             raise version
-        if version.kind is FaultKind.UNSUPPORTED:  # HTTP on the port of the cgminer API
+        if version.kind in (FaultKind.UNSUPPORTED, FaultKind.TIMEOUT):
+            # ePIC speaks HTTP on the port of the cgminer API; such a server may refuse our question or wait for more
             capabilities = yield EPIC_CAPABILITIES
-            return Identified("epic" if isinstance(capabilities, dict) else None, {EPIC_CAPABILITIES: capabilities})
+            if isinstance(capabilities, dict):
+                return Identified("epic", {EPIC_CAPABILITIES: capabilities})
+            if version.kind is FaultKind.TIMEOUT:
+                raise version
+            return Identified(None)
     else:
         heard[VERSION] = version
         maker = classify(version)
@@ -174,8 +180,13 @@ def classify(reply: Mapping[str, Any]) -> str | None:
     return next((name for name, markers in _MARKERS if any(marker in said for marker in markers)), None)
 
 
+PATIENCE_RATIO = 0.6
+"""Share of the time that is left which one question may take, so that a silent port leaves some for the next."""
+
+
 async def identify(line: Line, deadline_at: float) -> Identified:
     """`steps` with a live machine. Errors: PollError."""
+    loop = asyncio.get_running_loop()
     asking = steps(has_login=line.credential is not None)
     try:
         ask = next(asking)
@@ -184,7 +195,8 @@ async def identify(line: Line, deadline_at: float) -> Identified:
             try:
                 if ask.needs_login and line.credential is None:
                     raise PollError(FaultKind.DENIED, f"{ask.what} needs a login")
-                answer = await line.ask(ask, deadline_at)
+                now = loop.time()
+                answer = await line.ask(ask, now + PATIENCE_RATIO * (deadline_at - now))
             except PollError as error:
                 answer = error
             ask = asking.send(answer)

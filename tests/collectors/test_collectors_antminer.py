@@ -6,6 +6,7 @@ Expected numbers are read by hand from tests/captures/miners/antminer-stock-2022
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from importlib.resources import files
 from typing import Any
@@ -16,7 +17,7 @@ from scripted_miner import Answer, Hang, ScriptedMiner, captured, refuse, script
 from collectors.catalogue import open_device
 from collectors.miners.antminer import MAKE
 from collectors.miners.hearing import said_from
-from collectors.miners.identify import classify
+from collectors.miners.identify import classify, identify
 from collectors.miners.line import Line
 from collectors.miners.native import NativeMiner
 from collectors.miners.pyasic_adapter import PyasicMiner
@@ -410,3 +411,54 @@ def test_nameplates_cover_the_models_that_we_read_and_are_plausible() -> None:
     assert s19_xp.power_w / (s19_xp.hashrate_hs / 1e12) == pytest.approx(21.4, abs=0.1)
     for plate in plates.values():
         assert 10 < plate.power_w / (plate.hashrate_hs / 1e12) < 105, plate.model
+
+
+# --- machines on water, and pages alone ----------------------------------------------------------------------------
+# Shapes and numbers of an S23 Hyd. as asic-rs publishes them (Apache-2.0): pages with `watt`, no Type in the data row.
+
+S23_PAGE = {
+    "INFO": {"CompileTime": "Fri Jun 26 09:24:23 CST 2026", "type": "Antminer S23 Hyd."},
+    "STATUS": {"STATUS": "S", "Msg": "stats", "api_version": "1.0.0"},
+    "STATS": [
+        {
+            "elapsed": 167430, "rate_5s": 572845.56, "rate_avg": 576153.9, "rate_ideal": 581972.7, "rate_unit": "GH/s",
+            "watt": 5525, "fan_num": 0, "fan": [],
+            "chain": [{"index": i, "asic_num": 84, "freq_avg": 327, "rate_real": 188896.1, "rate_ideal": 194099.1,
+                       "temp_pcb": [44, 44, 52, 52], "temp_chip": [44, 44, 56, 56], "temp_pic": [34, 34, 42, 42]}
+                      for i in range(3)],
+        }
+    ],
+}  # fmt: skip
+
+
+def test_pages_alone_name_the_machine_and_its_watts() -> None:
+    reading = MAKE.read(said_from(MAKE, {"web_stats": wire(S23_PAGE, b"")}))
+    assert (reading.model, reading.algorithm) == ("S23 Hyd.", "sha256")
+    assert (reading.reported_power_w, reading.power_key, reading.power_side) == (5525.0, "watt", "model")
+    # no window of half an hour on this page: the average since the start, 46 hours ago
+    assert (reading.hashrate_hs, reading.hashrate_window_s) == (pytest.approx(576_153.9e9), 167_430.0)
+    assert reading.fans_rpm == ()
+
+
+def test_water_is_told_from_boards() -> None:
+    reading = MAKE.read(said_from(MAKE, {"web_stats": wire(S23_PAGE, b"")}))
+    heat = {(t.sensor, t.index): t.celsius for t in reading.temperatures}
+    assert (heat[Sensor.INLET, 0], heat[Sensor.OUTLET, 0], heat[Sensor.CHIP, 1]) == (44.0, 52.0, 56.0)
+    assert not any(sensor is Sensor.BOARD for sensor, _ in heat)
+
+
+async def test_a_port_that_waits_for_more_is_asked_as_a_page() -> None:
+    """ePIC serves HTTP on 4028 and may take our question for the begin of a longer one."""
+    body = wire(captured("epic-powerplay-1.5", "capabilities"), b"")
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if (await reader.read(1)) == b"G":
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        line = Line("127.0.0.1", {4028: server.sockets[0].getsockname()[1]})
+        identified = await identify(line, asyncio.get_running_loop().time() + 2.0)
+    assert identified.maker == "epic"
