@@ -102,7 +102,7 @@ def read(said: Said) -> MinerReading:
         hashrate_window_s=money.window_s if money else None,
         hashrate_key=money.key if money else None,
         hashrate_now_hs=now_hs,
-        hashrate_expected_hs=evidence.total((row.get("Nominal MHS") for row in devs), MEGA)
+        hashrate_expected_hs=evidence.whole((row.get("Nominal MHS") for row in devs), MEGA)
         or _positive_mhs(solver.get("nominalMhs")),
         reported_power_w=watts,
         power_side=None if watts is None else "model",

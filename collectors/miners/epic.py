@@ -153,11 +153,10 @@ def _boards(summary: Fields) -> Iterator[tuple[int, Fields]]:
 
 
 def _now_hs(summary: Fields, boards: Mapping[int, Fields]) -> float | None:
-    """Sum over the boards; 0 where the machine says that none runs, None where it does not say."""
-    found = [hs for row in boards.values() if (hs := _board_hs(row)) is not None]
-    if not found and "HBs" in summary and not rows_at(summary, "HBs"):
+    """Sum over the boards; 0 where the machine says that none runs, None where one of them does not say."""
+    if not boards and "HBs" in summary and not rows_at(summary, "HBs"):
         return 0.0
-    return evidence.scaled(sum(found), 1.0) if found else None
+    return evidence.whole(map(_board_hs, boards.values()))
 
 
 def _board_hs(row: Fields) -> float | None:
@@ -180,9 +179,11 @@ def _money(session: Fields, now_hs: float | None, uptime_s: float | None) -> Rat
 
 
 def _expected_hs(boards: Mapping[int, Fields], known: Capabilities) -> float | None:
-    """What the running boards should do at their clocks; where none runs, what the machine does by default."""
-    found = [hs for row in boards.values() if (hs := _board_expected_hs(row)) is not None]
-    return evidence.scaled(sum(found), 1.0) if found else known.default_hs
+    """What the running boards should do at their clocks; where none runs or one of them does not say, what the machine
+    does by default."""
+    if any(_board_hs(row) is None for row in boards.values()):
+        return known.default_hs
+    return evidence.total(map(_board_expected_hs, boards.values())) or known.default_hs
 
 
 def _board_expected_hs(row: Fields) -> float | None:

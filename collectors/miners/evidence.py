@@ -61,6 +61,12 @@ def total(values: Iterable[object], unit: float = 1.0) -> float | None:
     return result if numbers and result != math.inf else None
 
 
+def whole(values: Iterable[object], unit: float = 1.0) -> float | None:
+    """The same where a part that is not known makes the sum unknown: rates of boards, for one."""
+    parts = tuple(values)
+    return total(parts, unit) if all(scaled(part, unit) is not None for part in parts) else None
+
+
 def money(said: Sequence[Rate], uptime_s: float | None) -> Rate | None:
     """The rate that money is counted on, by the rule above; None where none can be trusted.
 

@@ -123,7 +123,7 @@ def _errors(devs: tuple[Fields, ...]) -> tuple[MachineError, ...]:
 
 def _expected_hs(devs: tuple[Fields, ...]) -> float | None:
     """Nominal rate at the profile that runs now; the nameplate in `config` is what the machine was sold for."""
-    return evidence.total((row.get("Nominal MHS") for row in devs), MEGA) or None
+    return evidence.whole((row.get("Nominal MHS") for row in devs), MEGA) or None
 
 
 # --- heat --------------------------------------------------------------------------------------------------------

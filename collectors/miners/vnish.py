@@ -147,7 +147,7 @@ def _expected_hs(miner: Fields, chains: tuple[Fields, ...], unit_hs: float | Non
         hs = _scaled(unit_hs, miner.get(key))
         if hs:
             return hs
-    return None if unit_hs is None else evidence.total((c.get("hashrate_ideal") for c in chains), unit_hs) or None
+    return None if unit_hs is None else evidence.whole((c.get("hashrate_ideal") for c in chains), unit_hs) or None
 
 
 def _watts(miner: Fields, hs: float | None, warnings: list[str]) -> tuple[float | None, str | None]:
