@@ -119,8 +119,15 @@ class NativeMiner:
         for ask in make.asks:
             for heard, answer in identified.answers.items():
                 if (heard.via, heard.what, heard.parameter) == (ask.via, ask.what, ask.parameter):
-                    self._take(said, ask, hearing.accepted(ask, answer))
+                    self._take_over(said, ask, answer)
         return make
+
+    def _take_over(self, said: Said, ask: Ask, answer: Any) -> None:
+        """An answer that identification has heard already; one that refuses is asked for again in its own turn."""
+        try:
+            self._take(said, ask, hearing.accepted(ask, answer))
+        except PollError:
+            pass
 
     def _recall(self, way: str | None) -> None:
         """Take over what an earlier process learned; what cannot be true any more will fail and be learned again."""
@@ -205,6 +212,7 @@ class NativeMiner:
         if ask.is_needed or error.kind is FaultKind.IDENTITY:
             raise error
         said.faults[ask.name] = error
+        self._kept.pop(ask.name, None)  # what was true ten looks ago is not told for ever
         if error.kind in _LEFT_ALONE:
             self._left_alone |= {ask.name}
 

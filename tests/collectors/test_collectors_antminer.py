@@ -462,3 +462,26 @@ async def test_a_port_that_waits_for_more_is_asked_as_a_page() -> None:
         line = Line("127.0.0.1", {4028: server.sockets[0].getsockname()[1]})
         identified = await identify(line, asyncio.get_running_loop().time() + 2.0)
     assert identified.maker == "epic"
+
+
+async def test_an_answer_that_fails_takes_the_old_one_along() -> None:
+    async with scripted_miner(answers()) as server:
+        miner = open_at(server)
+        assert (await miner.read()).pool_host == "btc.global.luxor.tech"
+        server.answers["pools"] = refuse(45, "Access denied to 'pools' command")
+        readings = [await miner.read() for _ in range(10)]
+    assert readings[8].pool_host == "btc.global.luxor.tech"  # not asked again yet
+    assert readings[9].pool_host is None
+    assert server.asked.count("pools") == 2
+
+
+async def test_a_machine_that_was_away_says_again_who_it_is() -> None:
+    async with scripted_miner(answers()) as server:
+        miner = open_at(server, deadline_s=0.4)
+        await miner.read()
+        server.answers["summary"] = Hang()
+        with pytest.raises(PollError):
+            await miner.read()
+        server.answers["summary"] = wire(SUMMARY)
+        await miner.read()
+    assert server.asked.count("version") == 2
