@@ -47,6 +47,8 @@ GENERIC_MODEL = "model_unknown"
 _LOOK = ("hashrate", "expected_hashrate", "hashboards", "env_temp", "wattage", "fans", "uptime", "pools")
 _SLOW = ("mac", "serial_number", "fw_ver", "wattage_limit", "errors")
 
+_MAKES = {"AntMiner": "Antminer", "AvalonMiner": "Avalon", "BitAxe": "Bitaxe"}  # as our own drivers write them
+
 # Makes whose machines with a SHA-256 class in the library really are that; for others the class is a default.
 _SHA256_MAKES = frozenset({"WhatsMiner", "AntMiner", "AvalonMiner", "Auradine", "BitAxe", "LuckyMiner", "Braiins"})
 
@@ -190,7 +192,7 @@ def to_reading(data: Any, slow: Slow = Slow(), *, is_framed: bool = False) -> Mi
     pool = next((pool for pool in pools if pool.active), None)
     return MinerReading(
         driver=DRIVER,
-        make=make or "unknown",
+        make=_MAKES.get(make, make or "unknown"),
         model=model,
         firmware=slow.firmware or firmware,
         mac=slow.mac,

@@ -47,6 +47,8 @@ _LOGIN_FIRMWARES = (
     "Marathon", "Proto Stock", "SealMiner Stock", "UMC OS", "VNish", "VolcMiner Stock",
 )  # fmt: skip
 
+_MAKES = {"Avalonminer": "Avalon", "Whatsminer": "WhatsMiner"}  # as our own drivers write them
+
 # What the watts are: the tuner's model, the boards' input, the wall. Absent = nobody knows.
 _POWER_SIDE = {
     "LuxOS": "model", "VNish": "model", "Braiins": "model", "Marathon": "model",
@@ -54,6 +56,7 @@ _POWER_SIDE = {
 }  # fmt: skip
 _NOW_FIRMWARES = frozenset({"LuxOS", "AntMiner Stock"})  # `GHS 5s`
 NOW_S = 5.0
+_VOLTS_FOR_WATTS = frozenset({"AvalonHomeQ"})  # of its supply's row the library takes 22.45 V, written 2245, for watts
 _TARGET_IS_WALL_POWER = frozenset({"AvalonMiner Stock"})  # what it calls the target is PS[6], what the machine draws
 
 _ASLEEP = frozenset({"Paused", "Suspended", "Stopped", "Stopping", "Idling"})
@@ -172,13 +175,13 @@ def to_reading(data: Any, slow: Slow = Slow()) -> MinerReading:
     uptime_s = None if data.uptime is None else not_negative(data.uptime.total_seconds())
     hashrate_hs = _hashrate_hs(data.hashrate)
     is_now = hashrate_hs is not None and firmware in _NOW_FIRMWARES
-    power_w = positive(data.wattage)
+    power_w = None if model in _VOLTS_FOR_WATTS else positive(data.wattage)
     pools = [pool for group in data.pools for pool in group.pools]
     pool = next((pool for pool in pools if pool.active), None)
     word = None if data.operating_state is None else str(data.operating_state)
     return MinerReading(
         driver=DRIVER,
-        make=cgminer.text(info.make) or "unknown",
+        make=_MAKES.get(info.make, cgminer.text(info.make) or "unknown"),
         model=model,
         firmware=slow.firmware or firmware,
         mac=slow.mac,
