@@ -6,6 +6,7 @@ sends can run code or grow past the frame limit in the main process. The codec d
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -39,6 +40,14 @@ class Job:
     options: dict[str, str | float | bool] | None = None
     way: str | None = field(default=None, compare=False)
     """How this machine is asked, as its last reading said: spares a new worker the questions, changes no job."""
+
+    def __post_init__(self) -> None:
+        """A hundred thousand jobs say the same few words; decoded ones would each keep their own copy."""
+        object.__setattr__(self, "kind", sys.intern(self.kind))
+        if self.way is not None:
+            object.__setattr__(self, "way", sys.intern(self.way))
+        if self.host == self.key:
+            object.__setattr__(self, "host", self.key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ MINER_KINDS = (AUTO, *KEYS, *LIBRARIES)
 DEVICE_KINDS = (*MINER_KINDS, "snmp")
 
 _USUAL_PORTS = (RPC_PORT, FRAMED_PORT, HTTP_PORT, 8080)
-_neighbours = Neighbours()
+_mac_of = Neighbours().mac_of  # one for all machines: the table is read once for them together
 
 
 def open_device(
@@ -57,7 +57,7 @@ def open_device(
             return _open_snmp(host, port, deadline_s, given)
         case _ if kind in MINER_KINDS:
             line = Line(host, _ports(port, given), _credential(given))
-            return NativeMiner(line, deadline_s, None if kind == AUTO else kind, way, _neighbours.mac_of)
+            return NativeMiner(line, deadline_s, None if kind == AUTO else kind, way, _mac_of)
         case _:
             return _open_feed(kind, given, deadline_s, now)
 

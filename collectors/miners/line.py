@@ -17,6 +17,7 @@ from fleet.ports import PollError
 from fleet.readings import FaultKind
 
 USUAL_PORTS: Mapping[int, int] = MappingProxyType({})
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Line:
@@ -28,7 +29,7 @@ class Line:
         self.host = host
         self.ports = ports
         self.credential = credential
-        self._headers: Mapping[str, str] = {}
+        self._headers = _NO_HEADERS
         self._digest: Any = None
 
     async def ask(self, ask: Ask, deadline_at: float) -> Any:
@@ -62,7 +63,7 @@ class Line:
 
     def log_out(self) -> None:
         """Forget the token: it has run out, or another machine answers."""
-        self._headers = {}
+        self._headers = _NO_HEADERS
         self._digest = None
 
     async def _exchange(self, request: bytes, port: int, deadline_at: float) -> cgminer.Reply:
