@@ -34,6 +34,8 @@ _CUT = (FaultKind.REFUSED, FaultKind.DENIED, FaultKind.UNSUPPORTED)
 
 _LEFT_ALONE = (*_GONE, FaultKind.UNSUPPORTED, FaultKind.DENIED, FaultKind.OVERSIZE)
 
+_NONE: frozenset[str] = frozenset()  # one for all machines: a new one each would be their largest part
+
 MacOf = Callable[[str, float], str | None]
 """MAC of a neighbour by its address, at an instant of the loop's clock."""
 
@@ -62,7 +64,7 @@ class NativeMiner:
         self._joins: bool | None = None
         self._looks = 0
         self._kept: dict[str, Any] = {}
-        self._left_alone: frozenset[str] = frozenset()
+        self._left_alone = _NONE
         self._identity: tuple[str | None, str | None] = (None, None)
         self._uptime_s: float | None = None
         self._recall(way)
@@ -86,7 +88,7 @@ class NativeMiner:
         is_full = is_deep or not self._looks % SLOW_EVERY
         if is_full:
             if not self._looks % FORGIVE_EVERY:
-                self._left_alone = frozenset()
+                self._left_alone = _NONE
             wanted = [ask for ask in make.asks if self._is_due(ask, said)]
         else:
             wanted = [ask for ask in make.every if ask.name not in self._left_alone and self._may_ask(ask)]
@@ -139,7 +141,7 @@ class NativeMiner:
     def _forget(self) -> None:
         self._looks = 0
         self._kept = {}
-        self._left_alone = frozenset()
+        self._left_alone = _NONE
         self._identity = (None, None)
         self._uptime_s = None
         self._joins = None
