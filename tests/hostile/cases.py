@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any, NamedTuple
 
 from collectors.miners.hearing import said_from
 from fleet.ports import PollError
-from fleet.readings import FaultKind, MinerReading
+from fleet.readings import FaultKind, MachineError, MinerReading
 from hostile.machines import encoded, machine, replies_of
 
 LIE = 0
@@ -66,6 +66,11 @@ def reads(id: str, quirk: int, machine: str, *edits: Edit, **wanted: Any) -> Cas
 def fails(id: str, quirk: int, machine: str, fault: FaultKind, *edits: Edit) -> Case:
     """A case that ends in a fault."""
     return Case(id, quirk, machine, edits, fault)
+
+
+def told(where: str, value: object) -> str:
+    """An id from a place and the value that is put there."""
+    return f"{where.rpartition(' ')[2].rpartition('.')[2]}={value!r:.20}"
 
 
 # --- edits -----------------------------------------------------------------------------------------------------------
@@ -206,13 +211,20 @@ def wanted_fields(case: Case) -> dict[str, Any]:
     found = {f.name: getattr(reading, f.name) for f in fields(MinerReading)} | dict(case.fields)
     heat = {f"{t.sensor.value} {t.index}": t.celsius for t in reading.temperatures} | dict(case.heat)
     found["temperatures"] = {place: degrees for place, degrees in heat.items() if degrees is not None}
+    found["errors"] = _codes(found["errors"])
     return comparable(found)
 
 
 def found_fields(reading: MinerReading) -> dict[str, Any]:
     found = {f.name: getattr(reading, f.name) for f in fields(MinerReading)}
     found["temperatures"] = {f"{t.sensor.value} {t.index}": t.celsius for t in reading.temperatures}
+    found["errors"] = _codes(found["errors"])
     return comparable(found)
+
+
+def _codes(errors: Iterable[MachineError | str]) -> tuple[str, ...]:
+    """Codes alone: their words are the business of the tables that hold them."""
+    return tuple(error if isinstance(error, str) else error.code for error in errors)
 
 
 def comparable(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -224,7 +236,7 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _rounded(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
-        return [_rounded(asdict(item) if hasattr(item, "code") else item) for item in value]
+        return [_rounded(item) for item in value]
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value) if isinstance(value, str) else value
     return float(f"{value:.9g}") if math.isfinite(value) else value

@@ -20,8 +20,13 @@ DENIED, MALFORMED, REFUSED, UNSUPPORTED = (
 # --- 1: terminators: stripped, nothing else changes ------------------------------------------------------------------
 
 _ENDINGS = {
-    "nul": b"\0", "two-nuls": b"\0\0", "nul-lf": b"\0\n", "lf": b"\n", "blanks": b" \t\r\n", "crlf-nul": b"\r\n\0",
-}  # fmt: skip
+    "nul": b"\0",
+    "two-nuls": b"\0\0",
+    "nul-lf": b"\0\n",
+    "lf": b"\n",
+    "blanks": b" \t\r\n",
+    "crlf-nul": b"\r\n\0",
+}
 
 _ENDED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("antminer", "summary", ("nul", "two-nuls", "nul-lf")),
@@ -125,9 +130,18 @@ TRUNCATED = [
 # --- 10: nothing, or something that is no object ----------------------------------------------------------------------
 
 _NOTHINGS = {
-    "empty": b"", "nul": b"\0", "object": b"{}", "null": b"null", "list": b"[]", "number": b"42", "word": b'"OK"',
-    "true": b"true", "blank": b" \r\n", "list-of-null": b"[null]", "list-of-objects": b'[{"SUMMARY":1}]',
-}  # fmt: skip
+    "empty": b"",
+    "nul": b"\0",
+    "object": b"{}",
+    "null": b"null",
+    "list": b"[]",
+    "number": b"42",
+    "word": b'"OK"',
+    "true": b"true",
+    "blank": b" \r\n",
+    "list-of-null": b"[null]",
+    "list-of-objects": b'[{"SUMMARY":1}]',
+}
 
 _SILENT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("antminer", ("empty", "object", "null", "list", "number", "list-of-objects")),

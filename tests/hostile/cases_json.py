@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 
+from fleet.readings import FaultKind
 from hostile.cases import Case, Edit, bare, drop, fails, put, raw, reads, swap
 from hostile.losses import MAIN, loses
-
-from fleet.readings import FaultKind
 
 MALFORMED, UNSUPPORTED = FaultKind.MALFORMED, FaultKind.UNSUPPORTED
 
@@ -116,8 +115,14 @@ CONTROL = [
         ),
     ),
     # WhatsMiner v1 was seen to break the line inside its version
-    reads("newline-in-version", 4, "whatsminer", drop("summary SUMMARY.0.Firmware Version"),
-          swap("get_version", b'"20210322', b'"2021\n0322'), warnings=_MENDED),
+    reads(
+        "newline-in-version",
+        4,
+        "whatsminer",
+        drop("summary SUMMARY.0.Firmware Version"),
+        swap("get_version", b'"20210322', b'"2021\n0322'),
+        warnings=_MENDED,
+    ),
     # between the tokens they are JSON: nothing to mend
     reads("indented", 4, "antminer", pretty("summary")),
     reads("indented", 4, "whatsminer", pretty("devs")),
@@ -125,7 +130,7 @@ CONTROL = [
     reads("indented", 4, "vnish", pretty("summary")),
     # DEL is JSON, too, but no text for people
     reads("del-in-hostname", 4, "axeos", swap("system_info", b'"bitaxe"', b'"bit\x7faxe"')),
-]  # fmt: skip
+]
 
 
 # --- 5: a comma is missing between two members -------------------------------------------------------------------------
@@ -176,8 +181,12 @@ _NOT_A_NUMBER: tuple[tuple[str, str, str, dict[str, object]], ...] = (
     ("whatsminer", "summary SUMMARY.0.Power", "-nan", {"reported_power_w": 3427.0, "power_key": "Power_RT"}),
     ("whatsminer", "summary SUMMARY.0.Fan Speed In", "inf", {"fans_rpm": (None, 6480.0)}),
     ("whatsminer_v3", "get_miner_status_summary msg.summary.hash-15min", "nan", _money(171.2e12, 60.0, "hash-1min")),
-    ("whatsminer_v3", "get_miner_status_summary msg.summary.power-5min", "nan",
-     {"reported_power_w": 3156.0, "power_key": "power-realtime"}),
+    (
+        "whatsminer_v3",
+        "get_miner_status_summary msg.summary.power-5min",
+        "nan",
+        {"reported_power_w": 3156.0, "power_key": "power-realtime"},
+    ),
     ("avalon", "summary SUMMARY.0.MHS 5m", "nan", _money(121_880_113.4e6, 900.0, "MHS 15m")),
     ("avalon", "summary SUMMARY.0.Rejected", "inf", {"shares_rejected": None}),
     ("luxos", "summary SUMMARY.0.GHS 5m", "-nan", _money(61_506.37e9, 900.0, "GHS 15m")),
@@ -190,14 +199,22 @@ _NOT_A_NUMBER: tuple[tuple[str, str, str, dict[str, object]], ...] = (
     ("braiins", "devs DEVS.0.Nominal MHS", "inf", {"hashrate_expected_hs": None}),
     ("braiins_gql", "gql_system data.bosminer.info.summary.power.approxConsumptionW", "nan", _NO_WATTS),
     ("braiins_rest", "miner_stats power_stats.approximated_consumption.watt", "nan", _NO_WATTS),
-    ("braiins_rest", "miner_stats miner_stats.real_hashrate.last_5m.gigahash_per_second", "-nan",
-     _money(142_751.90125095937e9, 900.0, "last_15m")),
+    (
+        "braiins_rest",
+        "miner_stats miner_stats.real_hashrate.last_5m.gigahash_per_second",
+        "-nan",
+        _money(142_751.90125095937e9, 900.0, "last_15m"),
+    ),
     ("vnish", "summary miner.hr_realtime", "nan", {"state": "unknown"} | _NO_NOW | _NO_MONEY),
     ("mara", "brief hashrate_realtime", "nan", _NO_NOW | _money(137.25e12, None, "hashrate_average")),
     ("mara", "brief power_consumption_estimated", "-inf", _NO_WATTS),
     # a board whose rate is unknown: no sum of the others; the average since the start stands in
-    ("epic", "summary HBs.0.Hashrate.0", "nan",
-     _NO_NOW | _money(90_071_990e6, 23_170.0, "Session.Average MHs") | {"hashrate_expected_hs": 143e12}),
+    (
+        "epic",
+        "summary HBs.0.Hashrate.0",
+        "nan",
+        _NO_NOW | _money(90_071_990e6, 23_170.0, "Session.Average MHs") | {"hashrate_expected_hs": 143e12},
+    ),
     ("epic", "summary Power Supply Stats.Input Power", "nan", _NO_WATTS),
     ("auradine", "summary SUMMARY.0.MHS 5m", "nan", _money(8_245_002.419711528e6, 900.0, "MHS 15m")),
     ("auradine", "mode Mode.0.Ths", "inf", {"hashrate_expected_hs": None}),
@@ -209,7 +226,7 @@ _NOT_A_NUMBER: tuple[tuple[str, str, str, dict[str, object]], ...] = (
     ("proto", "mining mining-status.ideal_hashrate_ghs", "-inf", {"hashrate_expected_hs": None}),
     ("elphapex", "summary SUMMARY.0.rate_5s", "nan", _NO_NOW),
     ("elphapex", "get_power power_output", "nan", _NO_WATTS),
-)  # fmt: skip
+)
 
 
 def _leaf(where: str) -> str:
@@ -225,22 +242,56 @@ def _both(machine: str, where: str, token: str, wanted: dict[str, object]) -> li
 
 NOT_NUMBERS = [
     *(case for row in _NOT_A_NUMBER for case in _both(*row)),
-    reads("heat-bare", 7, "whatsminer", bare("devs DEVS.1.Chip Temp Max", "nan"), heat={"chip 1": None}, warnings=_MENDED),
+    reads(
+        "heat-bare", 7, "whatsminer", bare("devs DEVS.1.Chip Temp Max", "nan"), heat={"chip 1": None}, warnings=_MENDED
+    ),
     reads("heat-quoted", 7, "sealminer", put("stats STATS.0.0 Temp 2", "nan"), heat={"board 0": 69.0}),
     reads("heat-bare", 7, "luxos", bare("devs DEVS.1.Temperature", "-nan"), heat={"board 0": None}, warnings=_MENDED),
-    reads("heat-bare", 7, "braiins_rest", bare("miner_hw_hashboards hashboards.0.board_temp.degree_c", "nan"),
-          heat={"board 1": None}, warnings=_MENDED),
-    reads("supply-bare", 7, "proto", bare("telemetry_full psus.0.power.input", "nan"), warnings=(*_MENDED, "supplies_missing"),
-          reported_power_w=3447.008523267969, power_side="model", power_key="power_usage_watts"),
-    reads("now-in-details", 7, "avalon", swap("estats", b"GHSspd[199241.66]", b"GHSspd[-nan]"),
-          hashrate_now_hs=214_001_204.3e6),
+    reads(
+        "heat-bare",
+        7,
+        "braiins_rest",
+        bare("miner_hw_hashboards hashboards.0.board_temp.degree_c", "nan"),
+        heat={"board 1": None},
+        warnings=_MENDED,
+    ),
+    reads(
+        "supply-bare",
+        7,
+        "proto",
+        bare("telemetry_full psus.0.power.input", "nan"),
+        warnings=(*_MENDED, "supplies_missing"),
+        reported_power_w=3447.008523267969,
+        power_side="model",
+        power_key="power_usage_watts",
+    ),
+    reads(
+        "now-in-details",
+        7,
+        "avalon",
+        swap("estats", b"GHSspd[199241.66]", b"GHSspd[-nan]"),
+        hashrate_now_hs=214_001_204.3e6,
+    ),
     reads("limit-in-details", 7, "avalon", swap("estats", b"MPO[3515]", b"MPO[inf]"), power_limit_w=None),
     # 29.5 in `power_usage` are J/TH
-    reads("power-bare", 7, "vnish", bare("summary miner.power_consumption", "inf"), **_NO_WATTS,
-          warnings=(*_MENDED, "power_is_efficiency")),
-    reads("uptime", 7, "luxos", bare("summary SUMMARY.0.Elapsed", "nan"), uptime_s=None, warnings=(*_MENDED, "uptime_unknown")),
+    reads(
+        "power-bare",
+        7,
+        "vnish",
+        bare("summary miner.power_consumption", "inf"),
+        **_NO_WATTS,
+        warnings=(*_MENDED, "power_is_efficiency"),
+    ),
+    reads(
+        "uptime",
+        7,
+        "luxos",
+        bare("summary SUMMARY.0.Elapsed", "nan"),
+        uptime_s=None,
+        warnings=(*_MENDED, "uptime_unknown"),
+    ),
     reads("uptime", 7, "sealminer", put("stats STATS.0.Elapsed", "nan"), uptime_s=None, warnings=("uptime_unknown",)),
-]  # fmt: skip
+]
 
 
 # --- 8: bytes that are no UTF-8: replaced; who it is stays as it was -----------------------------------------------------
@@ -273,10 +324,16 @@ NO_UTF8 = [
     reads("worker", 8, "mara", swap("pools", _WORKER, b'"gr\xfcn"')),
     reads("worker", 8, "braiins_rest", swap("pools", _WORKER, b'"\xff\xfe"')),
     # in an identity field the bytes are gone, not guessed
-    reads("hostname", 8, "luxos", swap("config", b"UrlacherS19k", b"Urlacher\xffS19k"), warnings=_MENDED,
-          hostname="Urlacher\ufffdS19k"),
+    reads(
+        "hostname",
+        8,
+        "luxos",
+        swap("config", b"UrlacherS19k", b"Urlacher\xffS19k"),
+        warnings=_MENDED,
+        hostname="Urlacher\ufffdS19k",
+    ),
     reads("mac", 8, "whatsminer", swap("summary", b"C4:08:28:00:A4:19", b"C4:08:28:00:A4:\xff9"), warnings=_MENDED),
-]  # fmt: skip
+]
 
 
 # --- 20: keys that come twice: the last wins -----------------------------------------------------------------------------
@@ -284,22 +341,38 @@ NO_UTF8 = [
 TWICE = [
     reads("same-key", 20, "antminer", swap("summary", b'"GHS 5s":110566.89', b'"GHS 5s":1,"GHS 5s":110566.89')),
     reads("last-wins", 20, "antminer", swap("summary", b'"Stale":1,', b'"Stale":1,"Stale":7,'), shares_stale=7.0),
-    reads("section", 20, "antminer", swap("summary", b'"id":1}', b'"SUMMARY":[],"id":1}'), hashrate_key="rate_30m",
-          **dict.fromkeys(("shares_accepted", "shares_rejected", "shares_stale", "difficulty_accepted",
-                           "difficulty_rejected"))),
+    reads(
+        "section",
+        20,
+        "antminer",
+        swap("summary", b'"id":1}', b'"SUMMARY":[],"id":1}'),
+        hashrate_key="rate_30m",
+        **dict.fromkeys(
+            ("shares_accepted", "shares_rejected", "shares_stale", "difficulty_accepted", "difficulty_rejected")
+        ),
+    ),
     reads("status", 20, "hiveon", swap("summary", b'{"STATUS":[', b'{"STATUS":[{"STATUS":"E","Msg":"x"}],"STATUS":[')),
-    fails("status-error-last", 20, "luxos", UNSUPPORTED, swap(
-        "summary", b'"id":1}', b'"STATUS":[{"STATUS":"E","Code":14,"Msg":"x"}],"id":1}')),
+    fails(
+        "status-error-last",
+        20,
+        "luxos",
+        UNSUPPORTED,
+        swap("summary", b'"id":1}', b'"STATUS":[{"STATUS":"E","Code":14,"Msg":"x"}],"id":1}'),
+    ),
     reads("percent", 20, "whatsminer", swap("pools", b'"Pool Stale%":0.0', b'"Pool Stale%%":0.0,"Pool Stale%%":0.0')),
     reads("power", 20, "whatsminer", swap("summary", b'"Power":3417', b'"Power":-1,"Power":3417')),
     reads("details", 20, "avalon", swap("estats", b"WALLPOWER[3731]", b"WALLPOWER[1] WALLPOWER[3731]")),
-    reads("key", 20, "sealminer", swap("stats", b'"PSU Input Power":3504', b'"PSU Input Power":0,"PSU Input Power":3504')),
-    reads("rate", 20, "vnish", swap("summary", b'"hr_realtime":109500.75', b'"hr_realtime":null,"hr_realtime":109500.75')),
+    reads(
+        "key", 20, "sealminer", swap("stats", b'"PSU Input Power":3504', b'"PSU Input Power":0,"PSU Input Power":3504')
+    ),
+    reads(
+        "rate", 20, "vnish", swap("summary", b'"hr_realtime":109500.75', b'"hr_realtime":null,"hr_realtime":109500.75')
+    ),
     reads("uptime", 20, "proto", swap("mining", b'"mining_uptime_s":28', b'"mining_uptime_s":-5,"mining_uptime_s":28')),
     reads("frame", 20, "whatsminer_v3", swap("get_miner_status_summary", b'{"code":0', b'{"code":-1,"code":0')),
     reads("key", 20, "axeos", swap("system_info", b'"power":2.65', b'"power":99,"power":2.65')),
     reads("limit", 20, "braiins", swap("tunerstatus", b'"PowerLimit":3878', b'"PowerLimit":9999,"PowerLimit":3878')),
-]  # fmt: skip
+]
 
 
 # --- 38: depth and size: missing or a protocol error, never a crash ------------------------------------------------------
@@ -317,10 +390,15 @@ def _huge(machine: str, where: str, **wanted: object) -> list[Case]:
 
 
 EXTREMES = [
-    *(fails("main-deep", 38, machine, MALFORMED, raw(name, _DEEP)) for machine, name in MAIN.items()
-      if machine not in ("antminer_web", "avalon_q")),
-    *(fails("main-deep-objects", 38, machine, MALFORMED, raw(MAIN[machine], _DEEP_OBJECTS))
-      for machine in ("whatsminer_v3", "braiins_rest", "vnish", "epic", "proto", "elphapex")),
+    *(
+        fails("main-deep", 38, machine, MALFORMED, raw(name, _DEEP))
+        for machine, name in MAIN.items()
+        if machine not in ("antminer_web", "avalon_q")
+    ),
+    *(
+        fails("main-deep-objects", 38, machine, MALFORMED, raw(MAIN[machine], _DEEP_OBJECTS))
+        for machine in ("whatsminer_v3", "braiins_rest", "vnish", "epic", "proto", "elphapex")
+    ),
     loses("pools-deep", 38, "antminer", raw("pools", b'{"POOLS":' + _DEEP + b"}")),
     loses("devs-deep", 38, "whatsminer", raw("devs", b'{"DEVS":' + _DEEP + b"}")),
     loses("pools-deep", 38, "mara", raw("pools", _DEEP)),
@@ -340,16 +418,31 @@ EXTREMES = [
     *_huge("axeos", "system_info fanrpm", fans_rpm=()),
     *_huge("proto", "mining mining-status.power_target_watts", power_limit_w=None),
     *_huge("elphapex", "summary SUMMARY.0.rate_ideal", hashrate_expected_hs=None),
-    reads("digits-without-end", 38, "antminer", bare("summary SUMMARY.0.Rejected", "9" * 5000), warnings=_MENDED,
-          shares_rejected=None),
+    reads(
+        "digits-without-end",
+        38,
+        "antminer",
+        bare("summary SUMMARY.0.Rejected", "9" * 5000),
+        warnings=_MENDED,
+        shares_rejected=None,
+    ),
     reads("quoted-1e400", 38, "luxos", put("summary SUMMARY.0.Rejected", "1e400"), shares_rejected=None),
     reads("quoted-digits", 38, "sealminer", put("summary SUMMARY.0.Accepted", "1" * 120), shares_accepted=None),
-    reads("quoted-digits-too-long", 38, "whatsminer", put("summary SUMMARY.0.Accepted", "1" * 5000), shares_accepted=None),
+    reads(
+        "quoted-digits-too-long", 38, "whatsminer", put("summary SUMMARY.0.Accepted", "1" * 5000), shares_accepted=None
+    ),
     reads("1e400-in-details", 38, "avalon", swap("estats", b"MPO[3515]", b"MPO[1e400]"), power_limit_w=None),
     reads("board-number", 38, "luxos", put("devs DEVS.0.ID", 2**63), heat={"board 2": None}),
-]  # fmt: skip
+]
 
 
 CASES: list[Case] = [
-    *NO_COMMA, *SPARE_COMMA, *CONTROL, *NO_COMMA_IN_OBJECT, *NOT_NUMBERS, *NO_UTF8, *TWICE, *EXTREMES,
-]  # fmt: skip
+    *NO_COMMA,
+    *SPARE_COMMA,
+    *CONTROL,
+    *NO_COMMA_IN_OBJECT,
+    *NOT_NUMBERS,
+    *NO_UTF8,
+    *TWICE,
+    *EXTREMES,
+]

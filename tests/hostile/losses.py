@@ -37,11 +37,24 @@ _POWER = ("reported_power_w", "power_side", "power_key")
 _THREE_BOARDS = tuple(f"{sensor} {i}" for sensor in ("board", "chip") for i in (1, 2, 3))
 
 MAIN: dict[str, str] = {
-    "antminer": "summary", "antminer_web": "summary", "hiveon": "summary", "whatsminer": "summary",
-    "whatsminer_v3": "get_miner_status_summary", "avalon": "summary", "avalon_q": "summary", "luxos": "summary",
-    "braiins_rest": "miner_stats", "vnish": "summary", "mara": "brief", "epic": "summary", "auradine": "summary",
-    "sealminer": "stats", "axeos": "system_info", "proto": "mining", "elphapex": "summary",
-}  # fmt: skip
+    "antminer": "summary",
+    "antminer_web": "summary",
+    "hiveon": "summary",
+    "whatsminer": "summary",
+    "whatsminer_v3": "get_miner_status_summary",
+    "avalon": "summary",
+    "avalon_q": "summary",
+    "luxos": "summary",
+    "braiins_rest": "miner_stats",
+    "vnish": "summary",
+    "mara": "brief",
+    "epic": "summary",
+    "auradine": "summary",
+    "sealminer": "stats",
+    "axeos": "system_info",
+    "proto": "mining",
+    "elphapex": "summary",
+}
 """The reply without which there is no reading. Braiins OS has none: the API and GraphQL stand in for each other."""
 
 RPC = ("antminer", "hiveon", "whatsminer", "avalon", "luxos", "auradine", "sealminer")

@@ -8,11 +8,18 @@ import pytest
 from honesty import SECRETS, assert_honest
 
 from fleet.ports import PollError
-from hostile import cases_framing, cases_json
+from hostile import cases_avalon, cases_framing, cases_json, cases_lies, cases_malice, cases_values
 from hostile.cases import Case, edited, found_fields, healthy, look, outcome, wanted_fields
 from hostile.machines import NAMES
 
-CASES: list[Case] = [*cases_framing.CASES, *cases_json.CASES]
+CASES: list[Case] = [
+    *cases_framing.CASES,
+    *cases_json.CASES,
+    *cases_values.CASES,
+    *cases_avalon.CASES,
+    *cases_lies.CASES,
+    *cases_malice.CASES,
+]
 BY_NAME = {case.name: case for case in CASES}
 
 
