@@ -104,6 +104,12 @@ def _errors_of(reply: Any) -> tuple[MachineError, ...]:
     )
 
 
+def _supply_errors(details: Fields) -> tuple[MachineError, ...]:
+    """What Hiveon says of the power supply, unless that is "PSU OK"."""
+    said = cgminer.text(details.get("psu_status"))
+    return () if said is None or said.upper() == "PSU OK" else (MachineError("psu_status", said),)
+
+
 def _complaint(row: Fields) -> str:
     what = cgminer.text(row.get("type")) or "check"
     return f"{what}: {cgminer.text(row.get('msg')) or 'failed'}"
@@ -137,7 +143,7 @@ def read(said: Said) -> MinerReading:
         warnings = (*warnings, evidence.HISTORY_ONLY)
 
     mode: str | None = said.get("get_miner_conf")
-    errors: tuple[MachineError, ...] = said.get("web_errors") or ()
+    errors = (*(said.get("web_errors") or ()), *_supply_errors(details))
     pool: pools.Pools | None = said.get("pools")
     state = evidence.state(
         now_hs,
@@ -170,7 +176,7 @@ def read(said: Said) -> MinerReading:
         power_side=None if power is None else "model",
         power_key=None if power is None else power[1],
         mode=None if mode is None else _MODES.get(mode, mode),
-        temperatures=tuple(_temperatures(details, is_coolant=is_hydro and not _is_x19(model))),
+        temperatures=tuple(_temperatures(details, is_coolant=is_hydro and "s21+" in (model or "").lower())),
         fans_rpm=_fans_rpm(details, is_hydro),
         uptime_s=uptime_s,
         shares_accepted=evidence.not_negative(totals.get("Accepted")),
@@ -181,7 +187,7 @@ def read(said: Said) -> MinerReading:
         pool_host=None if pool is None else pool.host,
         pool_alive=None if pool is None else pool.is_alive,
         errors=errors,
-        boards=tuple(_boards(details, unit_hs, said.get("web_stats"))) if said.is_deep else (),
+        boards=tuple(_boards(details, unit_hs, uptime_s, said.get("web_stats"))) if said.is_deep else (),
         warnings=warnings if pool is not None else (*warnings, POOLS_MISSING),
     )
 
@@ -205,15 +211,11 @@ def _model(version: Identity, network: Network, head: Fields) -> tuple[str | Non
 
 @lru_cache(maxsize=256)
 def _bare_model(said: str | None) -> str | None:
-    """`Antminer S19 Pro (110T)` -> `S19 Pro`; a bracketed bin is not part of the name, a trailing dot neither."""
+    """`Antminer S19 Pro (110T)` -> `S19 Pro`; a bracketed bin is not part of the name."""
     if said is None:
         return None
     bare = re.sub(r"(?i)^antminer\s*|\s*hiveon$", "", said.split(" (")[0].strip())
     return bare.strip() or None
-
-
-def _is_x19(model: str | None) -> bool:
-    return model is not None and model.upper().startswith(("S19", "T19"))
 
 
 # --- hashrate --------------------------------------------------------------------------------------------------------
@@ -257,56 +259,72 @@ def _rate(unit_hs: float | None, *candidates: object) -> float | None:
 _PLACES = tuple(
     (
         slot,
-        (f"temp_pcb{slot}", f"temp_out_pcb_{slot}"),
-        (f"temp_chip{slot}", f"temp_out_chip_{slot}", f"temp2_{slot}"),
+        (f"temp_pcb{slot}", f"temp_out_pcb_{slot}", f"temp_in_pcb_{slot}", f"temp{slot}"),
+        (f"temp_chip{slot}", f"temp_out_chip_{slot}", f"temp_in_chip_{slot}", f"temp2_{slot}"),
         f"temp_pic{slot}",
     )
     for slot in range(1, MAX_SLOTS + 1)
 )
+"""Where a board's heat stands: one key for all sensors of a kind on most firmware, else one key for each."""
 _ABSENT = (None, "0-0-0-0", "", 0)
 _DEGREES = re.compile(r"[0-9]+(?:\.[0-9]+)?")  # a dash parts them: frost cannot be told here
 
 
 def _temperatures(details: Fields, is_coolant: bool) -> Iterator[Temperature]:
-    """Hottest PCB and chip sensor of each board. On water the PCB places hold the coolant: [0] going in, [2] out."""
+    """Hottest PCB and chip sensor of each board.
+
+    S21+ Hyd. alone holds the coolant in its PCB places, [0] going in and [2] out, and has the chip in the first PIC
+    place; what is left of both are sensors of the board.
+    """
     boards = _sensors(details)
     index = evidence.board_indices(boards)
+    water: dict[Sensor, list[float]] = {Sensor.INLET: [], Sensor.OUTLET: []}
     for slot, (pcb, chip, pic) in boards.items():
-        if not is_coolant and (hottest := _hottest(pcb)) is not None:
-            yield Temperature(Sensor.BOARD, index[slot], hottest)
-        hottest = _hottest(chip)
-        if hottest is None and is_coolant:
-            hottest = _hottest(_listed(pic)[:1])
+        if is_coolant:
+            wet, rest = _listed(pcb), _listed(pic)
+            water[Sensor.INLET] += wet[:1]
+            water[Sensor.OUTLET] += wet[2:3]
+            pcb, chip = wet[1:2] + wet[3:] + rest[1:], chip if _hottest(chip) is not None else rest[:1]
+        for sensor, place in ((Sensor.BOARD, pcb), (Sensor.CHIP, chip)):
+            hottest = _hottest(place)
+            if hottest is not None:
+                yield Temperature(sensor, index[slot], hottest)
+    for sensor, degrees in water.items():
+        hottest = _hottest(degrees)
         if hottest is not None:
-            yield Temperature(Sensor.CHIP, index[slot], hottest)
-    if is_coolant:
-        places = [_listed(pcb) for pcb, _, _ in boards.values()]
-        for sensor, place in ((Sensor.INLET, 0), (Sensor.OUTLET, 2)):
-            water = _hottest([values[place] for values in places if len(values) > place])
-            if water is not None:
-                yield Temperature(sensor, 0, water)
+            yield Temperature(sensor, 0, hottest)
 
 
 def _sensors(details: Fields) -> dict[int, tuple[object, object, object]]:
-    """(PCB, chip, PIC) as said by each board that is there, by its number; old keys count from 1, chains from 0."""
-    chain = details.get("chain")
-    if isinstance(chain, list):
-        return {
-            1 + position: (row.get("temp_pcb"), row.get("temp_chip"), row.get("temp_pic"))
-            for position, row in enumerate(chain[:MAX_SLOTS])
-            if isinstance(row, Mapping)
-        }
+    """(PCB, chip, PIC) as said by each board that is there, by its own number."""
+    chain = _chain(details)
+    if chain:
+        return {i: (row.get("temp_pcb"), row.get("temp_chip"), row.get("temp_pic")) for i, row in chain.items()}
     found: dict[int, tuple[object, object, object]] = {}
     get = details.get
     for slot, pcb_keys, chip_keys, pic_key in _PLACES if "chain_acn5" in details else _PLACES[:4]:
         pcb, chip = get(pcb_keys[0]), get(chip_keys[0])
-        if pcb in _ABSENT:
-            pcb = next((said for key in pcb_keys[1:] if (said := get(key)) not in _ABSENT), None)
-        if chip in _ABSENT:
-            chip = next((said for key in chip_keys[1:] if (said := get(key)) not in _ABSENT), None)
-        if pcb is not None or chip is not None:
+        if pcb is None:
+            pcb = _apart(details, pcb_keys[1:3]) or _apart(details, pcb_keys[3:])
+        if chip is None:
+            chip = _apart(details, chip_keys[1:])
+        if pcb not in _ABSENT or chip not in _ABSENT:
             found[slot] = (pcb, chip, get(pic_key))
     return found
+
+
+def _apart(details: Fields, keys: tuple[str, ...]) -> list[Any] | None:
+    """What stands under keys of their own; None where no board is, as its places hold 0 then."""
+    return [degrees for key in keys if (said := details.get(key)) not in _ABSENT for degrees in _listed(said)] or None
+
+
+def _chain(details: Fields) -> dict[int, Fields]:
+    """Boards as the pages list them, by their number from 0; by position where numbers are missing or doubled."""
+    said = details.get("chain")
+    rows = [row for row in said[:MAX_SLOTS] if isinstance(row, Mapping)] if isinstance(said, list) else []
+    numbers = [number for row in rows if (number := cgminer.integer(row.get("index"))) is not None]
+    is_numbered = len(set(numbers)) == len(rows) and all(0 <= number < MAX_SLOTS for number in numbers)
+    return dict(zip(numbers if is_numbered else range(len(rows)), rows, strict=True))
 
 
 def _listed(said: object) -> list[Any]:
@@ -349,37 +367,53 @@ def _fans_rpm(details: Fields, is_hydro: bool) -> tuple[float | None, ...]:
 # --- boards ----------------------------------------------------------------------------------------------------------
 
 
-def _boards(details: Fields, unit_hs: float | None, web: Any) -> Iterator[Board]:
-    """Boards of the web page where we have it, else of the API; a place without chips and rate holds none."""
-    page = _last(cgminer.section(web or {}, "STATS"))
-    chain = page.get("chain") or details.get("chain")
-    if isinstance(chain, list):
-        for row in chain[:MAX_SLOTS]:
-            if isinstance(row, Mapping):
-                yield Board(
-                    id=cgminer.text(row.get("index")) or "?",
-                    hashrate_hs=_rate(unit_hs, row.get("rate_real")),
-                    hashrate_window_s=5.0,
-                    hashrate_expected_hs=_rate(unit_hs, row.get("rate_ideal")) or None,
-                    chips=_count(row.get("asic_num")),
-                    frequency_hz=_hertz(row.get("freq_avg")),
-                    hardware_errors=evidence.not_negative(row.get("hw")),
-                    serial=cgminer.text(row.get("sn")),
-                )
-        return
+def _boards(details: Fields, unit_hs: float | None, uptime_s: float | None, web: Any) -> Iterator[Board]:
+    """Boards of the API, with what only the page tells of them; of the page alone where the API lists none.
+
+    The API counts from 1, the page from 0. A place without chips and rate holds no board.
+    """
+    chain = _chain(details) or _chain(_last(cgminer.section(web or {}, "STATS")))
+    is_listed = False
     for slot in range(1, MAX_SLOTS + 1):
-        chips, rate = _count(details.get(f"chain_acn{slot}")), _rate(unit_hs, details.get(f"chain_rate{slot}"))
-        if chips or rate:
-            yield Board(
-                id=str(slot),
-                hashrate_hs=rate,
-                hashrate_window_s=5.0,
-                hashrate_expected_hs=_rate(unit_hs, details.get(f"chain_rateideal{slot}")) or None,
-                chips=chips,
-                frequency_hz=_hertz(details.get(f"freq{slot}")),
-                voltage_v=evidence.positive(details.get(f"chain_voltage{slot}")),
-                hardware_errors=evidence.not_negative(details.get(f"chain_hw{slot}")),
+        board = _slot(details, slot, unit_hs, uptime_s)
+        if board.chips or board.hashrate_hs:
+            is_listed = True
+            page = _listed_board(slot - 1, chain.get(slot - 1, {}), unit_hs)
+            yield replace(
+                board,
+                hashrate_expected_hs=board.hashrate_expected_hs or page.hashrate_expected_hs,
+                serial=page.serial,
             )
+    if not is_listed:
+        for number, row in chain.items():
+            yield _listed_board(number, row, unit_hs)
+
+
+def _slot(details: Fields, slot: int, unit_hs: float | None, uptime_s: float | None) -> Board:
+    """One place of the API. `chain_rate` is of 5 s, but since the start where firmware calls it an average, too."""
+    return Board(
+        id=str(slot),
+        hashrate_hs=_rate(unit_hs, details.get(f"chain_rate{slot}")),
+        hashrate_window_s=uptime_s if f"CHAIN AVG HASHRATE{slot}" in details else 5.0,
+        hashrate_expected_hs=_rate(unit_hs, details.get(f"chain_rateideal{slot}")) or None,
+        chips=_count(details.get(f"chain_acn{slot}")),
+        frequency_hz=_hertz(details.get(f"freq{slot}")),
+        voltage_v=evidence.positive(details.get(f"chain_voltage{slot}")),
+        hardware_errors=evidence.not_negative(details.get(f"chain_hw{slot}")),
+    )
+
+
+def _listed_board(number: int, row: Fields, unit_hs: float | None) -> Board:
+    return Board(
+        id=str(number),
+        hashrate_hs=_rate(unit_hs, row.get("rate_real")),
+        hashrate_window_s=5.0,
+        hashrate_expected_hs=_rate(unit_hs, row.get("rate_ideal")) or None,
+        chips=_count(row.get("asic_num")),
+        frequency_hz=_hertz(row.get("freq_avg")),
+        hardware_errors=evidence.not_negative(row.get("hw")),
+        serial=cgminer.text(row.get("sn")),
+    )
 
 
 def _count(value: object) -> int | None:

@@ -1,9 +1,12 @@
 """Elphapex (DG1, DG Home): the pages of stock Antminer firmware with other contents, all behind a digest login.
 
-It hashes Scrypt, which the machine says itself, so money is never counted on it. A slot without a board repeats the
-thermometers of one that has a board, and a clock that stands at 0 belongs to a machine that has not begun, not to a
-young one. Chip temperatures come in thousandths of a degree, the supply's in tenths. `get_miner_conf` holds the pools'
-passwords: only hosts are taken from it.
+It hashes Scrypt, which the machine says itself, so money is never counted on it. A clock that stands at 0 belongs to a
+machine that has not begun, not to a young one. Chip temperatures come in thousandths of a degree, the supply's in
+tenths. `get_miner_conf` holds the pools' passwords: only hosts are taken from it.
+
+Two keys of the pages that it took over mean nothing here. `temp_pcb` is 47, 46, 67, 66 on every board that was ever
+recorded, on an idle DG-Home1 with chips of 26 degrees, in its empty slots, and on a DG1+ at full load. `hw` of a board
+is the number of its chips, no count of errors.
 """
 
 from __future__ import annotations
@@ -26,6 +29,9 @@ MAX_SENSORS = 64
 
 POOLS_MISSING = "pools_missing"
 POOL_AS_CONFIGURED = "pool_as_configured"
+
+_NO_THERMOMETER = [47, 46, 67, 66]
+_DEAD = frozenset({"dead", "unreachable"})
 
 KILO = 1e3
 
@@ -167,7 +173,8 @@ def _temperatures(boards: Mapping[int, Fields], psu_c: float | None) -> Iterator
     for number, row in sorted(boards.items()):
         for sensor, key in ((Sensor.BOARD, "temp_pcb"), (Sensor.CHIP, "temp_chip")):
             found = row.get(key)
-            known = [c for value in found[:MAX_SENSORS] if (c := _celsius(value))] if isinstance(found, list) else []
+            said = found[:MAX_SENSORS] if isinstance(found, list) and found != _NO_THERMOMETER else []
+            known = [c for value in said if (c := _celsius(value))]
             if known:
                 yield Temperature(sensor, columns[number], max(known))
     if psu_c is not None:
@@ -194,7 +201,6 @@ def _boards(rows: Mapping[int, Fields], unit_hs: float | None) -> Iterator[Board
             hashrate_expected_hs=(evidence.scaled(row.get("rate_ideal"), unit_hs) or None) if unit_hs else None,
             chips=integer(row.get("asic_num")),
             frequency_hz=evidence.scaled(row.get("freq_avg"), KILO) or None,
-            hardware_errors=evidence.not_negative(row.get("hw")),
             serial=text(row.get("sn")),
         )
 
@@ -234,7 +240,7 @@ def _work(answer: Any) -> Work:
     working = min(alive, key=lambda row: evidence.not_negative(row.get("priority")) or 0.0, default=None)
     return Work(
         host=None if working is None else pools.host_of(working.get("url")),
-        is_alive=True if working is not None else False if words and set(words) == {"dead"} else None,
+        is_alive=True if working is not None else False if words and set(words) <= _DEAD else None,
         accepted=_total(rows, "accepted"),
         rejected=_total(rows, "rejected"),
         stale=_total(rows, "stale"),

@@ -7,6 +7,7 @@ Expected numbers are read by hand from tests/captures/miners/antminer-stock-2022
 from __future__ import annotations
 
 import asyncio
+from copy import deepcopy
 from dataclasses import replace
 from importlib.resources import files
 from typing import Any
@@ -440,11 +441,63 @@ def test_pages_alone_name_the_machine_and_its_watts() -> None:
     assert reading.fans_rpm == ()
 
 
-def test_water_is_told_from_boards() -> None:
-    reading = MAKE.read(said_from(MAKE, {"web_stats": wire(S23_PAGE, b"")}))
-    heat = {(t.sensor, t.index): t.celsius for t in reading.temperatures}
-    assert (heat[Sensor.INLET, 0], heat[Sensor.OUTLET, 0], heat[Sensor.CHIP, 1]) == (44.0, 52.0, 56.0)
-    assert not any(sensor is Sensor.BOARD for sensor, _ in heat)
+def heat(reading: MinerReading) -> set[tuple[Sensor, int, float]]:
+    return {(t.sensor, t.index, t.celsius) for t in reading.temperatures}
+
+
+def test_only_the_s21_plus_holds_water_in_its_board_sensors() -> None:
+    """An S23 Hyd. says `temp_pcb`, and nothing says that it means water; of an S21+ Hyd. it is known."""
+    page = MAKE.read(said_from(MAKE, {"web_stats": wire(S23_PAGE, b"")}))
+    assert heat(page) == {(sensor, i, c) for i in range(3) for sensor, c in ((Sensor.BOARD, 52.0), (Sensor.CHIP, 56.0))}
+    chain = [{"index": 2, "rate_real": 600000, "asic_num": 120, "temp_pcb": [30, 51, 39, 52],
+              "temp_pic": [80, 53, 54, 55]}]  # fmt: skip
+    row = {"rate_5s": 600000, "rate_unit": "GH/s", "fan_num": 0, "fan": [], "chain": chain}
+    version = {"STATUS": [{"STATUS": "S"}], "VERSION": [{"Type": "Antminer S21+ Hyd."}]}
+    answers = {"version": version, "stats": {"STATUS": [{"STATUS": "S"}], "STATS": [row]}}
+    wet = MAKE.read(said_from(MAKE, {name: wire(answer, b"") for name, answer in answers.items()}, is_deep=True))
+    assert heat(wet) == {
+        (Sensor.INLET, 0, 30.0),
+        (Sensor.OUTLET, 0, 39.0),
+        (Sensor.CHIP, 2, 80.0),
+        (Sensor.BOARD, 2, 55.0),
+    }
+    assert [board.id for board in wet.boards] == ["2"]
+
+
+def test_a_page_tells_what_the_api_leaves_out_of_its_boards() -> None:
+    stats = {"STATUS": [{"STATUS": "S"}], "STATS": [
+        {"Type": "Antminer S23 Hyd.", "CompileTime": "Fri Jun 26 09:24:23 CST 2026"},
+        {"Elapsed": 167431, "GHS 5s": 572845.56, "GHS av": 576153.83, "rate_unit": "GH", "chain_acn1": 84,
+         "chain_rate1": "188896.10", "chain_hw1": 506, "freq1": 327, "temp_pcb1": "44-44-52-52"},
+    ]}  # fmt: skip
+    page: Any = deepcopy(S23_PAGE)
+    page["STATS"][0]["chain"][0]["sn"] = "SMTTHIS1"
+    said = said_from(MAKE, {"stats": wire(stats), "web_stats": wire(page, b"")}, is_deep=True)
+    reading = MAKE.read(said)
+    (board,) = reading.boards
+    assert (board.id, board.hardware_errors, board.serial) == ("1", 506.0, "SMTTHIS1")
+    assert board.hashrate_expected_hs == pytest.approx(194_099.1e9)
+    assert (reading.reported_power_w, reading.power_key) == (5525.0, "watt")
+
+
+def test_an_l9_has_a_key_for_each_sensor_and_averages_its_boards() -> None:
+    """The three `chain_rate` of the recorded one add up to `GHS av` 12.85, not to `GHS 5s` 11.48: `CHAIN AVG HASHRATE`
+    stands beside them with the same numbers. `temp_out_chip` repeats the PCB, `temp2_1` is the chip."""
+    row = {
+        "Elapsed": 9153, "GHS 5s": 11.48, "GHS av": 12.85, "rate_30m": 11.47, "temp1": 64, "temp2_1": 81,
+        "temp_in_pcb_1": "40", "temp_out_pcb_1": "64", "temp_in_chip_1": "59", "temp_out_chip_1": "64",
+        "chain_acn1": 110, "chain_rate1": 5.659831296, "CHAIN AVG HASHRATE1": "5659.83 MH/s", "freq1": 1262,
+    }  # fmt: skip
+    stats = {"STATUS": [{"STATUS": "S"}], "STATS": [{"Type": "Antminer L9", "CompileTime": "2026"}, row]}
+    reading = MAKE.read(said_from(MAKE, {"stats": wire(stats)}, is_deep=True))
+    assert heat(reading) == {(Sensor.BOARD, 1, 64.0), (Sensor.CHIP, 1, 81.0)}
+    (board,) = reading.boards
+    assert (board.hashrate_hs, board.hashrate_window_s) == (pytest.approx(5.659831296e9), 9153.0)
+
+
+@pytest.mark.parametrize(("said", "errors"), [("PSU OK", ()), ("PSU power lost", ("PSU power lost",)), (None, ())])
+def test_hiveon_tells_of_its_power_supply(said: str | None, errors: tuple[str, ...]) -> None:
+    assert tuple(error.text for error in edited(stats={"psu_status": said}).errors) == errors
 
 
 async def test_a_port_that_waits_for_more_is_asked_as_a_page() -> None:

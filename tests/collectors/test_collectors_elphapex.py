@@ -17,7 +17,7 @@ from collectors.miners.line import Line
 from collectors.miners.make import HTTP_PORT, Credential, Said, When
 from collectors.miners.native import NativeMiner
 from fleet.ports import PollError
-from fleet.readings import FaultKind, OperatingState
+from fleet.readings import FaultKind, OperatingState, Sensor
 
 RECORDED = answers_of("elphapex-stock")
 
@@ -95,6 +95,23 @@ def test_an_empty_slot_repeats_no_board() -> None:
     reading = reading_of(MAKE, RECORDED, is_deep=True)
     assert [board.id for board in reading.boards] == ["3"]
     assert {t.index for t in reading.temperatures} == {0, 3}
+
+
+def test_keys_that_mean_nothing_here_are_not_told() -> None:
+    """Numbers of a DG1+ at full load that pyasic has published (Apache-2.0): `temp_pcb` is what the idle DG-Home1 has,
+    `hw` is the number of chips, and a pool in use comes back as unreachable."""
+    answers = working()
+    chip, board = ["52812", "56937", "", ""], {"index": 1, "asic_num": 204, "hw": 204, "rate_real": 3550.11}
+    answers["stats"]["STATS"][0]["chain"] = [board | {"temp_chip": chip, "temp_pcb": [47, 46, 67, 66]}]
+    answers["pools"] = {"POOLS": [{"url": "stratum+tcp://a.example:3333", "status": "Unreachable", "priority": 0}]}
+    reading = reading_of(MAKE, answers)
+    assert [(t.sensor, t.index, t.celsius) for t in reading.temperatures if t.sensor is not Sensor.PSU] == [
+        (Sensor.CHIP, 1, 56.937)
+    ]
+    assert [(b.chips, b.hardware_errors) for b in reading.boards] == [(204, None)]
+    assert reading.pool_alive is False
+    answers["stats"]["STATS"][0]["chain"][0]["temp_pcb"] = [41, 40, 58, 57]
+    assert (Sensor.BOARD, 58.0) in {(t.sensor, t.celsius) for t in reading_of(MAKE, answers).temperatures}
 
 
 def test_without_a_login_nothing_is_known() -> None:
