@@ -48,7 +48,8 @@ CYCLE = 10  # looks in which every tier of ours has its turn
 LOGIN = ("root", "root")
 
 ENGINES = ("ours", "floor", "pyasic_lean", "pyasic_full", "pyasic_rs")
-LOOKS = {"ours": CYCLE, "floor": CYCLE, "pyasic_lean": 2, "pyasic_full": 1, "pyasic_rs": 3}
+LEANEST = "pyasic_leanest"  # without watts and boards, so without temperatures: fewer quantities than ours, told beside
+LOOKS = {"ours": CYCLE, "floor": CYCLE, "pyasic_lean": 2, LEANEST: 2, "pyasic_full": 1, "pyasic_rs": 3}
 """Looks at each machine in one round; those of ours and the floor are whole cycles."""
 
 TARGETS = {"floor": 2.0, "pyasic_rs": 1 / 2, "pyasic_lean": 1 / 4}
@@ -67,6 +68,11 @@ FULL, QUICK = Scale(machines=200, rounds=9), Scale(machines=40, rounds=5)
 def engines_for(make: str) -> tuple[str, ...]:
     """pyasic_rs is not let near a WhatsMiner: its reads may open the write API."""
     return tuple(engine for engine in ENGINES if (make, engine) != ("whatsminer", "pyasic_rs"))
+
+
+def measured_for(make: str) -> tuple[str, ...]:
+    """Of LuxOS pyasic gets its hashrate from the boards alone."""
+    return engines_for(make) if make == "luxos" else (*engines_for(make), LEANEST)
 
 
 # --- the engines, each in a process of its own -----------------------------------------------------------------------
@@ -126,7 +132,7 @@ class _Bare(asyncio.Protocol):
         self._done.set_result(self._received)
 
 
-async def open_pyasic(hosts: Sequence[str], is_lean: bool) -> list[Look]:
+async def open_pyasic(hosts: Sequence[str], engine: str) -> list[Look]:
     import logging
     import warnings
 
@@ -145,12 +151,13 @@ async def open_pyasic(hosts: Sequence[str], is_lean: bool) -> list[Look]:
                     return miner
         raise SystemExit(f"pyasic did not identify {host}")
 
-    lean = [
+    leanest = [
         DataOptions.HASHRATE, DataOptions.EXPECTED_HASHRATE, DataOptions.FANS, DataOptions.UPTIME, DataOptions.POOLS,
-        DataOptions.WATTAGE, DataOptions.HASHBOARDS,
     ]  # fmt: skip
+    lean = [*leanest, DataOptions.WATTAGE, DataOptions.HASHBOARDS]
+    fields = {LEANEST: leanest, "pyasic_lean": lean}.get(engine)
     miners = await asyncio.gather(*(identified(host) for host in hosts))
-    return [(lambda m=miner: m.get_data(include=lean) if is_lean else m.get_data()) for miner in miners]
+    return [(lambda m=miner: m.get_data(include=fields)) for miner in miners]
 
 
 async def open_pyasic_rs(hosts: Sequence[str]) -> list[Look]:
@@ -173,7 +180,8 @@ async def open_pyasic_rs(hosts: Sequence[str]) -> list[Look]:
 
 def has_numbers(answer: object) -> bool:
     """Whether an answer of any engine holds a hashrate: a client that reads nothing is cheap."""
-    rate = getattr(answer, "hashrate_hs", None) or getattr(answer, "hashrate", None)
+    names = ("hashrate_hs", "raw_hashrate", "hashrate")  # pyasic's last one is a sum of boards, which may not be asked
+    rate = next((rate for name in names if (rate := getattr(answer, name, None)) is not None), None)
     return isinstance(answer, dict) or (rate is not None and float(rate) > 0.0)
 
 
@@ -186,7 +194,7 @@ async def client(engine: str, make: str, hosts: Sequence[str], requests: list[by
     elif engine == "pyasic_rs":
         looks = await open_pyasic_rs(hosts)
     else:
-        looks = await open_pyasic(hosts, is_lean=engine == "pyasic_lean")
+        looks = await open_pyasic(hosts, engine)
     await _round(looks, LOOKS[engine])
     _say({"ready": engine})
     while await asyncio.to_thread(sys.stdin.readline):
@@ -253,7 +261,7 @@ class Client:
 
 def measure(make: str, scale: Scale, with_pages: bool) -> dict[str, Any]:
     """All engines on one make, their rounds interleaved in changing order."""
-    engines = [engine for engine in engines_for(make) if with_pages or make != "antminer" or not _needs_pages(engine)]
+    engines = [engine for engine in measured_for(make) if with_pages or make != "antminer" or not _needs_pages(engine)]
     first = BLOCK[make]
     pages = ("--pages",) if with_pages else ()
     with StillFarm(f"{make}={first}*{scale.machines}", *pages) as farm:
@@ -275,7 +283,7 @@ def measure(make: str, scale: Scale, with_pages: bool) -> dict[str, Any]:
 
 
 def _needs_pages(engine: str) -> bool:
-    return engine in ("pyasic_lean", "pyasic_full", "pyasic_rs")
+    return engine.startswith("pyasic")
 
 
 def _requests_of_a_cycle(farm: StillFarm, make: str, scale: Scale) -> list[str]:
@@ -300,6 +308,7 @@ def report(results: dict[str, dict[str, Any]], scale: Scale) -> dict[str, Any]:
         }
         document[make] = {f"{engine}_ms": _rounded(median) for engine, median in medians.items()}
         detail[make] = {
+            f"{LEANEST}_ms": _rounded(statistics.median(costs[LEANEST])) if LEANEST in costs else None,
             "spread_ms": {engine: [_rounded(min(values)), _rounded(max(values))] for engine, values in costs.items()},
             "connections_per_look": {engine: round(t["connections"], 2) for engine, t in result["traffic"].items()},
             "requests_per_look": {engine: round(t["requests"], 2) for engine, t in result["traffic"].items()},
