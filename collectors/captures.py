@@ -106,6 +106,8 @@ class Capture:
 
     def raw_of(self, make: Make) -> dict[str, bytes]:
         """Bytes by the name of the question that they answer, as `hearing.said_from` takes them."""
+        if len(make.asks) == len(self.replies) == 1 and self.replies[0].via is None:
+            return {make.asks[0].name: self.replies[0].raw}  # one question and one answer, whatever it is called
         found = ((ask.name, self.find(ask)) for ask in make.asks)
         return {name: reply.raw for name, reply in found if reply is not None}
 
@@ -204,7 +206,7 @@ def _identify(capture: Capture) -> Identified:
 
 _SIGNS: tuple[tuple[str, tuple[bytes, ...]], ...] = (
     ("epic", (b'"StratumConfigs"', b"PowerPlay")),
-    ("axeos", (b'"ASICModel"',)),
+    ("axeos", (b'"ASICModel"', b'"smallCoreCount"')),
     ("braiins_rest", (b'"bosminer_uptime_s"', b'"approximated_consumption"')),
     ("braiins", (b'"bosminer"',)),
     ("proto", (b'"mining-status"',)),

@@ -386,7 +386,7 @@ def _chips(module: Module, board: int) -> int | None:
 
 def read(said: Said) -> MinerReading:
     """One look. Errors: PollError of a summary that did not come; MALFORMED where nothing is in the answers."""
-    totals = next(iter(cgminer.section(said.get("summary"), "SUMMARY")), {})
+    totals = next(iter(cgminer.section(said.get("summary"), "SUMMARY")), None) or said.get("devs") or {}
     modules = _heard(said)
     if not totals and not modules:
         raise said.faults.get("summary") or PollError(FaultKind.MALFORMED, "summary: nothing in it")
@@ -490,6 +490,17 @@ def _is_ramping(works: Sequence[str | None], power: Power, now_hs: float | None,
     return True if "in work" in works and now_hs == 0.0 and feeds_boards and not has_error else None
 
 
+def _device(reply: Fields) -> Fields:
+    """What `devs` says of the one device that a machine is, in the keys of `summary`; nothing where there are more.
+
+    Its temperature is -273 or 0.
+    """
+    rows = cgminer.section(reply, "DEVS")
+    if len(rows) != 1:
+        return {}
+    return {"Elapsed": rows[0].get("Device Elapsed"), **rows[0]}
+
+
 def _mode(fields: Texts) -> str | None:
     """The machine's own words, `workmode 1`: what the numbers mean differs from model to model."""
     words = [
@@ -508,6 +519,7 @@ MAKE = Make(
         Ask("stats", "stats", is_needed=False, unless=("litestats", "estats"), digest=_modules),
         Ask("version", "version", when=When.ONCE, is_needed=False, digest=_identity),
         Ask("pools", "pools", when=When.SLOW, is_needed=False, digest=pools.digest),
+        Ask("devs", "devs", when=When.DEEP, is_needed=False, digest=_device),
     ),
     read=read,
 )

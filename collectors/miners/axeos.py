@@ -65,7 +65,7 @@ def read(said: Said) -> MinerReading:
         firmware=text(info.get("version")),
         mac=normalise_mac(text(info.get("macAddr"))),
         hostname=text(info.get("hostname")),
-        algorithm="sha256" if chip and _SHA256_CHIP.match(chip) else None,
+        algorithm="sha256" if _is_sha256(make, model, chip) else None,
         state=evidence.state(
             0.0 if is_paused else now_hs,
             money.hs if money else None,
@@ -104,6 +104,11 @@ def _machine(info: Fields, chip: str | None) -> tuple[str, str | None]:
     if _BOARD_VERSION.fullmatch(version) and (family := _FAMILIES.get(version[:-1])) is not None:
         return BITAXE, family
     return BITAXE, _ONE_CHIP.get((chip or "").upper()) if integer(info.get("asicCount")) in (None, 1) else None
+
+
+def _is_sha256(make: str, model: str | None, chip: str | None) -> bool:
+    """Proven by the chip; every NerdAxe by its name, too, as all of them are built of the same series of chips."""
+    return bool(_SHA256_CHIP.match(chip or "")) or (make == NERDAXE and "axe" in (model or "").lower())
 
 
 def _is_paused(info: Fields) -> bool | None:

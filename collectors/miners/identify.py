@@ -153,7 +153,9 @@ def _by_pages() -> Generator[Ask, Any, str | None]:
         if maker is not None:
             return maker
     info = yield AXEOS_INFO
-    if isinstance(info, dict) and "ASICModel" in info:
+    if isinstance(info, dict) and not info.keys().isdisjoint(
+        ("ASICModel", "deviceModel")
+    ):  # NerdAxe may lack the first
         return "axeos"
     info = yield V1_INFO
     if isinstance(info, dict) and "fw_name" in info:

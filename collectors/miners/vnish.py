@@ -114,7 +114,7 @@ def read(said: Said) -> MinerReading:
         power_key=power_key,
         power_limit_w=evidence.positive(preset),
         mode=preset,
-        temperatures=_temperatures(chains),
+        temperatures=_temperatures(chains) or _temperatures(({"id": 0, **miner},)),
         fans_rpm=tuple(evidence.not_negative(row.get("rpm")) for row in rows_at(miner, "cooling", "fans")),
         uptime_s=uptime_s,
         shares_accepted=_total(miner, "accepted"),
@@ -199,7 +199,10 @@ def _uptime_s(said: object) -> float | None:
 
 
 def _temperatures(chains: tuple[Fields, ...]) -> tuple[Temperature, ...]:
-    """Hottest of each board; of air or water the hottest of all boards. A sensor in error says nothing."""
+    """Hottest of each board; of air or water the hottest of all boards. A sensor in error says nothing.
+
+    Where none tells any, the hottest of the whole miner stands in the place of its first board.
+    """
     index = evidence.board_indices(_numbers(chains))
     heat = evidence.Heat()
     for chain in chains:

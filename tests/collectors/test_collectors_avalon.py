@@ -110,6 +110,22 @@ def celsius(reading: MinerReading) -> set[tuple[str, int, float]]:
 # --- whole machines ----------------------------------------------------------------------------------------------
 
 
+def test_a_recording_without_a_summary_is_read_from_its_one_device() -> None:
+    """`devs` of the same machine (pyasic, Apache-2.0), which was recorded without a `summary`."""
+    device = {
+        "ASC": 0, "Name": "AVA10", "Temperature": -273.0, "MHS 30s": 197497926.49, "MHS 5m": 186968586.55,
+        "MHS 15m": 124648835.18, "MHS av": 192796247.36, "Accepted": 148, "Rejected": 1, "Device Elapsed": 924,
+        "Difficulty Accepted": 38797312.0, "Difficulty Rejected": 262144.0,
+    }  # fmt: skip
+    raw = {"stats": reply("STATS", [{"MM ID0": A1566}]), "devs": reply("DEVS", [device])}
+    reading = avalon.MAKE.read(hearing.said_from(avalon.MAKE, raw))
+    assert (reading.hashrate_hs, reading.hashrate_key) == (pytest.approx(186.96858655e12), "MHS 5m")
+    assert (reading.uptime_s, reading.shares_accepted, reading.shares_rejected) == (924.0, 148.0, 1.0)
+    assert not any(degrees < 0.0 for _, _, degrees in celsius(reading))
+    two = raw | {"devs": reply("DEVS", [device, device])}
+    assert avalon.MAKE.read(hearing.said_from(avalon.MAKE, two)).hashrate_hs is None
+
+
 def test_an_a1566_in_its_first_quarter_of_an_hour() -> None:
     reading = look(version=A1566_VERSION, is_deep=True)
 

@@ -128,10 +128,12 @@ def test_the_fallback_pool_is_the_pool_where_it_is_used() -> None:
         ({"boardVersion": "2.2", "ASICModel": "BM1397"}, "Bitaxe", "Max", "sha256"),
         ({"boardVersion": "unknown", "ASICModel": "BM1366", "asicCount": 6}, "Bitaxe", None, "sha256"),
         ({"boardVersion": "", "ASICModel": "BM1489"}, "Bitaxe", None, None),
-        ({"ASICModel": "", "deviceModel": "NerdAxeGamma"}, "NerdAxe", "NerdAxeGamma", None),
+        ({"ASICModel": "", "deviceModel": "NerdAxeGamma"}, "NerdAxe", "NerdAxeGamma", "sha256"),
+        ({"deviceModel": "NerdQAxe++"}, "NerdAxe", "NerdQAxe++", "sha256"),
+        ({"deviceModel": "NerdMiner"}, "NerdAxe", "NerdMiner", None),
     ],
 )
-def test_the_model_is_the_board_and_the_chip_proves_the_algorithm(
+def test_the_model_is_the_board_and_the_chip_or_the_name_proves_the_algorithm(
     told: dict[str, Any], make: str, model: str | None, algorithm: str | None
 ) -> None:
     reading = read({"hashRate": 1, **told})

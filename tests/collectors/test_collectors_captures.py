@@ -152,6 +152,19 @@ def test_names_with_noise_around_them_are_understood(tmp_path: Path) -> None:
     assert (reading.make, reading.model, reading.hashrate_now_hs) == ("Antminer", "S19 Pro", 110_566.89e9)
 
 
+@pytest.mark.parametrize("name", ["info", "gamma-601", "api_system_info", "GET_api_system_info"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        '{"ASICModel": "BM1370", "hashRate": 1180.4}',
+        '{"deviceModel": "NerdQAxe++", "hashRate": 4800.2, "smallCoreCount": 2040}',
+    ],
+)
+def test_a_make_of_one_question_is_read_from_one_file_of_any_name(name: str, page: str, tmp_path: Path) -> None:
+    (tmp_path / f"{name}.json").write_text(page)
+    assert read_capture(load(tmp_path)).hashrate_now_hs in (1180.4e9, 4800.2e9)
+
+
 def test_one_reply_that_names_its_maker_is_enough_to_know_it(tmp_path: Path) -> None:
     capture = put(tmp_path, stats_captured=OURS / "antminer-stock-2022" / "stats.json")
     assert captures.identified(capture) == "antminer"

@@ -104,7 +104,7 @@ def test_keys_that_mean_nothing_here_are_not_told() -> None:
     chip, board = ["52812", "56937", "", ""], {"index": 1, "asic_num": 204, "hw": 204, "rate_real": 3550.11}
     answers["stats"]["STATS"][0]["chain"] = [board | {"temp_chip": chip, "temp_pcb": [47, 46, 67, 66]}]
     answers["pools"] = {"POOLS": [{"url": "stratum+tcp://a.example:3333", "status": "Unreachable", "priority": 0}]}
-    reading = reading_of(MAKE, answers)
+    reading = reading_of(MAKE, answers, is_deep=True)
     assert [(t.sensor, t.index, t.celsius) for t in reading.temperatures if t.sensor is not Sensor.PSU] == [
         (Sensor.CHIP, 1, 56.937)
     ]

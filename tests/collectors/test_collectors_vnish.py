@@ -100,6 +100,11 @@ def test_a_machine_at_work() -> None:
     assert told.warnings == ("hashrate_window_unknown",)
 
 
+def test_without_boards_the_heat_of_the_whole_miner_is_told() -> None:
+    told = reading({"chains": [], "pcb_temp": {"min": 43, "max": 50}, "chip_temp": {"min": 58, "max": 65}})
+    assert set(told.temperatures) == {Temperature(Sensor.BOARD, 0, 50.0), Temperature(Sensor.CHIP, 0, 65.0)}
+
+
 def test_everything_that_is_told_of_a_board() -> None:
     boards = [{"id": 2, "serial": "BRD2", "chips": [{"id": 1, "hr": 300.0}, {"id": 2, "hr": 0}, {"id": 3, "hr": 1.5}]}]
     told = reading(is_deep=True, chains=boards).boards
