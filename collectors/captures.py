@@ -323,11 +323,13 @@ def _decoded(raw: bytes) -> dict[str, Any] | None:
 
 
 def load(folder: Path) -> Capture:
-    """The capture in a folder. Errors: CaptureError for a folder that is none."""
-    if not folder.is_dir():
-        raise CaptureError(f"{folder} is not a folder")
+    """The capture in a folder, or of one file. Errors: CaptureError for what is none."""
+    if not folder.is_dir() and not folder.is_file():
+        raise CaptureError(f"{folder} is neither a folder nor a file")
     try:
-        if (folder / MANIFEST).is_file():
+        if folder.is_file():
+            capture = _of_paths(folder.parent, [folder])
+        elif (folder / MANIFEST).is_file():
             capture = _by_manifest(folder, tomllib.loads((folder / MANIFEST).read_text("utf-8")))
         else:
             capture = _by_table(folder) or _by_names(folder)
@@ -401,7 +403,11 @@ def _by_table(folder: Path) -> Capture | None:
             rows = [row for row in csv.DictReader(lines, delimiter="\t") if row.get("file") and row.get("command")]
         ours = [(row, path) for row in rows if (path := home / row["file"]).parent == folder and path.is_file()]
         if ours:
-            replies = [replace(_of_command(row["command"]), **_identity(path)) for row, path in ours[:MAX_FILES]]
+            replies = [
+                one
+                for row, path in ours[:MAX_FILES]
+                for one in _members(replace(_of_command(row["command"]), **_identity(path)))
+            ]
             about = {key: ours[0][0].get(key) or "" for key in ("firmware", "model", "licence", "source_repo")}
             return Capture(folder, *_sorted_out(replies), about=about)
     return None
@@ -434,7 +440,44 @@ def _of_command(command: str) -> Reply:
 def _by_names(folder: Path) -> Capture:
     paths = [path for path in sorted(folder.iterdir()) if path.is_file() and path.suffix.lower() in REPLY_SUFFIXES]
     named = (path for path in paths if path.suffix or path.name.islower())  # LICENSE and its like answer nothing
-    return Capture(folder, *_sorted_out([Reply(**_identity(path)) for path in list(named)[:MAX_FILES]]))
+    return _of_paths(folder, [path for path in named if not path.name.lower().startswith(_NO_REPLIES)])
+
+
+def _of_paths(folder: Path, paths: list[Path]) -> Capture:
+    replies = [one for path in paths[:MAX_FILES] for one in _members(Reply(**_identity(path)))]
+    return Capture(folder, *_sorted_out(replies))
+
+
+_NO_REPLIES = (".", "readme", "licen", "notice", "manifest", "expected")
+"""How the names of files begin that lie beside replies."""
+
+
+def _members(reply: Reply) -> Iterator[Reply]:
+    """A reply to joined commands is one to each of them; a list around a single reply is how somebody kept it."""
+    try:
+        value = orjson.loads(reply.raw)
+    except orjson.JSONDecodeError:
+        yield reply  # broken bytes are part of the recording
+        return
+    alone = _alone(value)
+    if alone is not value and _is_command(alone):
+        yield replace(reply, raw=orjson.dumps(alone))
+        return
+    parts = {key: _alone(part) for key, part in value.items() if key != "id"} if isinstance(value, dict) else {}
+    if not parts or not all(_is_command(part) for part in parts.values()):
+        yield reply
+        return
+    for name, part in parts.items():
+        yield replace(reply, name=name, raw=orjson.dumps(part), what=None if reply.what is None else name)
+
+
+def _alone(value: Any) -> Any:
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def _is_command(value: Any) -> bool:
+    """Whether this looks like the cgminer API's reply to one command."""
+    return isinstance(value, dict) and "STATUS" in value
 
 
 _WRITES = ("ascset", "set_", "softon", "softoff", "reboot", "restart", "power_off", "power_on")

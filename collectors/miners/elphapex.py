@@ -30,7 +30,7 @@ MAX_SENSORS = 64
 POOLS_MISSING = "pools_missing"
 POOL_AS_CONFIGURED = "pool_as_configured"
 
-_NO_THERMOMETER = [47, 46, 67, 66]
+_NO_THERMOMETER = [47.0, 46.0, 67.0, 66.0]
 _DEAD = frozenset({"dead", "unreachable"})
 
 KILO = 1e3
@@ -173,9 +173,9 @@ def _temperatures(boards: Mapping[int, Fields], psu_c: float | None) -> Iterator
     for number, row in sorted(boards.items()):
         for sensor, key in ((Sensor.BOARD, "temp_pcb"), (Sensor.CHIP, "temp_chip")):
             found = row.get(key)
-            said = found[:MAX_SENSORS] if isinstance(found, list) and found != _NO_THERMOMETER else []
+            said = found[:MAX_SENSORS] if isinstance(found, list) else []
             known = [c for value in said if (c := _celsius(value))]
-            if known:
+            if known and known != _NO_THERMOMETER:
                 yield Temperature(sensor, columns[number], max(known))
     if psu_c is not None:
         yield Temperature(Sensor.PSU, 0, psu_c)

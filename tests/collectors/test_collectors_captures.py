@@ -7,6 +7,7 @@ be read as they come.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import shutil
@@ -163,6 +164,31 @@ def test_names_with_noise_around_them_are_understood(tmp_path: Path) -> None:
 def test_a_make_of_one_question_is_read_from_one_file_of_any_name(name: str, page: str, tmp_path: Path) -> None:
     (tmp_path / f"{name}.json").write_text(page)
     assert read_capture(load(tmp_path)).hashrate_now_hs in (1180.4e9, 4800.2e9)
+
+
+def test_joined_commands_and_lists_around_a_reply_are_replies(tmp_path: Path) -> None:
+    set_ = OURS / "luxos-2025.4"
+    said = {name: json.loads((set_ / f"{name}.json").read_text()) for name in ("summary", "power", "version", "config")}
+    (tmp_path / "summary+power.json").write_text(
+        json.dumps({"summary": [said["summary"]], "power": said["power"], "id": 1})
+    )
+    (tmp_path / "version.json").write_text(json.dumps([said["version"]]))
+    (tmp_path / "config.json").write_text(json.dumps([said["config"]]))
+    reading = read_capture(load(tmp_path))
+    assert (reading.model, reading.hashrate_hs, reading.reported_power_w) == ("S19k Pro", 61_589.5e9, 1051.0)
+
+
+def test_what_lies_beside_the_replies_is_none(tmp_path: Path) -> None:
+    shutil.copy(OURS / "antminer-stock-2022" / "stats.json", tmp_path)
+    for name in ("README", "README.txt", "LICENSE.txt", "expected.json", ".stats.json", "Manifest.json"):
+        (tmp_path / name).write_text('{"ASICModel": "BM1370", "STATUS": "S"}')
+    assert names(tmp_path.iterdir()) != ["stats.json"]
+    assert [reply.file for reply in load(tmp_path).replies] == ["stats.json"]
+
+
+def test_one_file_is_a_recording_too() -> None:
+    reading = read_capture(load(OURS / "antminer-stock-2022" / "stats.json"))
+    assert (reading.make, reading.model) == ("Antminer", "S19 Pro")
 
 
 def test_one_reply_that_names_its_maker_is_enough_to_know_it(tmp_path: Path) -> None:
