@@ -464,7 +464,7 @@ def _members(reply: Reply) -> Iterator[Reply]:
         yield replace(reply, raw=orjson.dumps(alone))
         return
     parts = {key: _alone(part) for key, part in value.items() if key != "id"} if isinstance(value, dict) else {}
-    if not parts or not all(_is_command(part) for part in parts.values()):
+    if not parts or "STATUS" in parts or not all(_is_command(part) for part in parts.values()):
         yield reply
         return
     for name, part in parts.items():
