@@ -30,6 +30,14 @@ from hil.loopback import free_block, free_tcp_port, tcp_listener
 ROOT = Path(__file__).parent.parent
 USUAL_BLOCK, USUAL_LISTEN, USUAL_MQTT = 20, 9851, 1883
 READY_S = 90.0
+
+RECORDINGS = ROOT / "tests" / "captures" / "miners"
+OTHER_MAKES = (
+    *("luxos-2025.4", "braiins-25.07-rest", "epic-powerplay-1.5", "whatsminer-v3"),
+    *("avalon-q-stock", "sealminer-stock-2025", "auradine-fluxos", "proto-1.8-simulator"),
+)
+"""Recorded machines beside the emulated ones: their numbers stand still."""
+
 OK, WORLD_FAILED, INPUT_WRONG = 0, 1, 2
 
 FARM = (
@@ -114,7 +122,11 @@ def _virtual_site(directory: Path, children: ExitStack) -> tuple[Path, str | Non
     try:
         output = children.enter_context(log.open("w", encoding="utf-8"))
         block = ("--block", str(free_block(USUAL_BLOCK)))
-        farm = children.enter_context(FarmProcess(*FARM, *block, log=output))
+        others = ("--replay", *(str(RECORDINGS / name) for name in OTHER_MAKES))
+        farm = children.enter_context(FarmProcess(*FARM, *block, *others, log=output))
+        _say(f"  {len(farm.ready['recorded'])} recorded machines of other makes stand beside them.")
+        if left_out := farm.ready["left_out"]:
+            _say(f"  Left out, for their ports are below 1024 and only root may open them: {', '.join(left_out)}.")
         mqtt_url = _start_broker(directory, children)
         config = farm.write_site(
             directory,

@@ -1,4 +1,4 @@
-"""The virtual farm: machines, PDUs and feeds on 127/8, driven by one physics clock.
+"""The virtual farm: machines, PDUs and feeds on 127/8, driven by one physics clock; recorded machines where wanted.
 
 `FarmSpec` says what to build, `Farm` runs it (`async with Farm(spec) as farm`) and knows the truth that an agent has to
 find. `python -m hil.farm` runs one as a process of its own, steered over the control socket of `hil.control`.
@@ -26,12 +26,14 @@ from typing import Any, Self
 import numpy as np
 import uvloop
 
+from collectors.captures import CaptureError, load
 from hil.control import ControlServer
 from hil.faults import Misbehaviour
 from hil.feeds import FEEDS, FeedServer, MarketTruth, PriceWalk
 from hil.loopback import addresses, raise_descriptor_limit
 from hil.miners import MinerServers
 from hil.physics import DEFAULT_MIX, MODELS, Orders, assemble, settle
+from hil.replay import LOGIN, ReplayedMachines
 from hil.replies import POOL_HOST, machine_mac
 from hil.scene import Scene
 from hil.snmp_agent import Face, Rpdu2, SnmpAgent
@@ -39,6 +41,7 @@ from hil.snmp_agent import Face, Rpdu2, SnmpAgent
 MINER_PORT = 4028
 PORTS_PER_ADDRESS = 10_000
 FIRST_PORT = 20_000
+RECORDED_LOGIN_FILE = "recorded.pw"
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class FarmSpec:
     community: str = "public"
     feed_host: str = "127.40.0.1"
     feed_port: int = 0  # of the first feed, the others follow; 0 = any free port each
+    replay: Sequence[Path] = ()  # folders of recorded machines: more machines, whose numbers stand still
+    replay_base: str = "127.50.0.1"
     seed: int = 1
     faults: Mapping[Misbehaviour, float] = field(default_factory=dict)
     off: Misbehaviour = Misbehaviour.SILENT  # what a machine without power looks like
@@ -74,7 +79,9 @@ class FarmSpec:
     @classmethod
     def in_block(cls, block: int, **changes: Any) -> Self:
         """A farm whose every address lies in 127.`block`/16, so that several can run side by side."""
-        return cls(base=f"127.{block}.0.1", pdu_base=f"127.{block}.250.1", feed_host=f"127.{block}.254.1", **changes)
+        thirds = {"base": 0, "replay_base": 240, "pdu_base": 250, "feed_host": 254}
+        places: dict[str, Any] = {name: f"127.{block}.{third}.1" for name, third in thirds.items()}
+        return cls(**places, **changes)
 
     @property
     def outlets_per_pdu(self) -> int:
@@ -111,7 +118,10 @@ class FarmSpec:
 
 
 class Farm:
-    """A running farm. All methods are for the loop that runs it; other processes use `hil.control`."""
+    """A running farm. All methods are for the loop that runs it; other processes use `hil.control`.
+
+    Errors of making one: CaptureError for a folder in `replay` that is no recording.
+    """
 
     def __init__(self, spec: FarmSpec, clock: Callable[[], float] = time.time) -> None:
         self.spec = spec
@@ -130,6 +140,8 @@ class Farm:
             SnmpAgent(Rpdu2(self.scene, face), host, spec.pdu_port, spec.community)
             for face, host in zip(self._faces(), addresses(spec.pdu_base, spec.pdus), strict=True)
         ]
+        recordings = [load(folder) for folder in spec.replay]
+        self.recorded = ReplayedMachines(recordings, addresses(spec.replay_base, len(recordings)))
         self.feeds = {
             name: FeedServer(name, spec.feed_host, spec.feed_port and spec.feed_port + i, clock)
             for i, name in enumerate(FEEDS)
@@ -156,6 +168,7 @@ class Farm:
         raise_descriptor_limit()
         try:
             await self.miners.sync()
+            await self.recorded.open()
             for pdu in self.pdus:
                 await pdu.open()
             for feed in self.feeds.values():
@@ -178,6 +191,7 @@ class Farm:
 
     async def _close(self) -> None:
         await self.miners.aclose()
+        await self.recorded.aclose()
         for pdu in self.pdus:
             pdu.close()
         for feed in self.feeds.values():
@@ -338,15 +352,19 @@ class Farm:
         sections: list[tuple[str, dict[str, Any]]] = [
             ("[site]", {"name": name, **({"inventory": inventory} if inventory else {})}),
             ("[poll]", {"interval_s": interval_s, **(poll or {})}),
-            ("[[miners]]", {"targets": _ranges(self.spec.machine_addresses)}),
+            ("[[miners]]", {"targets": _ranges(self.spec.machine_addresses)} if self.spec.machines else {}),
         ]
+        if self.recorded.served:
+            login = {"user": LOGIN.user, "password_file": RECORDED_LOGIN_FILE}
+            sections.append(("[credentials.recorded]", login))
+            sections.append(("[[miners]]", {"targets": _ranges(self.recorded.hosts), "credential": "recorded"}))
         if self.pdus:
             snmp = {"version": "2c", "community": self.spec.community}
             sections.append(("[[pdus]]", {"targets": self.spec.pdu_targets, "profile": "auto", "snmp": snmp}))
         sections += [
             ("[market]", {feed: {"url": self.feeds[feed].url} for feed in feeds}),
             ("[economics]", {"pool_fee": 0.01, "overhead": 0.05}),
-            ("[pools]", {"expected": [POOL_HOST]}),
+            ("[pools]", {"expected": [POOL_HOST, *self.recorded.pools]}),
             ("[tariff]", {"usd_per_kwh": usd_per_kwh}),
             ("[policy]", dict(policy or {})),
             ("[prometheus]", {"listen": listen}),
@@ -364,6 +382,10 @@ class Farm:
         """Writes machines.csv and hashwatt.toml (`options` of `config_toml`) into `directory`; returns the latter."""
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "machines.csv").write_text(self.inventory_csv(), encoding="utf-8")
+        if self.recorded.served:
+            secret = directory / RECORDED_LOGIN_FILE
+            secret.touch(mode=0o600)
+            secret.write_text(LOGIN.password, encoding="utf-8")
         path = directory / "hashwatt.toml"
         path.write_text(self.config_toml(**options), encoding="utf-8")
         return path
@@ -446,6 +468,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             return runner.run(_serve(spec, args.control, args.write, args.interval_s))
+        except CaptureError as error:
+            sys.stderr.write(f"hil.farm: {error}\n")
+            return 2
         except OSError as error:
             sys.stderr.write(f"hil.farm: cannot start: {error}\n")
             return 1
@@ -460,6 +485,12 @@ async def _serve(spec: FarmSpec, control_port: int | None, directory: Path | Non
         loop.add_signal_handler(number, stopped.set)
     async with Farm(spec) as farm:
         ready: dict[str, Any] = {"feeds": {name: feed.url for name, feed in farm.feeds.items()}}
+        if spec.replay:
+            ready["recorded"] = {machine.host: str(machine.capture.folder) for machine in farm.recorded.served}
+            ready["left_out"] = farm.recorded.left_out
+        if farm.recorded.left_out:
+            names = ", ".join(farm.recorded.left_out)
+            sys.stderr.write(f"hil.farm: left out, for they need ports that only root may open: {names}\n")
         if directory is not None:
             ready["config"] = str(farm.write_site(directory, interval_s=interval_s))
         control: ControlServer | None = None
@@ -492,6 +523,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--price", type=float, default=plain.market.btc_usd, help="USD per BTC")
     parser.add_argument("--walk", type=float, default=0.0, metavar="RATIO", help="let the price wander by this much")
     parser.add_argument("--relax-s", type=float, default=180.0, help="how long a wander lasts")
+    parser.add_argument(
+        "--replay", nargs="+", type=Path, default=[], metavar="DIR", help="add machines from their recorded replies"
+    )
     parser.add_argument("--control", type=int, metavar="PORT", help="control socket on 127.0.0.1; 0 = any free port")
     parser.add_argument("--write", type=Path, metavar="DIR", help="write machines.csv and hashwatt.toml there")
     parser.add_argument("--interval-s", type=float, default=30.0, help="poll interval of that hashwatt.toml")
@@ -517,6 +551,7 @@ def _spec(args: argparse.Namespace) -> FarmSpec:
         "off": Misbehaviour(args.off),
         "faults": {Misbehaviour(kind): share for kind, share in _shares(args.fault or []).items()},
         "market": MarketTruth(btc_usd=args.price),
+        "replay": tuple(args.replay),
         "walk": PriceWalk(args.price, args.walk, args.relax_s) if args.walk else None,
     }
     return FarmSpec(**options) if args.block is None else FarmSpec.in_block(args.block, **options)

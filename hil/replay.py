@@ -23,9 +23,10 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, NamedTuple, Self
 
-from collectors.captures import Capture, CaptureError, Reply, load, settled
+from collectors.captures import Capture, CaptureError, Reply, load, read_capture, settled
 from collectors.miners.http import digest_response
 from collectors.miners.make import HTTP_PORT, Credential, Via
+from fleet.ports import PollError
 from hil.loopback import addresses, tcp_listener
 
 LOGIN = Credential("root", "let-me-in")
@@ -205,6 +206,48 @@ class ReplayedMachine:
             return _response(401, b"{}")
         demand = f'WWW-Authenticate: Digest realm="{gate.realm}", nonce="{NONCE}", qop="auth"'
         return _response(401, b"401 Unauthorized", demand)
+
+
+class ReplayedMachines:
+    """Several captures, each at an address of its own; open only between `open` and `aclose`.
+
+    One that answers on a port which this user may not open is left out as a whole: half a machine would be another one.
+    """
+
+    def __init__(self, captures: Sequence[Capture], hosts: Sequence[str]) -> None:
+        self._machines = [ReplayedMachine(capture, host) for capture, host in zip(captures, hosts, strict=True)]
+        self._running = contextlib.AsyncExitStack()
+        self.served: list[ReplayedMachine] = []
+        self.left_out: list[str] = []
+        """Names of the folders."""
+
+    async def open(self) -> None:
+        """Errors: OSError for an address in use."""
+        for machine in self._machines:
+            try:
+                self.served.append(await self._running.enter_async_context(machine))
+            except PermissionError:
+                self.left_out.append(machine.capture.folder.name)
+
+    async def aclose(self) -> None:
+        await self._running.aclose()
+        self.served.clear()
+
+    @property
+    def hosts(self) -> list[str]:
+        return [machine.host for machine in self.served]
+
+    @property
+    def pools(self) -> list[str]:
+        """Where the served machines said they work, once each."""
+        return sorted({pool for machine in self.served if (pool := _pool_of(machine.capture)) is not None})
+
+
+def _pool_of(capture: Capture) -> str | None:
+    try:
+        return read_capture(capture).pool_host
+    except PollError:
+        return None
 
 
 _FIELD = re.compile(r'(\w+)=("[^"]*"|[^\s,]+)')

@@ -6,9 +6,11 @@ import asyncio
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,14 +19,16 @@ import pytest
 
 from agent.config import load
 from agent.plan import assignments_of, site_of
+from collectors.catalogue import open_device
 from collectors.feeds.catalogue import open_feed
 from fleet.market import MarketInput
 from fleet.ports import PollError
+from fleet.readings import MinerReading
 from hil.control import ControlError, FarmProcess
 from hil.farm import Farm, FarmSpec, _ranges
 from hil.faults import Misbehaviour
 from hil.feeds import FEEDS, MarketTruth, PriceWalk
-from hil.loopback import free_block
+from hil.loopback import addresses, free_block, tcp_listener
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE_S = 30.0
@@ -254,3 +258,54 @@ def test_a_farm_process_ends_quietly_when_asked(number: int) -> None:
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, "")
+
+
+# --- recorded machines in the farm
+
+CAPTURES = ROOT / "tests" / "captures" / "miners"
+
+
+async def test_a_folder_is_a_machine_of_the_farm_and_of_its_configuration() -> None:
+    folders = [CAPTURES / "luxos-2025.4", CAPTURES / "sealminer-stock-2025"]
+    async with Farm(FarmSpec.in_block(free_block(), machines=2, pdus=0, tick_s=3600.0, replay=folders)) as farm:
+        first, second = farm.recorded.hosts
+        reading = await open_device("auto", second, 4028, 10.0).read()  # type: ignore[union-attr]
+        config = tomllib.loads(farm.config_toml())
+    assert isinstance(reading, MinerReading)
+    assert (reading.make, reading.mac) == ("SEALMINER", "50d4484b8678")
+    assert config["miners"][1] == {"targets": [f"{first}-{second}"], "credential": "recorded"}
+    assert "ca.stratum.braiins.com" in config["pools"]["expected"]  # where the LuxOS machine says that it works
+
+
+async def test_recorded_machines_can_stand_alone_and_the_agent_takes_their_configuration(tmp_path: Path) -> None:
+    spec = FarmSpec.in_block(free_block(), machines=0, pdus=0, replay=[CAPTURES / "avalon-q-stock"])
+    async with Farm(spec) as farm:
+        config = load(farm.write_site(tmp_path))
+        assert config.warnings == ()
+        [miners] = [a for a in assignments_of(config, site_of(config, "")) if a.name == "miners"]
+        assert [(job.host, (job.options or {})["user"]) for job in miners.jobs] == [(farm.recorded.hosts[0], "root")]
+
+
+async def test_a_machine_on_a_port_that_only_root_may_open_is_left_out_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    def as_anybody(host: str, port: int, backlog: int = 128) -> socket.socket:
+        if 0 < port < 1024:
+            raise PermissionError(13, "Permission denied")
+        return tcp_listener(host, port, backlog)
+
+    monkeypatch.setattr("hil.replay.tcp_listener", as_anybody)
+    folders = [CAPTURES / "braiins-25.05-graphql", CAPTURES / "luxos-2025.4"]  # ports 4028 and 80; 4028
+    async with Farm(FarmSpec.in_block(free_block(), machines=0, pdus=0, replay=folders)) as farm:
+        assert farm.recorded.left_out == ["braiins-25.05-graphql"]
+        assert [machine.capture.folder.name for machine in farm.recorded.served] == ["luxos-2025.4"]
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(addresses(farm.spec.replay_base, 1)[0], 4028)
+
+
+def test_a_folder_that_is_no_recording_is_one_line_and_exit_2(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "hil.farm", "--machines", "0", "--pdus", "0", "--replay", str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert str(tmp_path) in done.stderr
