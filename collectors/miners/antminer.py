@@ -64,7 +64,7 @@ def _version(reply: Any) -> Identity:
 
 
 def _system_info(page: Any) -> Network:
-    said = page if isinstance(page, Mapping) else {}
+    said = page if isinstance(page, dict) else {}
     serial = cgminer.text(said.get("serinum")) or cgminer.text(said.get("serial_no"))
     return Network(
         mac=normalise_mac(cgminer.text(said.get("macaddr"))),
@@ -78,7 +78,7 @@ def _system_info(page: Any) -> Network:
 
 def _work_mode(page: Any) -> str | None:
     """The mode of `get_miner_conf`, under its new or its old name; a digit, as text or number."""
-    said = page if isinstance(page, Mapping) else {}
+    said = page if isinstance(page, dict) else {}
     mode = said.get("bitmain-work-mode", said.get("miner-mode"))
     digit = cgminer.integer(mode)
     return None if digit is None else intern(str(digit))
@@ -88,7 +88,8 @@ def _watts_of(reply: Any) -> tuple[float, str] | None:
     """Watts and their key, where this firmware has them."""
     row = _last(cgminer.section(reply, "STATS"))
     for key in ("watt", "power", "Power", "chain_power", "total_power"):
-        watts = evidence.positive(row.get(key))
+        said = row.get(key)
+        watts = evidence.positive(said.partition(" (")[0] if isinstance(said, str) else said)  # Hiveon: "456.78 (AB)"
         if watts is not None:
             return watts, key
     return None
@@ -100,7 +101,7 @@ def _errors_of(reply: Any) -> tuple[MachineError, ...]:
     return tuple(
         MachineError(cgminer.text(row.get("code")) or "?", _complaint(row))
         for row in (rows if isinstance(rows, list) else ())
-        if isinstance(row, Mapping) and row.get("status") not in ("s", "", None)
+        if isinstance(row, dict) and row.get("status") not in ("s", "", None)
     )
 
 
@@ -321,7 +322,7 @@ def _apart(details: Fields, keys: tuple[str, ...]) -> list[Any] | None:
 def _chain(details: Fields) -> dict[int, Fields]:
     """Boards as the pages list them, by their number from 0; by position where numbers are missing or doubled."""
     said = details.get("chain")
-    rows = [row for row in said[:MAX_SLOTS] if isinstance(row, Mapping)] if isinstance(said, list) else []
+    rows = [row for row in said[:MAX_SLOTS] if isinstance(row, dict)] if isinstance(said, list) else []
     numbers = [number for row in rows if (number := cgminer.integer(row.get("index"))) is not None]
     is_numbered = len(set(numbers)) == len(rows) and all(0 <= number < MAX_SLOTS for number in numbers)
     return dict(zip(numbers if is_numbered else range(len(rows)), rows, strict=True))
@@ -397,7 +398,7 @@ def _slot(details: Fields, slot: int, unit_hs: float | None, uptime_s: float | N
         hashrate_window_s=uptime_s if f"CHAIN AVG HASHRATE{slot}" in details else 5.0,
         hashrate_expected_hs=_rate(unit_hs, details.get(f"chain_rateideal{slot}")) or None,
         chips=_count(details.get(f"chain_acn{slot}")),
-        frequency_hz=_hertz(details.get(f"freq{slot}")),
+        frequency_hz=_hertz(details.get(f"freq{slot}", details.get(f"freq_avg{slot}"))),
         voltage_v=evidence.positive(details.get(f"chain_voltage{slot}")),
         hardware_errors=evidence.not_negative(details.get(f"chain_hw{slot}")),
     )

@@ -495,6 +495,27 @@ def test_an_l9_has_a_key_for_each_sensor_and_averages_its_boards() -> None:
     assert (board.hashrate_hs, board.hashrate_window_s) == (pytest.approx(5.659831296e9), 9153.0)
 
 
+def test_an_s9_numbers_its_boards_from_6_and_has_a_key_for_each_sensor() -> None:
+    """Numbers of a recorded S9 with Hiveon."""
+    row = {
+        "Elapsed": 4271, "GHS 5s": "5904.657", "GHS av": 5847.82, "chain_power": "456.78 (AB)",
+        **{f"chain_acn{i}": 63 if i in (6, 7) else 0 for i in range(1, 17)},
+        **{f"temp{i}": {6: 53, 7: 52}.get(i, 0) for i in range(1, 17)},
+        **{f"temp2_{i}": {6: 68, 7: 67}.get(i, 0) for i in range(1, 17)},
+        "chain_rate6": "2948.61", "chain_rate7": "2956.04", "freq_avg6": 412, "freq_avg7": 411.46,
+    }  # fmt: skip
+    stats = {"STATUS": [{"STATUS": "S"}], "STATS": [{"Type": "Antminer S9 Hiveon", "CompileTime": "2021"}, row]}
+    reading = MAKE.read(said_from(MAKE, {"stats": wire(stats)}, is_deep=True))
+    assert heat(reading) == {
+        (Sensor.BOARD, 0, 53.0),
+        (Sensor.CHIP, 0, 68.0),
+        (Sensor.BOARD, 1, 52.0),
+        (Sensor.CHIP, 1, 67.0),
+    }
+    assert [(board.id, board.frequency_hz) for board in reading.boards] == [("6", 412e6), ("7", 411.46e6)]
+    assert (reading.model, reading.reported_power_w) == ("S9", 456.78)
+
+
 @pytest.mark.parametrize(("said", "errors"), [("PSU OK", ()), ("PSU power lost", ("PSU power lost",)), (None, ())])
 def test_hiveon_tells_of_its_power_supply(said: str | None, errors: tuple[str, ...]) -> None:
     assert tuple(error.text for error in edited(stats={"psu_status": said}).errors) == errors
