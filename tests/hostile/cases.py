@@ -73,7 +73,7 @@ def told(where: str, value: object) -> str:
     return f"{where.rpartition(' ')[2].rpartition('.')[2]}={value!r:.20}"
 
 
-# --- edits -----------------------------------------------------------------------------------------------------------
+# --- edits ---
 
 _MARK = "\u00a7here\u00a7"
 
@@ -162,7 +162,7 @@ def _node(reply: Any, path: list[str]) -> tuple[Any, Any]:
     return reply, (int(path[-1]) if isinstance(reply, list) else path[-1])
 
 
-# --- running ---------------------------------------------------------------------------------------------------------
+# --- running ---
 
 
 def edited(case: Case) -> dict[str, bytes]:
@@ -200,7 +200,7 @@ def outcome(case: Case) -> tuple[MinerReading, frozenset[str]] | PollError:
         return error
 
 
-# --- comparing -------------------------------------------------------------------------------------------------------
+# --- comparing ---
 
 
 def wanted_fields(case: Case) -> dict[str, Any]:

@@ -17,7 +17,7 @@ DENIED, MALFORMED, REFUSED, UNSUPPORTED = (
 )
 
 
-# --- 1: terminators: stripped, nothing else changes ------------------------------------------------------------------
+# --- 1: terminators: stripped, nothing else changes ---
 
 _ENDINGS = {
     "nul": b"\0",
@@ -62,7 +62,7 @@ TERMINATORS = [
 ]
 
 
-# --- 6: a reply that begins with a comma: an empty object, so a protocol error ----------------------------------------
+# --- 6: a reply that begins with a comma: an empty object, so a protocol error ---
 
 _LEADING_COMMA = b',"id":1}\0'
 
@@ -76,7 +76,7 @@ LEADING_COMMA = [
 ]
 
 
-# --- 9: cut replies: what was whole is kept and said so, else a protocol error; never cut at the last comma -----------
+# --- 9: cut replies: what was whole is kept and said so, else a protocol error; never cut at the last comma ---
 
 _CUT = ("repaired", "truncated")
 
@@ -127,7 +127,7 @@ TRUNCATED = [
 ]
 
 
-# --- 10: nothing, or something that is no object ----------------------------------------------------------------------
+# --- 10: nothing, or something that is no object ---
 
 _NOTHINGS = {
     "empty": b"",
@@ -194,7 +194,7 @@ SILENT = [
 ]
 
 
-# --- 11: the mining process is down, a proxy answers in its place -----------------------------------------------------
+# --- 11: the mining process is down, a proxy answers in its place ---
 
 _DOWN = b"Socket connect failed: Connection refused\n"
 
@@ -230,7 +230,7 @@ PIPES = [
 ]
 
 
-# --- 13: the shapes of STATUS; without one the payload is used, and said to be suspect --------------------------------
+# --- 13: the shapes of STATUS; without one the payload is used, and said to be suspect ---
 
 _GOOD = {"STATUS": "S", "When": 1, "Code": 11, "Msg": "Summary", "Description": "x"}
 
@@ -282,7 +282,7 @@ STATUS_SHAPES = [
 ]
 
 
-# --- 14: refusals: the command is denied or absent, the machine stays readable where it can --------------------------
+# --- 14: refusals: the command is denied or absent, the machine stays readable where it can ---
 
 
 def said_no(code: int, message: str, letter: str = "E") -> bytes:
@@ -345,7 +345,7 @@ REFUSALS = [
 ]
 
 
-# --- 15: empty sections: the fields are missing ----------------------------------------------------------------------
+# --- 15: empty sections: the fields are missing ---
 
 _COUNTERS = dict.fromkeys(
     ("shares_accepted", "shares_rejected", "shares_stale", "difficulty_accepted", "difficulty_rejected")

@@ -1,4 +1,4 @@
-"""JSON that is not quite JSON: what can be mended is mended once and said to be; a field that no number is, is missing."""
+"""JSON that is nearly JSON: what can be mended is mended once and said to be; what is no number is missing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _mended(quirk: int, rows: tuple[tuple[str, str, str, bytes, bytes], ...]) ->
     return [reads(id, quirk, machine, swap(name, old, new), warnings=_MENDED) for machine, id, name, old, new in rows]
 
 
-# --- 2: a comma is missing between two objects ---------------------------------------------------------------------
+# --- 2: a comma is missing between two objects ---
 
 NO_COMMA = _mended(
     2,
@@ -54,7 +54,7 @@ NO_COMMA = _mended(
 )
 
 
-# --- 3: commas that nothing follows or precedes ----------------------------------------------------------------------
+# --- 3: commas that nothing follows or precedes ---
 
 SPARE_COMMA = _mended(
     3,
@@ -85,7 +85,7 @@ SPARE_COMMA = _mended(
 )
 
 
-# --- 4: control characters: removed ----------------------------------------------------------------------------------
+# --- 4: control characters: removed ---
 
 
 def pretty(name: str) -> Edit:
@@ -133,7 +133,7 @@ CONTROL = [
 ]
 
 
-# --- 5: a comma is missing between two members -------------------------------------------------------------------------
+# --- 5: a comma is missing between two members ---
 
 NO_COMMA_IN_OBJECT = _mended(
     5,
@@ -158,7 +158,7 @@ NO_COMMA_IN_OBJECT = _mended(
 )
 
 
-# --- 7: nan and inf, bare and in quotes: that field is missing, never 0 ------------------------------------------------
+# --- 7: nan and inf, bare and in quotes: that field is missing, never 0 ---
 
 _NO_NOW = {"hashrate_now_hs": None}
 _NO_WATTS = dict.fromkeys(("reported_power_w", "power_side", "power_key"))
@@ -294,7 +294,7 @@ NOT_NUMBERS = [
 ]
 
 
-# --- 8: bytes that are no UTF-8: replaced; who it is stays as it was -----------------------------------------------------
+# --- 8: bytes that are no UTF-8: replaced; who it is stays as it was ---
 
 _WORKER = b'"canary-worker"'
 
@@ -336,7 +336,7 @@ NO_UTF8 = [
 ]
 
 
-# --- 20: keys that come twice: the last wins -----------------------------------------------------------------------------
+# --- 20: keys that come twice: the last wins ---
 
 TWICE = [
     reads("same-key", 20, "antminer", swap("summary", b'"GHS 5s":110566.89', b'"GHS 5s":1,"GHS 5s":110566.89')),
@@ -375,7 +375,7 @@ TWICE = [
 ]
 
 
-# --- 38: depth and size: missing or a protocol error, never a crash ------------------------------------------------------
+# --- 38: depth and size: missing or a protocol error, never a crash ---
 
 _DEEP = b"[" * 3000 + b"]" * 3000
 _DEEP_OBJECTS = b'{"a":' * 900 + b"1" + b"}" * 900

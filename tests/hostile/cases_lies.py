@@ -198,7 +198,7 @@ WINDOWS = [
 ]
 
 
-# --- the past of a machine that stands; its nominal rate stays ---------------------------------------------------------
+# --- the past of a machine that stands; its nominal rate stays ---
 
 STANDING = [
     # asleep: rates 0, `GHS av` and the ideal of 110 TH/s stay
@@ -328,7 +328,7 @@ STANDING = [
 ]
 
 
-# --- words against numbers: numbers decide what it does --------------------------------------------------------------
+# --- words against numbers: numbers decide what it does ---
 
 _RATES_0 = {"hashrate_hs": 0.0, "hashrate_now_hs": 0.0}
 
@@ -470,9 +470,19 @@ WORDS = [
 ]
 
 
-# --- wild values of seconds, counters and clocks below 0 ---------------------------------------------------------------
+# --- wild values of seconds, counters and clocks below 0 ---
 
 COUNTERS = [
+    # four numbers that stand on every board of this maker, empty slots and full load alike
+    lie(
+        "constant-for-heat", "elphapex", put("stats STATS.0.chain.3.temp_pcb", [47, 46, 67, 66]), heat={"board 3": None}
+    ),
+    lie(
+        "constant-in-words",
+        "elphapex",
+        put("stats STATS.0.chain.3.temp_pcb", ["47", "46", "67", "66"]),
+        heat={"board 3": None},
+    ),
     lie("wild-5s", "sealminer", put("summary SUMMARY.0.MHS 5s", 9e9)),
     lie("other-windows", "sealminer", put("summary SUMMARY.0.MHS 5m", 1), put("summary SUMMARY.0.MHS av", 1)),
     lie("negative-rate", "antminer", put("summary SUMMARY.0.GHS 30m", -111_878.26), hashrate_key="rate_30m"),
@@ -516,7 +526,7 @@ COUNTERS = [
 ]
 
 
-# --- pools: who gets the work ------------------------------------------------------------------------------------------
+# --- pools: who gets the work ---
 
 
 def _pool(id: str, url: object, host: str | None) -> Case:

@@ -20,7 +20,7 @@ def evil(id: str, machine: str, *edits: Any, **wanted: Any) -> Case:
     return reads(id, MALICE, machine, *edits, **wanted)
 
 
-# --- texts: only what can be printed is kept, and not much of it ---------------------------------------------------------
+# --- texts: only what can be printed is kept, and not much of it ---
 
 _LONG = "A" * 5000
 
@@ -76,7 +76,7 @@ TEXTS = [
 ]
 
 
-# --- lists without end: what no machine has is left unread ---------------------------------------------------------------
+# --- lists without end: what no machine has is left unread ---
 
 LISTS = [
     evil("pools", "antminer", swap("pools", b'{"POOLS":[', b'{"POOLS":[' + b'{"POOL":9},' * 5000)),
@@ -125,7 +125,7 @@ LISTS = [
 ]
 
 
-# --- shapes: another type in every place -------------------------------------------------------------------------------
+# --- shapes: another type in every place ---
 
 SHAPES = [
     loses("devs-text", MALICE, "whatsminer", put("devs DEVS", "x")),
@@ -204,7 +204,7 @@ SHAPES = [
 ]
 
 
-# --- refusals with a text for the log -------------------------------------------------------------------------------------
+# --- refusals with a text for the log ---
 
 _HTML = b"<html><body>canary-password</body></html>"
 

@@ -17,7 +17,7 @@ def _money(hs: float | None, window_s: float | None, key: str | None) -> dict[st
     return {"hashrate_hs": hs, "hashrate_window_s": window_s, "hashrate_key": key}
 
 
-# --- 16: numbers as texts: converted; an empty text is missing -------------------------------------------------------
+# --- 16: numbers as texts: converted; an empty text is missing ---
 
 
 def in_words(name: str, before: str = "", after: str = "") -> Edit:
@@ -122,7 +122,7 @@ SPOKEN = [
 ]
 
 
-# --- 17: commas between thousands: only where they group strictly ----------------------------------------------------
+# --- 17: commas between thousands: only where they group strictly ---
 
 THOUSANDS = [
     reads("rate", 17, "antminer", put("summary SUMMARY.0.GHS 30m", "111,878.26")),
@@ -145,7 +145,7 @@ THOUSANDS = [
 ]
 
 
-# --- 18: numbers with units: read where the unit does not scale them, else missing --------------------------------------
+# --- 18: numbers with units: read where the unit does not scale them, else missing ---
 
 UNITS = [
     reads("tight", 18, "hiveon", put("stats STATS.1.chain_power", "3250W")),
@@ -192,7 +192,7 @@ UNITS = [
 ]
 
 
-# --- 19: the unit stands in the key or in a field of its own ---------------------------------------------------------
+# --- 19: the unit stands in the key or in a field of its own ---
 
 _UNKNOWN_RATES = dict.fromkeys(
     ("hashrate_hs", "hashrate_window_s", "hashrate_key", "hashrate_now_hs", "hashrate_expected_hs")
@@ -294,7 +294,7 @@ RATE_UNITS = [
 ]
 
 
-# --- 21: board numbers with gaps, in any order, twice, not at all -----------------------------------------------------
+# --- 21: board numbers with gaps, in any order, twice, not at all ---
 
 
 def _numbered(name: str, section: str, keys: tuple[str, ...], numbers: tuple[object, ...]) -> tuple[Edit, ...]:
@@ -451,7 +451,7 @@ BOARD_NUMBERS = [
 ]
 
 
-# --- 22: temperatures that no sensor means ----------------------------------------------------------------------------
+# --- 22: temperatures that no sensor means ---
 
 _ALL_OF_1 = {"board 1": None, "chip 1": None}
 
@@ -513,7 +513,7 @@ TEMPERATURES = [
 ]
 
 
-# --- 23: watts that are none ------------------------------------------------------------------------------------------
+# --- 23: watts that are none ---
 
 
 def _watts(machine: str, where: str, values: tuple[object, ...], **wanted: Any) -> list[Case]:
@@ -602,7 +602,7 @@ POWER = [
 ]
 
 
-# --- 24: expected rates that are none ---------------------------------------------------------------------------------
+# --- 24: expected rates that are none ---
 
 
 def _expects(machine: str, where: str, values: tuple[object, ...], instead: float | None = None) -> list[Case]:
@@ -627,7 +627,7 @@ EXPECTED = [
 ]
 
 
-# --- 26: clocks: the time of the reply is ours, whatever the machine says ------------------------------------------------
+# --- 26: clocks: the time of the reply is ours, whatever the machine says ---
 
 
 def _at(machine: str, name: str, when: object, *, place: str = "STATUS.0.When") -> Case:
@@ -654,7 +654,7 @@ CLOCKS = [
 ]
 
 
-# --- 27: true and false in every spelling ------------------------------------------------------------------------------
+# --- 27: true and false in every spelling ---
 
 _TRUE, _FALSE = ("true", "True", 1, "1", "Y", "on", "yes"), ("false", 0, "0", "N", "off", "no")
 
@@ -694,7 +694,7 @@ FLAGS = [
 ]
 
 
-# --- 28: WhatsMiner's error codes in every shape: extracted, in their order -----------------------------------------------
+# --- 28: WhatsMiner's error codes in every shape: extracted, in their order ---
 
 
 def _codes(id: str, said: object, *codes: str) -> Case:
@@ -754,7 +754,7 @@ ERROR_CODES = [
 ]
 
 
-# --- 29: null where a list or a number belongs --------------------------------------------------------------------------
+# --- 29: null where a list or a number belongs ---
 
 NULLS = [
     reads("fan-entries", 29, "epic", put("summary Fans Rpm.Fans Speed 1", None), fans_rpm=(None, 0.0, 5942.0, 5745.0)),
@@ -845,7 +845,7 @@ NULLS = [
 ]
 
 
-# --- 36: MAC addresses: normalised, or none ------------------------------------------------------------------------------
+# --- 36: MAC addresses: normalised, or none ---
 
 _MACS_GOOD = ("02005E100001", "02-00-5e-10-00-01", "0200.5e10.0001", " 02:00:5E:10:00:01 ", "02:00:5e:10:00:01")
 _MACS_BAD = (

@@ -356,6 +356,13 @@ def _mara() -> dict[str, Any]:
     }
 
 
+def _elphapex() -> dict[str, Any]:
+    """With thermometers on its board: the recorded machine shows a constant in their place."""
+    replies = captured("elphapex-stock")
+    replies["stats"]["STATS"][0]["chain"][3]["temp_pcb"] = [41, 42, 61, 60]
+    return replies
+
+
 def _with(replies: dict[str, Any], **more: Any) -> dict[str, Any]:
     return replies | copy.deepcopy(more)
 
@@ -415,7 +422,7 @@ _MAKERS: dict[str, tuple[str, Any, bool]] = {
     ),
     "axeos": ("axeos", lambda: captured("bitaxe-axeos-2.4"), False),
     "proto": ("proto", lambda: captured("proto-1.8-simulator"), False),
-    "elphapex": ("elphapex", lambda: captured("elphapex-stock"), False),
+    "elphapex": ("elphapex", _elphapex, False),
 }
 
 NAMES = tuple(_MAKERS)

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 from honesty import SECRETS, assert_honest
 
 from fleet.ports import PollError
-from hostile import cases_avalon, cases_framing, cases_json, cases_lies, cases_malice, cases_values
-from hostile.cases import Case, edited, found_fields, healthy, look, outcome, wanted_fields
+from hostile.cases import edited, found_fields, healthy, look, outcome, wanted_fields
+from hostile.corpus import REPLIES as CASES
 from hostile.machines import NAMES
 
-CASES: list[Case] = [
-    *cases_framing.CASES,
-    *cases_json.CASES,
-    *cases_values.CASES,
-    *cases_avalon.CASES,
-    *cases_lies.CASES,
-    *cases_malice.CASES,
-]
 BY_NAME = {case.name: case for case in CASES}
 
 
@@ -59,10 +49,3 @@ def test_an_untouched_machine_is_honest_and_read_whole(name: str) -> None:
     assert reading.hashrate_now_hs is not None
     assert reading.pool_host is not None
     assert reading.uptime_s is not None
-
-
-def test_no_two_cases_are_the_same() -> None:
-    assert len(BY_NAME) == len(CASES)
-    bytes_of = Counter((case.machine, tuple(sorted(edited(case).items()))) for case in CASES)
-    twice = [case.name for case in CASES if bytes_of[case.machine, tuple(sorted(edited(case).items()))] > 1]
-    assert not twice
