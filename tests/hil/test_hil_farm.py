@@ -269,7 +269,7 @@ async def test_a_folder_is_a_machine_of_the_farm_and_of_its_configuration() -> N
     folders = [CAPTURES / "luxos-2025.4", CAPTURES / "sealminer-stock-2025"]
     async with Farm(FarmSpec.in_block(free_block(), machines=2, pdus=0, tick_s=3600.0, replay=folders)) as farm:
         first, second = farm.recorded.hosts
-        reading = await open_device("auto", second, 4028, 10.0).read()  # type: ignore[union-attr]
+        reading = await open_device("auto", second, 4028, 10.0).read()
         config = tomllib.loads(farm.config_toml())
     assert isinstance(reading, MinerReading)
     assert (reading.make, reading.mac) == ("SEALMINER", "50d4484b8678")
