@@ -10,7 +10,7 @@ from fleet.readings import FaultKind
 from hostile.cases import Case, put
 from hostile.losses import LOST
 from hostile.machines import encoded, machine, replies_of
-from hostile.wire import HANG, LOGIN, NOTHING, REFUSAL, RESET, SHORT_S, Script, Sends, WireCase, page
+from hostile.wire import HANG, LOGIN, NOTHING, PATIENT_S, REFUSAL, RESET, SHORT_S, Script, Sends, WireCase, page
 
 DENIED, IDENTITY, MALFORMED, OVERSIZE, REFUSED, TIMEOUT, UNSUPPORTED = (
     FaultKind.DENIED,
@@ -269,7 +269,7 @@ SLOW = [
         {"summary": Sends(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10\r\n{", then="hold")},
     ),
     # what the reading can do without does not cost it
-    loses("pools-silent", 32, "antminer", "pools", {"pools": HANG}, deadline_s=SHORT_S),
+    loses("pools-silent", 32, "antminer", "pools", {"pools": HANG}, deadline_s=PATIENT_S),
     loses(
         "pools-dribble",
         32,
@@ -483,7 +483,7 @@ LOGINS = [
         credential=LOGIN,
         **_NO_PAGES,
     ),
-    reads("pages-silent", 35, "antminer_web", {"http": HANG}, credential=LOGIN, deadline_s=SHORT_S, **_NO_PAGES),
+    reads("pages-silent", 35, "antminer_web", {"http": HANG}, credential=LOGIN, deadline_s=PATIENT_S, **_NO_PAGES),
     reads("web-closed", 35, "antminer_web", {}, credential=LOGIN, closed=frozenset({80}), **_NO_PAGES),
     reads("no-credential", 35, "antminer_web", {}, **_NO_PAGES),
     fails("no-credential", 35, "braiins_rest", DENIED, {}),

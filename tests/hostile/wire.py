@@ -25,8 +25,9 @@ from hostile.cases import Case
 from hostile.machines import encoded, machine
 
 LOGIN = Credential("root", "canary-password")
-SHORT_S, LONG_S = 0.4, 10.0
-"""Deadline of cases that must run into it, and of those that must not."""
+SHORT_S, PATIENT_S, LONG_S = 0.4, 1.2, 10.0
+"""Deadline of looks that must run into it; of looks whose end must, though their beginning must not, on a busy computer
+either; and of looks that must not."""
 
 LATE_S = 0.25
 """How long after its deadline a look may still hold whoever waits for it."""
