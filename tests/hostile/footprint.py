@@ -11,9 +11,9 @@ from pathlib import Path
 from hostile.cases_wire import CASES
 from hostile.wire import seen
 
-AT_ONCE = 8
-WARM_UP = 2  # passes until imports, caches and the allocator's pools are what they will stay
-PASSES = 3
+AT_ONCE = 24
+WARM_UP = 1  # pass until imports, caches and the allocator's pools are what they will stay
+PASSES = 2
 
 
 async def _pass() -> None:
