@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 MAX_GROWTH_BYTES = 4 * 1024 * 1024
 
 GIVES_BACK = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-"""So that the allocator keeps nothing of what is freed, like the megabytes that hostile machines in this process sent."""
+"""So that the allocator keeps nothing of what is freed, like the megabytes that hostile machines have sent."""
 
 
 @pytest.mark.parametrize("name", BY_NAME)
