@@ -41,6 +41,8 @@ BACKOFF_LIMIT_S = 300.0
 class Lane(Enum):
     """What the last look said about the host, and the share of all slots that such hosts may hold together."""
 
+    __hash__ = object.__hash__  # the one of Enum runs in Python, a dozen times for each look
+
     HEALTHY = 1.0
     SILENT = 0.5  # refused or no answer at connect
     HUNG = 0.25  # connected, then nothing until the deadline

@@ -46,6 +46,8 @@ class OperatingState(StrEnum):
 class Sensor(StrEnum):
     """Where a temperature is taken; boards and chips are told apart from air."""
 
+    __hash__ = str.__hash__  # the one of Enum runs in Python, and every look hashes a dozen
+
     BOARD = "board"
     CHIP = "chip"
     INLET = "inlet"
@@ -87,7 +89,7 @@ class MachineError:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class MinerReading:
     """One answer of one machine. Units: H/s, W, degrees Celsius, rpm, seconds; None = not said.
 
@@ -98,6 +100,10 @@ class MinerReading:
     `algorithm` is "sha256" only where that is proven by make and model; None = not proven.
     `way` is how this machine is asked and what was learned about that, for the driver that asks it after a restart.
     `pace_s`: this make is not asked more often than so; 0 = as often as the operator likes.
+    `slow_age_s`: how old the answers are that are not asked at every look (pools, modes, errors; temperatures and fans
+    of some makes); None = everything is of this look.
+    A reading is filled by its driver and changed by nobody after that. It is not frozen, because that would double the
+    cost of making one, which is a good part of a look.
     """
 
     driver: str
@@ -134,6 +140,7 @@ class MinerReading:
     boards: tuple[Board, ...] = ()
     way: str | None = None
     pace_s: float = 0.0
+    slow_age_s: float | None = None
     warnings: tuple[str, ...] = ()  # closed words: what was repaired, missing or suspect in this reply
 
 

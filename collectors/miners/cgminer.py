@@ -295,7 +295,7 @@ def status(reply: Mapping[str, Any]) -> Status:
     if isinstance(said, list):
         said = said[0] if said else None
     fields = reply if isinstance(said, str) else said
-    if not isinstance(fields, Mapping):
+    if not isinstance(fields, dict):
         return Status("", None, "")
     return Status(
         (text(fields.get("STATUS")) or "").upper(), integer(fields.get("Code")), text(fields.get("Msg")) or ""
@@ -325,7 +325,7 @@ def member(reply: Mapping[str, Any], command: str) -> Mapping[str, Any]:
     part = reply.get(command, {})
     if isinstance(part, list):
         part = part[0] if part else {}
-    return part if isinstance(part, Mapping) else {}
+    return part if isinstance(part, dict) else {}
 
 
 def section(reply: object, name: str) -> tuple[Mapping[str, Any], ...]:
@@ -333,9 +333,11 @@ def section(reply: object, name: str) -> tuple[Mapping[str, Any], ...]:
     if not isinstance(reply, dict):
         return ()  # a page may hold any JSON
     rows = reply.get(name)
-    if isinstance(rows, Mapping):
-        return (rows,)
-    return tuple(row for row in rows if isinstance(row, Mapping)) if isinstance(rows, list) else ()
+    if isinstance(rows, list):
+        if len(rows) == 1 and isinstance(rows[0], dict):
+            return (rows[0],)
+        return tuple([row for row in rows if isinstance(row, dict)])
+    return (rows,) if isinstance(rows, dict) else ()
 
 
 # --- typed fields ------------------------------------------------------------------------------------------------

@@ -155,12 +155,15 @@ class Heat(dict[tuple[Sensor, int], float]):
         degrees = celsius(value)
         if degrees is None or board is None:
             return
-        place = (sensor, board if sensor in (Sensor.BOARD, Sensor.CHIP) else 0)
+        place = (sensor, board if sensor in _OF_BOARDS else 0)
         if degrees > self.get(place, -math.inf):
             self[place] = degrees
 
     def temperatures(self) -> tuple[Temperature, ...]:
-        return tuple(Temperature(sensor, board, degrees) for (sensor, board), degrees in self.items())
+        return tuple([Temperature(sensor, board, degrees) for (sensor, board), degrees in self.items()])
+
+
+_OF_BOARDS = frozenset((Sensor.BOARD, Sensor.CHIP))
 
 
 def positive(value: object) -> float | None:
@@ -177,7 +180,9 @@ def not_negative(value: object) -> float | None:
 
 def board_indices(ids: Iterable[int]) -> dict[int, int]:
     """Column of each board number: the number itself where all lie in 0..3, else the position (6,7,8 -> 0,1,2)."""
-    ordered = sorted(set(ids))
-    if all(0 <= i <= 3 for i in ordered):
-        return {i: i for i in ordered}
-    return {i: position for position, i in enumerate(ordered)}
+    numbers = list(ids)
+    if not numbers:
+        return {}
+    if min(numbers) >= 0 and max(numbers) <= 3:
+        return {i: i for i in numbers}
+    return {i: position for position, i in enumerate(sorted(set(numbers)))}

@@ -75,11 +75,10 @@ def _require_framed(answer: Any, command: str) -> None:
 
 def take(said: Said, ask: Ask, answer: Any) -> None:
     """Digest one accepted answer into `said`, with the warnings that decoding it left."""
-    if isinstance(answer, cgminer.Reply):
-        if answer.warnings:
-            said.warnings += answer.warnings
-        if "STATUS" not in answer and ask.via is Via.RPC:
-            said.warnings += (cgminer.NO_STATUS,)
+    if isinstance(answer, cgminer.Reply) and answer.warnings:  # a page that had to be mended is one, too
+        said.warnings += answer.warnings
+    if ask.via is Via.RPC and "STATUS" not in answer:
+        said.warnings += (cgminer.NO_STATUS,)
     said[ask.name] = answer if ask.digest is None else ask.digest(answer)
 
 

@@ -134,7 +134,13 @@ class Make:
     login: Login | None = None
     has_digest_login: bool = False  # HTTP pages behind an RFC 7616 challenge
     pace_s: float = 0.0
-    every: tuple[Ask, ...] = field(init=False, repr=False, compare=False)  # those of every look
+    joined: tuple[Ask, ...] = field(init=False, repr=False, compare=False)  # of every look, where commands join
+    alone: tuple[Ask, ...] = field(init=False, repr=False, compare=False)  # of every look, the others
+    single: tuple[Ask, ...] = field(init=False, repr=False, compare=False)  # of every look, where commands do not join
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "every", tuple(ask for ask in self.asks if ask.when is When.EVERY))
+        every = sorted((ask for ask in self.asks if ask.when is When.EVERY), key=lambda ask: not ask.is_needed)
+        joined = tuple(ask for ask in every if ask.joins)
+        object.__setattr__(self, "joined", joined if len(joined) > 1 else ())
+        object.__setattr__(self, "alone", tuple(ask for ask in every if ask not in self.joined))
+        object.__setattr__(self, "single", tuple(every))

@@ -49,7 +49,7 @@ class NativeMiner:
 
     __slots__ = (
         "_deadline_s", "_identity", "_joins", "_kept", "_left_alone", "_line",
-        "_looks", "_mac_of", "_make", "_told", "_uptime_s", "_way",
+        "_looks", "_mac_of", "_make", "_slow_at", "_told", "_uptime_s", "_way",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +67,7 @@ class NativeMiner:
         self._left_alone = _NONE
         self._identity: tuple[str | None, str | None] = (None, None)
         self._uptime_s: float | None = None
+        self._slow_at = 0.0
         self._recall(way)
 
     async def read(self, is_deep: bool = False) -> MinerReading:
@@ -85,16 +86,11 @@ class NativeMiner:
         make = self._make or await self._meet(deadline_at, said)
         if make.login is not None:
             await self._log_in(make, deadline_at)
-        is_full = is_deep or not self._looks % SLOW_EVERY
-        if is_full:
-            if not self._looks % FORGIVE_EVERY:
-                self._left_alone = _NONE
-            wanted = [ask for ask in make.asks if self._is_due(ask, said)]
+        if is_deep or not self._looks % SLOW_EVERY:
+            await self._ask_much(make, said, deadline_at)
         else:
-            wanted = [ask for ask in make.every if ask.name not in self._left_alone and self._may_ask(ask)]
-        await self._ask_all(wanted, said, deadline_at)
-        for name, answer in self._kept.items():
-            said.setdefault(name, answer)
+            said.update(self._kept)
+            await self._ask_usual(make, said, deadline_at)
         return said
 
     @property
@@ -157,23 +153,44 @@ class NativeMiner:
 
     # --- what to ask
 
-    async def _ask_all(self, wanted: list[Ask], said: Said, deadline_at: float) -> None:
-        """Needed questions first; what may be joined, in one connection. Errors: PollError of a needed one."""
-        joinable = [ask for ask in wanted if ask.joins] if self._joins is not False else []
-        if len(joinable) > 1 and await self._ask_joined(joinable, said, deadline_at):
-            wanted = [ask for ask in wanted if not ask.joins]
-        for ask in sorted(wanted, key=_is_extra):
-            if said.is_deep or not any(name in said for name in ask.unless):
+    async def _ask_much(self, make: Make, said: Said, deadline_at: float) -> None:
+        """A look that asks whatever is due, slow questions included."""
+        if not self._looks % FORGIVE_EVERY:
+            self._left_alone = _NONE
+        wanted = [ask for ask in make.asks if self._is_due(ask, said)]
+        joined = [ask for ask in wanted if ask.joins] if self._joins is not False else []
+        if len(joined) < 2:
+            joined = []
+        rest = [ask for ask in wanted if not (joined and ask.joins)]
+        await self._ask(joined, sorted(rest, key=_is_extra), said, deadline_at)
+        self._slow_at = asyncio.get_running_loop().time()
+        for name, answer in self._kept.items():
+            said.setdefault(name, answer)
+
+    async def _ask_usual(self, make: Make, said: Said, deadline_at: float) -> None:
+        """Nine looks of ten: what belongs to every one, and nothing that has been decided before."""
+        joined, rest = (make.joined, make.alone) if self._joins else ((), make.single)
+        if self._left_alone or self._line.credential is None:
+            joined = tuple([ask for ask in joined if self._may_ask(ask)])
+            rest = tuple([ask for ask in rest if self._may_ask(ask)])
+        await self._ask(joined, rest, said, deadline_at)
+
+    async def _ask(self, joined: Sequence[Ask], rest: Sequence[Ask], said: Said, deadline_at: float) -> None:
+        """In one connection what may be joined, then the rest, needed ones first. Errors: PollError of a needed one."""
+        if joined and not await self._ask_joined(joined, said, deadline_at):
+            rest = sorted((*joined, *rest), key=_is_extra)
+        for ask in rest:
+            if not ask.unless or said.is_deep or not any(name in said for name in ask.unless):
                 await self._ask_one(ask, said, deadline_at)
 
     def _is_due(self, ask: Ask, said: Said) -> bool:
         """Whether a full look asks this: what is kept for good, left alone or was just heard is not asked again."""
-        if ask.name in said or ask.name in self._left_alone or (ask.when is When.ONCE and ask.name in self._kept):
+        if ask.name in said or (ask.when is When.ONCE and ask.name in self._kept):
             return False
         return self._may_ask(ask) and (ask.when is not When.DEEP or said.is_deep)
 
     def _may_ask(self, ask: Ask) -> bool:
-        return not ask.needs_login or self._line.credential is not None
+        return ask.name not in self._left_alone and (not ask.needs_login or self._line.credential is not None)
 
     async def _ask_joined(self, asks: Sequence[Ask], said: Said, deadline_at: float) -> bool:
         """Whether one connection has answered all; False = this firmware does not join, ask one by one."""
@@ -195,7 +212,7 @@ class NativeMiner:
             self._learn(True)
         said.warnings += reply.warnings
         for ask in asks:
-            part = cgminer.Reply(cgminer.member(reply, ask.what))
+            part = cgminer.member(reply, ask.what)
             try:
                 if not part:
                     raise PollError(FaultKind.UNSUPPORTED, f"{ask.what}: no answer among the joined ones")
@@ -265,15 +282,11 @@ class NativeMiner:
                 self._kept, self._looks = {}, -1  # it has started again, perhaps with another firmware
             self._uptime_s = reading.uptime_s
         self._looks += 1
-        # The reading is fresh and nobody else's yet: completing it in place spares a copy of fifty fields per look.
-        for name, value in (
-            ("driver", make.key),
-            ("mac", mac),
-            ("warnings", _unique((*warnings, *said.warnings))),
-            ("way", self._way),
-            ("pace_s", make.pace_s),
-        ):
-            object.__setattr__(reading, name, value)
+        reading.driver, reading.mac, reading.way, reading.pace_s = make.key, mac, self._way, make.pace_s
+        if warnings or said.warnings:
+            reading.warnings = _unique((*warnings, *said.warnings))
+        if self._kept:
+            reading.slow_age_s = round(asyncio.get_running_loop().time() - self._slow_at, 1) or None
         return reading
 
 

@@ -16,7 +16,7 @@ MAX_ROWS = 512
 def at(value: Any, *path: str) -> Any:
     """What stands at the end of a path of object keys; None where the path breaks off."""
     for key in path:
-        if not isinstance(value, Mapping):
+        if not isinstance(value, dict):
             return None
         value = value.get(key)
     return value
@@ -25,10 +25,10 @@ def at(value: Any, *path: str) -> Any:
 def fields_at(value: Any, *path: str) -> Fields:
     """The object at the end of a path; empty where there is none."""
     found = at(value, *path)
-    return found if isinstance(found, Mapping) else NOTHING
+    return found if isinstance(found, dict) else NOTHING
 
 
 def rows_at(value: Any, *path: str) -> tuple[Fields, ...]:
     """The objects of the list at the end of a path, in their order, at most MAX_ROWS; without what is no object."""
     found = at(value, *path)
-    return tuple(row for row in found[:MAX_ROWS] if isinstance(row, Mapping)) if isinstance(found, list) else ()
+    return tuple(row for row in found[:MAX_ROWS] if isinstance(row, dict)) if isinstance(found, list) else ()
