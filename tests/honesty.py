@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from functools import cache
 
 from agent.wire import Outcome, outcome_frames
 from fleet.readings import MinerReading
@@ -21,7 +23,7 @@ def assert_honest(reading: MinerReading) -> None:
         if isinstance(value, str):
             assert value.isprintable(), f"{name} holds {value!r}"
             assert len(value) <= MAX_TEXT_CHARS, f"{name} is {len(value)} long"
-            assert value or name.endswith(".id"), f"{name} is empty: unknown is None"
+            assert value or name == "id", f"{name} is empty: unknown is None"
             assert not any(secret in value for secret in SECRETS), f"{name} tells a secret"
     for name in (
         "hashrate_hs", "hashrate_now_hs", "uptime_s", "shares_accepted", "shares_rejected", "shares_stale",
@@ -48,9 +50,17 @@ def assert_honest(reading: MinerReading) -> None:
     assert b"does not fit the wire" not in frames[0]
 
 
-def _leaves(value: object, name: str = "reading") -> list[tuple[str, object]]:
-    if is_dataclass(value):
-        return [leaf for f in fields(value) for leaf in _leaves(getattr(value, f.name), f"{name}.{f.name}")]
+def _leaves(value: object, name: str = "reading") -> Iterator[tuple[str, object]]:
     if isinstance(value, tuple):
-        return [leaf for i, item in enumerate(value) for leaf in _leaves(item, f"{name}[{i}]")]
-    return [(name, value)]
+        for item in value:
+            yield from _leaves(item, f"{name}[]")
+    elif (names := _names(type(value))) is not None:
+        for part in names:
+            yield from _leaves(getattr(value, part), part)
+    else:
+        yield name, value
+
+
+@cache
+def _names(kind: type) -> tuple[str, ...] | None:
+    return tuple(f.name for f in fields(kind)) if is_dataclass(kind) else None
