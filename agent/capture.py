@@ -80,14 +80,16 @@ def run(host: str, out: str, config: Config | None, *, insecure: bool = False, c
     """Record into the new folder `out`. Returns 0 where something was recorded, 1 where nobody answered.
 
     `credential` names one of `config`; without it the one that the configuration gives this address is used.
-    Errors: ConfigError for a bad HOST, an unknown credential, or a folder that is there already.
+    Errors: ConfigError for a bad HOST, an unknown credential, or a folder that is there already or cannot be made.
     """
     address, port = one_address("capture", host, insecure)
     folder = Path(out)
     if folder.exists() or folder.is_symlink():
-        raise ConfigError("capture", f"{out} is there already; a recording never overwrites one")
+        raise ConfigError("capture", f"{folder} is there already; a recording never overwrites one")
     if not folder.parent.is_dir():
         raise ConfigError("capture", f"there is no folder {folder.parent}")
+    if not os.access(folder.parent, os.W_OK | os.X_OK):  # before a machine is asked for nothing
+        raise ConfigError("capture", f"no permission to make a folder in {folder.parent}")
     job = miner_job(address, port, config)
     options = job.options or {}
     login = _login(config, credential, options)

@@ -179,7 +179,7 @@ def miners_toml(rows: Iterable[Row], credential: str | None = None) -> str:
     machines = [row for row in rows if row.is_machine]
     spans = [parse_target(row.address) for row in machines]
     makes = Counter(row.make for row in machines)
-    lines = [f"# {len(machines)} machines: {', '.join(f'{n} {make}' for make, n in makes.most_common())}"]
+    lines = ["# " + ", ".join([f"{len(machines)} machines", *(f"{n} {make}" for make, n in makes.most_common())])]
     for insecure in (False, True):
         chosen = ranges(span for span in spans if span.is_private is not insecure)
         if chosen:

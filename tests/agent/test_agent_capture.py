@@ -295,6 +295,20 @@ def test_a_log_line_that_cannot_be_formatted_is_left_to_the_handler() -> None:
     assert record.args == ("no number",)
 
 
+@pytest.mark.parametrize(("out", "complaint"), [("", "is there already"), ("closed/new", "no permission")])
+def test_a_folder_that_cannot_be_made_is_told_before_anybody_is_asked(
+    out: str, complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("closed").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "closed")  # root may write everywhere
+    monkeypatch.setattr(capture, "_record", None)  # asking would fail
+    assert cli.main(["capture", f"127.{BLOCK}.67.9", "-o", out]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert complaint in said.err
+
+
 # --- probe --replay ----------------------------------------------------------------------------------------------
 
 

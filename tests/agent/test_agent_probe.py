@@ -1,4 +1,8 @@
-"""`hashwatt probe` against the emulated farm: the whole way from the word on the command line to the printed values."""
+"""`hashwatt probe` against the emulated farm: the whole way from the word on the command line to the printed values.
+
+The library stands behind `open_device`, and importing it alone takes longer than all of this: where it is asked in
+vain or to good purpose, a stub at that boundary answers for it.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,18 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from agent import cli
+from agent import cli, probe
+from agent.plan import DEADLINE_S
+from collectors import catalogue
+from collectors.captures import load
+from fleet.ports import PollError
+from fleet.readings import FaultKind, MinerReading
 from hil.control import FarmProcess
+from hil.replay import ReplayedMachine
 
 BLOCK = str(60 + os.getpid() % 40)
 """A 127.BLOCK/16 of this process, so that test runs side by side do not share addresses."""
@@ -69,3 +80,67 @@ def test_nobody_there_is_exit_1_and_faults_by_name(config: Path, capsys: pytest.
     code, findings = probed(capsys, f"127.{BLOCK}.250.250", config)
     assert code == 1
     assert {fault["kind"] for fault in findings.values()} <= {"refused", "timeout", "unreachable"}
+
+
+# --- a machine that only the library reads
+
+STRANGER = {
+    "STATUS": [{"STATUS": "S", "Code": 22, "Msg": "SGMiner versions", "Description": "sgminer 4.4.2"}],
+    "VERSION": [{"SGMiner": "4.4.2", "API": "3.1"}],
+    "id": 1,
+}
+
+
+class Library:
+    """What the library says of the machine at an address: nothing without a reading."""
+
+    def __init__(self, reading: MinerReading | None) -> None:
+        self.reading = reading
+        self.hosts: list[str] = []
+
+    async def read(self) -> MinerReading:
+        if self.reading is None:
+            raise PollError(FaultKind.UNSUPPORTED, "answers, but is no machine that pyasic knows")
+        return self.reading
+
+    async def aclose(self) -> None:
+        pass
+
+
+async def looked_at(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, library: Library, version: object
+) -> list[probe.Finding]:
+    open_device = catalogue.open_device
+
+    def opened(kind: str, host: str, *rest: Any) -> Any:
+        if kind != "pyasic":
+            return open_device(kind, host, *rest)
+        library.hosts.append(host)
+        return library
+
+    monkeypatch.setattr(catalogue, "open_device", opened)
+    monkeypatch.setitem(DEADLINE_S, "snmp", 0.1)
+    (folder / "version.json").write_text(json.dumps(version))
+    (folder / "capture.toml").write_text(
+        '[[reply]]\nname = "version"\nvia = "rpc"\nwhat = "version"\nfile = "version.json"\n'
+    )
+    async with ReplayedMachine(load(folder), f"127.{BLOCK}.68.1") as machine:
+        return await probe.look(machine.host, None, None)
+
+
+async def test_a_make_that_we_do_not_read_is_asked_for_by_the_library(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    library = Library(MinerReading(driver="pyasic", make="Goldshell", model="KD6"))
+    miner, snmp = await looked_at(monkeypatch, tmp_path, library, STRANGER)
+    assert (miner.driver, miner.reading) == ("pyasic", library.reading)
+    assert library.hosts == [f"127.{BLOCK}.68.1"]
+    assert snmp.driver == "snmp"
+
+
+async def test_where_the_library_knows_no_more_both_say_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ours, theirs, _ = await looked_at(monkeypatch, tmp_path, Library(None), STRANGER)
+    assert (ours.driver, theirs.driver) == ("auto", "pyasic")
+    assert ours.fault is not None
+    assert theirs.fault is not None
+    assert (ours.fault.kind, theirs.fault.kind) == (FaultKind.UNSUPPORTED, FaultKind.UNSUPPORTED)
