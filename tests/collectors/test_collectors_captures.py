@@ -29,6 +29,7 @@ from fleet.readings import FaultKind, MinerReading, Temperature
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = ROOT / "captures" / "miners"
+FRAGMENTS = ROOT / "captures" / "fragments"  # too little to stand in for a machine, enough to be read
 SHARED = Path(os.environ.get("HASHWATT_CAPTURES") or ROOT.parent.parent / "shared" / "captures") / "miners"
 
 FREE = {"driver", "way", "pace_s", "warnings"}
@@ -86,7 +87,10 @@ def rounded(value: Any) -> Any:
 # --- the sets ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("folder", folders(OURS), ids=names(folders(OURS)))
+READ = [*folders(OURS), *folders(FRAGMENTS)]
+
+
+@pytest.mark.parametrize("folder", READ, ids=names(READ))
 def test_a_recorded_machine_gives_what_a_person_found_in_its_bytes(folder: Path) -> None:
     wanted = expected(folder)
     assert found(read_capture(load(folder)), wanted) == wanted
@@ -102,12 +106,12 @@ def test_the_same_without_our_manifest(name: str, shared: Path) -> None:
     assert found(read_capture(load(folder)), wanted) == wanted
 
 
-@pytest.mark.parametrize("name", names(folders(OURS)))
-def test_the_same_by_the_names_of_the_files_alone(name: str, tmp_path: Path) -> None:
-    replies = [path for path in (OURS / name).iterdir() if path.suffix == ".json"]
+@pytest.mark.parametrize("folder", READ, ids=names(READ))
+def test_the_same_by_the_names_of_the_files_alone(folder: Path, tmp_path: Path) -> None:
+    replies = [path for path in folder.iterdir() if path.suffix == ".json"]
     for path in replies:
         shutil.copy(path, tmp_path)
-    wanted = expected(OURS / name)
+    wanted = expected(folder)
     assert found(read_capture(load(tmp_path)), wanted) == wanted
 
 
@@ -125,7 +129,7 @@ def test_our_copy_of_a_shared_set_is_the_same_byte_for_byte(name: str, shared: P
     assert not replies or {path.name: path.read_bytes() for path in (OURS / name).glob("*.json")} == replies
 
 
-@pytest.mark.parametrize("folder", folders(OURS), ids=names(folders(OURS)))
+@pytest.mark.parametrize("folder", READ, ids=names(READ))
 def test_every_reply_of_a_set_is_used_or_set_aside(folder: Path) -> None:
     """A file that no manifest names would be a recording that nobody reads."""
     capture = load(folder)
