@@ -136,7 +136,7 @@ def read(said: Said) -> MinerReading:
     model, warnings = _model(version, network, head)
 
     unit_hs = _UNIT_HS.get((cgminer.text(details.get("rate_unit")) or "GH").upper())
-    uptime_s = evidence.not_negative(_either("Elapsed", "elapsed", totals, details))
+    uptime_s = _uptime_s(totals, details)
     now_hs = _now_hs(unit_hs, totals, details)
     rate = _money(unit_hs, totals, details, uptime_s)
     if evidence.is_history(rate, now_hs):
@@ -189,8 +189,17 @@ def read(said: Said) -> MinerReading:
         pool_alive=None if pool is None else pool.is_alive,
         errors=errors,
         boards=tuple(_boards(details, unit_hs, uptime_s, said.get("web_stats"))) if said.is_deep else (),
-        warnings=warnings if pool is not None else (*warnings, POOLS_MISSING),
+        warnings=(*warnings, *_complaints(uptime_s, pool)),
     )
+
+
+def _complaints(uptime_s: float | None, pool: pools.Pools | None) -> Iterator[str]:
+    if uptime_s is None:
+        yield evidence.UPTIME_UNKNOWN
+    if pool is None:
+        yield POOLS_MISSING
+    elif pool.others:
+        yield pools.SEVERAL_HOSTS
 
 
 def _head(stats: Any, rows: tuple[Fields, ...]) -> Fields:
@@ -438,8 +447,12 @@ def _last(rows: tuple[Fields, ...]) -> Fields:
     return rows[-1] if rows else {}
 
 
-def _either(old: str, new: str, *rows: Fields) -> object:
-    return next((row[key] for row in rows for key in (old, new) if key in row), None)
+def _uptime_s(totals: Fields, details: Fields) -> float | None:
+    for row in (totals, details):
+        for key in ("Elapsed", "elapsed"):
+            if key in row and (elapsed_s := evidence.not_negative(row[key])) is not None:
+                return elapsed_s
+    return None
 
 
 def _type_of(row: Fields) -> str | None:

@@ -35,13 +35,14 @@ class Line:
     async def ask(self, ask: Ask, deadline_at: float) -> Any:
         """The decoded and accepted answer to one question."""
         if ask.via is Via.RPC and not ask.is_text:
-            return hearing.accepted(ask, await self._exchange(ask.request, ask.port, deadline_at))
+            reply = await exchange(self.host, self._port(ask.port), ask.request, deadline_at)
+            return hearing.accepted(ask, reply)
         return hearing.hear(ask, await self.ask_raw(ask, deadline_at))
 
     async def ask_joined(self, asks: Sequence[Ask], deadline_at: float) -> cgminer.Reply:
         """The whole reply to several parameterless commands in one connection."""
         request = cgminer.encode("+".join(ask.what for ask in asks))
-        return await self._exchange(request, asks[0].port, deadline_at)
+        return await exchange(self.host, self._port(asks[0].port), request, deadline_at)
 
     async def ask_raw(self, ask: Ask, deadline_at: float) -> bytes:
         """The bytes of the answer, without terminator or length; of a page with its status line and headers."""
@@ -65,9 +66,6 @@ class Line:
         """Forget the token: it has run out, or another machine answers."""
         self._headers = _NO_HEADERS
         self._digest = None
-
-    async def _exchange(self, request: bytes, port: int, deadline_at: float) -> cgminer.Reply:
-        return await exchange(self.host, self._port(port), request, deadline_at)
 
     async def _fetch(self, ask: Ask, deadline_at: float) -> bytes:
         from collectors.miners import http

@@ -157,7 +157,7 @@ class _Deadline:
         self._task = task
         self._cancelling = task.cancelling()
         self._has_come = self._was_postponed = False
-        self._watch = _watches.get(loop) or _watches.setdefault(loop, _Watch(loop))
+        self._watch = _watch_of(loop)
 
     def __enter__(self) -> Self:
         self._watch.add(self)
@@ -193,6 +193,9 @@ class _Watch:
         self._open: set[_Deadline] = set()
         self._is_looking = False
 
+    def is_of(self, loop: asyncio.AbstractEventLoop) -> bool:
+        return self._loop() is loop
+
     def add(self, deadline: _Deadline) -> None:
         self._open.add(deadline)
         if not self._is_looking:
@@ -215,3 +218,12 @@ class _Watch:
 
 
 _watches: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Watch] = weakref.WeakKeyDictionary()
+_latest: list[_Watch] = []
+
+
+def _watch_of(loop: asyncio.AbstractEventLoop) -> _Watch:
+    """The watch of a loop. A process has one loop at a time, and asking a weak dictionary costs ten times as much."""
+    if _latest and _latest[0].is_of(loop):
+        return _latest[0]
+    _latest[:] = [_watches.get(loop) or _watches.setdefault(loop, _Watch(loop))]
+    return _latest[0]
