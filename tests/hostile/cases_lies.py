@@ -513,12 +513,16 @@ COUNTERS = [
         hashrate_hs=5e-324 * 1e9,
         hashrate_now_hs=5e-324 * 1e9,
     ),
+    # the same seconds stand in `stats`, so one broken reply does not cost them
+    *(
+        lie(f"uptime={value}", "antminer", put("summary SUMMARY.0.Elapsed", value), uptime_s=50474.0)
+        for value in (-1, None)
+    ),
     *(
         lie(f"uptime={value}", machine, put(where, value), uptime_s=None, **more)
         for machine, where, more in (
             ("whatsminer", "summary SUMMARY.0.Elapsed", {"warnings": ("uptime_unknown",)}),
             ("luxos", "summary SUMMARY.0.Elapsed", {"warnings": ("uptime_unknown",)}),
-            ("antminer", "summary SUMMARY.0.Elapsed", {}),
             ("auradine", "summary SUMMARY.0.Elapsed", {"warnings": ("uptime_unknown",)}),
         )
         for value in (-1, None)

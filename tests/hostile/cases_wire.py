@@ -698,7 +698,7 @@ RESTARTS = [
         "antminer",
         {},
         {"summary": changed("antminer", "summary SUMMARY.0.Elapsed", -1)},
-        uptime_s=None,
+        uptime_s=50474.0,
     ),
     reads(
         "page",
