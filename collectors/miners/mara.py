@@ -266,7 +266,7 @@ def _overview(answer: Any) -> tuple[str | None, str | None, str | None]:
     """(hardware, firmware version, MAC)."""
     page = fields_at(answer, "data") or fields_at(answer)
     return (
-        text(page.get("model")) or text(page.get("model_extended")),
+        text(page.get("model_extended")) or text(page.get("model")),  # the marketing name, where a version has both
         text(page.get("version_firmware")),
         normalise_mac(text(page.get("mac"))),
     )

@@ -158,6 +158,8 @@ def test_pages_in_an_envelope_and_temperatures_by_place() -> None:
 
 
 def test_another_algorithm_is_not_sha256() -> None:
+    both = reading(pages={"overview": {"model": "S19KPRO", "model_extended": "Antminer S19k Pro"}})
+    assert (both.make, both.model) == ("Antminer", "S19k Pro")
     kaspa = reading(pages={"overview": {"model": "Antminer KS5 Pro"}})
     assert (kaspa.make, kaspa.model, kaspa.algorithm) == ("Antminer", "KS5 Pro", None)
 
