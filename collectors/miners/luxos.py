@@ -4,11 +4,17 @@ What it says of itself needs care. `stats` is a copy of the stock layout with ot
 averages since the start, its total is one board's), so the rates come from `summary` and `devs` alone. The watts are
 the tuner's model unless `power` says that the supply measures. Boards come unordered, and most have no chip sensor:
 the chip temperatures of `stats` repeat the board's. Several pools get work at once where there are groups.
+
+Rates, watts and state are asked at every look. Boards, fans and sensors are half of all the bytes and change slowly, so
+they come with the pools at every tenth, and only what the reading needs of them is kept. The whole boards are asked for
+once more where somebody wants everything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 
 from collectors.miners import evidence, hardware, pools
 from collectors.miners.cgminer import flag, integer, section, text
@@ -21,15 +27,113 @@ from fleet.units import GIGA, MEGA
 
 POOLS_MISSING = "pools_missing"
 
+_MAX_KEPT = 32  # boards or fans that are kept between looks: an honest machine has 4 of each
+
 _WINDOWS = (("GHS 5m", 300.0), ("GHS 15m", 900.0), ("GHS 30m", 1800.0), ("GHS 1m", 60.0), ("GHS av", 0.0))
 _BOARD_WINDOWS = (("MHS 5m", 300.0), ("MHS 15m", 900.0), ("MHS 30m", 1800.0), ("MHS 1m", 60.0), ("MHS av", 0.0))
 
 
+# --- what is kept between looks ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Sensed:
+    """The hottest of each place, `index` being the machine's own number of the board; `numbers` of all boards told."""
+
+    numbers: tuple[int, ...]
+    temperatures: tuple[Temperature, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Boards:
+    """What `devs` says of all boards together. `expected_hs` is their nominal rate at the profile that runs."""
+
+    sensed: Sensed
+    is_ramping: bool
+    expected_hs: float | None
+    errors: tuple[MachineError, ...]
+
+
+_NO_SENSORS = Sensed((), ())
+_NO_BOARDS = Boards(_NO_SENSORS, is_ramping=False, expected_hs=None, errors=())
+
+_kept = lru_cache(maxsize=4096)(Temperature)
+"""Thousands of machines have the same few temperatures: each is kept once for all of them."""
+
+
+def _boards_together(reply: Fields) -> Boards:
+    rows = _rows(reply, "DEVS")[:_MAX_KEPT]
+    heat = evidence.Heat()
+    for row in rows:
+        board = _board_of(row)
+        if (Sensor.BOARD, board) not in heat:
+            heat.feel(Sensor.BOARD, board, row.get("Temperature"))
+    return Boards(
+        _sensed(rows, heat),
+        is_ramping=any(flag(row.get("IsRamping")) for row in rows),
+        # The nameplate in `config` is what the machine was sold for, at another profile.
+        expected_hs=evidence.whole((row.get("Nominal MHS") for row in rows), MEGA) or None,
+        errors=_errors(rows),
+    )
+
+
+def _sensors(reply: Fields) -> Sensed:
+    """Every sensor of `temps`, as its label says."""
+    rows = _rows(reply, "TEMPS")[:_MAX_KEPT]
+    labels = _head(reply, "METADATA")
+    heat = evidence.Heat()
+    for row in rows:
+        board = _board_of(row)
+        for key, value in row.items():
+            if key not in ("ID", "TEMP"):
+                heat.feel(_sensor(key, labels.get(key)), board, value)
+    return _sensed(rows, heat)
+
+
+def _sensed(rows: tuple[Fields, ...], heat: evidence.Heat) -> Sensed:
+    numbers = tuple(number for row in rows if (number := _board_of(row)) is not None)
+    return Sensed(numbers, tuple(_kept(sensor, board, degrees) for (sensor, board), degrees in heat.items()))
+
+
+def _sensor(key: str, label: object) -> Sensor:
+    """ "Water Inlet" and "Chip (Max)" are what they say; "Board Inlet" is a place on the board, not the air."""
+    words = (text(label.get("Label")) if isinstance(label, dict) else None) or key
+    words = words.lower()
+    if words.startswith("water"):
+        return Sensor.OUTLET if "outlet" in words else Sensor.INLET
+    return Sensor.CHIP if words.startswith("chip") else Sensor.BOARD
+
+
+def _errors(devs: tuple[Fields, ...]) -> tuple[MachineError, ...]:
+    """Boards that are not alive, unless a person has switched them off."""
+    return tuple(
+        MachineError(f"board_{_id_of(row)}", f"board {_id_of(row)}: {word}")
+        for row in devs
+        if (word := text(row.get("Status"))) is not None
+        and word.lower() in ("dead", "sick", "nostart")
+        and not flag(row.get("IsUserShutdown"))
+    )
+
+
+def _fans(reply: Fields) -> tuple[float | None, ...]:
+    return tuple(evidence.not_negative(row.get("RPM")) for row in _rows(reply, "FANS")[:_MAX_KEPT])
+
+
+def _identity(reply: Fields) -> tuple[str | None, str | None]:
+    """(firmware version, model) of a `version` reply."""
+    fields = _head(reply, "VERSION")
+    return text(fields.get("Miner")) or text(fields.get("LUXminer")), text(fields.get("Type"))
+
+
+# --- the reading -------------------------------------------------------------------------------------------------
+
+
 def read(said: Said) -> MinerReading:
-    """One look. Errors: PollError MALFORMED where neither `summary` nor `config` nor `devs` has fields."""
-    summary = _first(said, "summary", "SUMMARY")
-    config = _first(said, "config", "CONFIG")
-    devs = _rows(said, "devs", "DEVS")
+    """One look. Errors: PollError MALFORMED where no answer of this look has fields; boards of an earlier one are no
+    answer."""
+    summary = _head(said.get("summary"), "SUMMARY")
+    config = _head(said.get("config"), "CONFIG")
+    devs = _rows(said.get("boards"), "DEVS") if said.is_deep else ()
     if not (summary or config or devs):
         raise PollError(FaultKind.MALFORMED, "summary is empty")
     warnings: list[str] = []
@@ -42,14 +146,14 @@ def read(said: Said) -> MinerReading:
 
     version: tuple[str | None, str | None] = said.get("version", (None, None))
     machine = hardware.named(text(config.get("Model")) or version[1])
-    power = _first(said, "power", "POWER")
+    power = _head(said.get("power"), "POWER")
     watts = evidence.positive(power.get("Watts"))
     known_pools: pools.Pools | None = said.get("pools")
     if known_pools is None:
         warnings.append(POOLS_MISSING)
     elif known_pools.others:
         warnings.append(pools.SEVERAL_HOSTS)
-    errors = _errors(devs)
+    boards: Boards = said.get("devs", _NO_BOARDS)
     return MinerReading(
         driver="luxos",
         make=machine.make,
@@ -64,21 +168,21 @@ def read(said: Said) -> MinerReading:
             money.hs if money else None,
             uptime_s,
             is_asleep=_is_asleep(config),
-            is_ramping=_is_ramping(config, devs, is_hashing=bool(now_hs or (money and now_hs is None))),
-            has_error=bool(errors),
+            is_ramping=_is_ramping(config, boards, is_hashing=bool(now_hs or (money and now_hs is None))),
+            has_error=bool(boards.errors),
         ),
         hashrate_hs=money.hs if money else None,
         hashrate_window_s=money.window_s if money else None,
         hashrate_key=money.key if money else None,
         hashrate_now_hs=now_hs,
-        hashrate_expected_hs=_expected_hs(devs),
+        hashrate_expected_hs=boards.expected_hs,
         reported_power_w=watts,
         power_side=None if watts is None else "ac" if flag(power.get("PSU")) else "model",
         power_key=None if watts is None else "Watts",
         power_limit_w=evidence.positive(config.get("ActualPowerTarget")),
         mode=text(config.get("Profile")),
-        temperatures=_temperatures(said, devs),
-        fans_rpm=tuple(evidence.not_negative(row.get("RPM")) for row in _rows(said, "fans", "FANS")),
+        temperatures=_temperatures(said.get("temps", _NO_SENSORS), boards.sensed),
+        fans_rpm=said.get("fans", ()),
         uptime_s=uptime_s,
         shares_accepted=evidence.not_negative(summary.get("Accepted")),
         shares_rejected=evidence.not_negative(summary.get("Rejected")),
@@ -87,13 +191,10 @@ def read(said: Said) -> MinerReading:
         difficulty_rejected=evidence.not_negative(summary.get("Difficulty Rejected")),
         pool_host=known_pools.host if known_pools else None,
         pool_alive=known_pools.is_alive if known_pools else None,
-        errors=errors,
-        boards=tuple(_boards(said, devs)) if said.is_deep else (),
+        errors=boards.errors,
+        boards=tuple(_each_board(said, devs)),
         warnings=tuple(warnings),
     )
-
-
-# --- state -------------------------------------------------------------------------------------------------------
 
 
 def _is_asleep(config: Fields) -> bool | None:
@@ -102,69 +203,39 @@ def _is_asleep(config: Fields) -> bool | None:
     return True if word in ("sleep", "idle") else False if word == "none" else None
 
 
-def _is_ramping(config: Fields, devs: tuple[Fields, ...], *, is_hashing: bool) -> bool | None:
+def _is_ramping(config: Fields, boards: Boards, *, is_hashing: bool) -> bool | None:
     """A board that ramps says so. The tuner works on machines that hash at full rate, too: `IsTuning` tells of a
     start only where nothing is hashed. None = neither says that it starts."""
-    if any(flag(row.get("IsRamping")) for row in devs):
+    if boards.is_ramping:
         return True
     return True if not is_hashing and flag(config.get("IsTuning")) else None
 
 
-def _errors(devs: tuple[Fields, ...]) -> tuple[MachineError, ...]:
-    """Boards that are not alive, unless a person has switched them off."""
+def _temperatures(temps: Sensed, devs: Sensed) -> tuple[Temperature, ...]:
+    """`temps` where it is answered; boards that it does not have from `devs`."""
+    known = {place.index for place in temps.temperatures if place.sensor is Sensor.BOARD}
+    found = temps.temperatures + tuple([place for place in devs.temperatures if place.index not in known])
+    numbers = temps.numbers + devs.numbers
+    if not numbers or max(numbers) <= 3:
+        return found
+    index = evidence.board_indices(numbers)
     return tuple(
-        MachineError(f"board_{_id_of(row)}", f"board {_id_of(row)}: {word}")
-        for row in devs
-        if (word := text(row.get("Status"))) is not None
-        and word.lower() in ("dead", "sick", "nostart")
-        and not flag(row.get("IsUserShutdown"))
+        Temperature(place.sensor, index[place.index], place.celsius)
+        if place.sensor in (Sensor.BOARD, Sensor.CHIP)
+        else place
+        for place in found
     )
-
-
-def _expected_hs(devs: tuple[Fields, ...]) -> float | None:
-    """Nominal rate at the profile that runs now; the nameplate in `config` is what the machine was sold for."""
-    return evidence.whole((row.get("Nominal MHS") for row in devs), MEGA) or None
-
-
-# --- heat --------------------------------------------------------------------------------------------------------
-
-
-def _temperatures(said: Said, devs: tuple[Fields, ...]) -> tuple[Temperature, ...]:
-    """`temps` where it is answered, as its labels say; boards that it does not have from `devs`."""
-    rows = _rows(said, "temps", "TEMPS")
-    index = evidence.board_indices(_numbers((*rows, *devs)))
-    labels = _first(said, "temps", "METADATA")
-    heat = evidence.Heat()
-    for row in rows:
-        board = index.get(_number(row))
-        for key, value in row.items():
-            if key not in ("ID", "TEMP"):
-                heat.feel(_sensor(key, labels.get(key)), board, value)
-    for row in devs:
-        board = index.get(_number(row))
-        if (Sensor.BOARD, board) not in heat:
-            heat.feel(Sensor.BOARD, board, row.get("Temperature"))
-    return heat.temperatures()
-
-
-def _sensor(key: str, label: object) -> Sensor:
-    """ "Water Inlet" and "Chip (Max)" are what they say; "Board Inlet" is a place on the board, not the air."""
-    words = (text(label.get("Label")) if isinstance(label, Mapping) else None) or key
-    words = words.lower()
-    if words.startswith("water"):
-        return Sensor.OUTLET if "outlet" in words else Sensor.INLET
-    return Sensor.CHIP if words.startswith("chip") else Sensor.BOARD
 
 
 # --- boards ------------------------------------------------------------------------------------------------------
 
 
-def _boards(said: Said, devs: tuple[Fields, ...]) -> Iterator[Board]:
+def _each_board(said: Said, devs: tuple[Fields, ...]) -> Iterator[Board]:
     """By ID. `stats` numbers the same boards from 1."""
-    stats = _rows(said, "stats", "STATS")
+    stats = _rows(said.get("stats"), "STATS")
     details = stats[-1] if stats else NOTHING
-    for row in sorted(devs, key=_number):
-        place = _number(row) + 1
+    for row in sorted(devs, key=_order):
+        place = _order(row) + 1
         uptime_s = evidence.not_negative(row.get("Device Elapsed"))
         rate = evidence.money(evidence.rates(row, MEGA, _BOARD_WINDOWS), uptime_s)
         yield Board(
@@ -174,19 +245,21 @@ def _boards(said: Said, devs: tuple[Fields, ...]) -> Iterator[Board]:
             hashrate_expected_hs=evidence.scaled(evidence.positive(row.get("Nominal MHS")), MEGA),
             chips=integer(details.get(f"chain_acn{place}")),
             frequency_hz=evidence.scaled(evidence.positive(details.get(f"freq{place}")), MEGA),
-            voltage_v=evidence.positive(_first(said, f"voltageget_{place - 1}", "VOLTAGE").get("Voltage")),
+            voltage_v=evidence.positive(_head(said.get(f"voltageget_{place - 1}"), "VOLTAGE").get("Voltage")),
             hardware_errors=evidence.not_negative(row.get("Hardware Errors")),
             serial=text(row.get("SerialNumber")),
         )
 
 
-def _number(row: Fields) -> int:
+def _board_of(row: Fields) -> int | None:
+    """The number of a board; None where the row has none."""
+    number = integer(row.get("ID"))
+    return None if number is None or number < 0 else number
+
+
+def _order(row: Fields) -> int:
     number = integer(row.get("ID"))
     return -1 if number is None else number
-
-
-def _numbers(rows: tuple[Fields, ...]) -> list[int]:
-    return [number for row in rows if (number := _number(row)) >= 0]
 
 
 def _id_of(row: Fields) -> str:
@@ -196,21 +269,13 @@ def _id_of(row: Fields) -> str:
 # --- replies -----------------------------------------------------------------------------------------------------
 
 
-def _rows(said: Said, name: str, key: str) -> tuple[Fields, ...]:
-    reply = said.get(name)
-    return section(reply, key)[:MAX_ROWS] if isinstance(reply, Mapping) else ()
+def _rows(reply: object, key: str) -> tuple[Fields, ...]:
+    return section(reply, key)[:MAX_ROWS]
 
 
-def _first(said: Said, name: str, key: str) -> Fields:
-    rows = _rows(said, name, key)
+def _head(reply: object, key: str) -> Fields:
+    rows = section(reply, key)
     return rows[0] if rows else NOTHING
-
-
-def _identity(reply: Fields) -> tuple[str | None, str | None]:
-    """(firmware version, model) of a `version` reply."""
-    rows = section(reply, "VERSION")
-    fields = rows[0] if rows else NOTHING
-    return text(fields.get("Miner")) or text(fields.get("LUXminer")), text(fields.get("Type"))
 
 
 MAKE = Make(
@@ -220,11 +285,12 @@ MAKE = Make(
         Ask("summary", "summary", joins=True),
         Ask("power", "power", joins=True, is_needed=False),
         Ask("config", "config", joins=True, is_needed=False),
-        Ask("devs", "devs", joins=True, is_needed=False),
-        Ask("fans", "fans", joins=True, is_needed=False),
-        Ask("temps", "temps", joins=True, is_needed=False),
+        Ask("devs", "devs", when=When.SLOW, joins=True, is_needed=False, digest=_boards_together),
+        Ask("fans", "fans", when=When.SLOW, joins=True, is_needed=False, digest=_fans),
+        Ask("temps", "temps", when=When.SLOW, joins=True, is_needed=False, digest=_sensors),
         Ask("pools", "pools", when=When.SLOW, joins=True, is_needed=False, digest=pools.digest),
         Ask("version", "version", when=When.ONCE, joins=True, is_needed=False, digest=_identity),
+        Ask("boards", "devs", when=When.DEEP, is_needed=False),  # does not join: one command, one name in a reply
         Ask("stats", "stats", when=When.DEEP, joins=True, is_needed=False),
         Ask("profiles", "profiles", when=When.DEEP, joins=True, is_needed=False),
         *(

@@ -35,6 +35,7 @@ def replies(**changes: Mapping[str, object]) -> dict[str, Any]:
 
 def reading(said: dict[str, Any], is_deep: bool = False) -> MinerReading:
     raw = {name: json.dumps(reply).encode() for name, reply in said.items()}
+    raw["boards"] = raw.get("devs", b"")  # the same command, asked once more by a deep look
     return MAKE.read(hearing.said_from(MAKE, raw, is_deep))
 
 
@@ -106,6 +107,28 @@ def test_sensors_are_what_their_labels_say() -> None:
     }
 
 
+def test_boards_numbered_beyond_the_columns_are_counted_over_both_answers() -> None:
+    """`temps` knows board 6 alone, `devs` 5, 6 and 7: places are counted among all three."""
+    said = replies()
+    said["temps"] = {"STATUS": [{"STATUS": "S"}], "TEMPS": [{"ID": 6, "Chip": 80.0, "Board": 61.0}]}
+    rows = [row | {"ID": number} for row, number in zip(said["devs"]["DEVS"], (7, 5, 6), strict=True)]
+    said["devs"] = said["devs"] | {"DEVS": rows}
+    assert set(reading(said).temperatures) == {
+        Temperature(Sensor.BOARD, 0, 47.0),
+        Temperature(Sensor.BOARD, 1, 61.0),
+        Temperature(Sensor.CHIP, 1, 80.0),
+        Temperature(Sensor.BOARD, 2, 47.0),
+    }
+
+
+def test_boards_of_an_earlier_look_are_no_answer_of_this_one() -> None:
+    said = {name: captured(FOLDER, name) for name in ("summary", "devs")}
+    said["summary"] = said["summary"] | {"SUMMARY": []}
+    with pytest.raises(PollError, match="summary is empty"):
+        reading(said)
+    assert len(reading(said, is_deep=True).boards) == 3
+
+
 def test_an_s9_tells_board_and_chip_without_labels() -> None:
     said = replies()
     said["temps"] = {"STATUS": [{"STATUS": "S"}], "TEMPS": [{"Board": 61.0, "Chip": 76.0, "ID": 0, "TEMP": 0}]}
@@ -157,9 +180,12 @@ async def test_one_connection_carries_a_look() -> None:
     assert [look.hashrate_hs for look in looks] == [61_589_500_000_000.0] * 3
     assert [look.firmware for look in looks] == ["2025.4.8.220305"] * 3
     assert [look.way for look in looks] == ["luxos+joined"] * 3
+    assert [look.temperatures for look in looks] == [tuple(Temperature(Sensor.BOARD, i, 47.0) for i in (2, 0, 1))] * 3
+    assert [look.fans_rpm for look in looks] == [(1920.0, 1920.0, 2340.0, 2340.0)] * 3
+    assert [look.hashrate_expected_hs for look in looks] == [61_954_200_000_000.0] * 3
     assert server.asked == [
         "version",
         "summary+power+config+devs+fans+temps+pools",
-        "summary+power+config+devs+fans",  # `temps` is refused, and left alone
-        "summary+power+config+devs+fans",
+        "summary+power+config",  # heat and fans of the first look hold for ten
+        "summary+power+config",
     ]

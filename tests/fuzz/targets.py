@@ -19,7 +19,7 @@ from honesty import assert_honest
 from agent.wire import FrameError, FrameReader, Report
 from collectors import neighbours
 from collectors.miners import avalon_text, cgminer, framed, hearing, http, identify, makes, pools
-from collectors.miners.make import Make, Said, Via
+from collectors.miners.make import Ask, Make, Said, Via
 from fleet.ports import PollError
 
 CAPTURES = Path(__file__).resolve().parent.parent / "captures" / "miners"
@@ -182,9 +182,10 @@ def healthy(key: str) -> dict[str, Any]:
     for folder in sorted(CAPTURES.iterdir()):
         if folder.is_dir() and _is_of(make, folder):
             found = {
-                ask.name: json.loads((folder / f"{ask.name}.json").read_bytes())
+                ask.name: json.loads((folder / f"{name}.json").read_bytes())
                 for ask in make.asks
-                if (folder / f"{ask.name}.json").exists()
+                for name in (ask.name, "devs" if ask.name == "boards" and ask.via is Via.RPC else ask.name)
+                if (folder / f"{name}.json").exists()
             }
             best = max(best, found, key=len)
     return best
@@ -194,6 +195,12 @@ def healthy(key: str) -> dict[str, Any]:
 def _healthy_bytes(key: str) -> bytes:
     """The same as bytes: decoding them again is the cheapest deep copy."""
     return orjson.dumps(healthy(key))
+
+
+def _file_of(folder: Path, ask: Ask) -> Path:
+    """Where the answer is, if it was recorded: a command that is asked under two names is recorded under its own."""
+    file = folder / f"{ask.name}.json"
+    return folder / f"{ask.what}.json" if ask.via is Via.RPC and not file.exists() else file
 
 
 def _is_of(make: Make, folder: Path) -> bool:

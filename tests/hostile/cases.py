@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from collectors.miners.hearing import said_from
+from collectors.miners.make import Via, When
 from fleet.ports import PollError
 from fleet.readings import FaultKind, MachineError, MinerReading
 from hostile.machines import encoded, machine, replies_of
@@ -180,7 +181,12 @@ def edited(case: Case) -> dict[str, bytes]:
 def look(name: str, replies: Mapping[str, bytes], is_deep: bool = False) -> tuple[MinerReading, frozenset[str]]:
     """The reading and all warnings of one look, as a live one has it: the fault of a needed question is its end."""
     make = machine(name).make
-    said = said_from(make, replies, is_deep=is_deep)
+    again = {  # a command that is two questions, the second one of deep looks
+        ask.name: replies[ask.what]
+        for ask in make.asks
+        if ask.when is When.DEEP and ask.via is Via.RPC and ask.parameter is None and ask.what in replies
+    }
+    said = said_from(make, {**again, **replies}, is_deep=is_deep)
     for ask in make.asks:
         if ask.is_needed and ask.name in said.faults:
             raise said.faults[ask.name]
