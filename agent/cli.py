@@ -155,6 +155,7 @@ def _run(args: argparse.Namespace) -> int:
     config = _config_of(args)
     _log_to_stderr("debug" if args.debug else config.log.level)
     preflight.check_profiles(config)
+    preflight.check_libraries(config)
     preflight.check_listener(config)
     preflight.make_journal_directory(config)
     for warning in config.warnings:
@@ -170,6 +171,7 @@ def _once(args: argparse.Namespace) -> int:
 
     config = _config_of(args)
     preflight.check_profiles(config)
+    preflight.check_libraries(config)
     _log_to_stderr("debug" if args.debug else "warning")
 
     from agent import wiring
@@ -197,6 +199,7 @@ def _check(args: argparse.Namespace) -> int:
 
     config = _config_of(args)
     preflight.check_profiles(config)
+    preflight.check_libraries(config)
     preflight.check_listener(config)
     preflight.check_journal(config)
     sys.stdout.write(preflight.summary(config))

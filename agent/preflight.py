@@ -9,10 +9,12 @@ import errno
 import os
 import socket
 import ssl
+from importlib.util import find_spec
 from pathlib import Path
 
 from agent.config import Config, ConfigError
 from agent.plan import assignments_of, site_of
+from collectors.catalogue import LIBRARIES
 
 
 def check_listener(config: Config) -> None:
@@ -75,6 +77,15 @@ def check_profiles(config: Config) -> None:
         if section.profile not in known:
             message = f"there is no profile {section.profile!r}; known: {', '.join(known)}"
             raise ConfigError(f"pdus[{i}].profile", message, config.source.name)
+
+
+def check_libraries(config: Config) -> None:
+    """Every library that the operator names must be installed; one of them does not come along. Errors: ConfigError."""
+    named = {"poll.library": config.poll.library}
+    named |= {f"miners[{i}].driver": section.driver for i, section in enumerate(config.miners)}
+    for key, name in named.items():
+        if name in LIBRARIES and find_spec(name) is None:
+            raise ConfigError(key, f"{name} is not installed beside Hashwatt", config.source.name)
 
 
 def check_journal(config: Config) -> None:

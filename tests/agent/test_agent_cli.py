@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import cli, probe
+from agent import cli, preflight, probe
 from agent.probe import Finding
 from fleet.readings import (
     Fault,
@@ -142,6 +142,23 @@ def test_an_unknown_pdu_profile_is_one_line(tmp_path: Path, command: str) -> Non
     assert done.returncode == 2
     assert done.stderr.startswith("hashwatt.toml: pdus[0].profile: there is no profile 'apc_rpdu3'; known: auto, apc_")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("[poll]\nlibrary = 'pyasic_rs'\n", "poll.library"),
+        ("[[miners]]\ntargets = ['10.1.0.1']\ndriver = 'pyasic_rs'\n", "miners[0].driver"),
+    ],
+)
+def test_a_library_that_is_not_there_is_one_line(
+    tmp_path: Path, text: str, key: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(preflight, "find_spec", lambda name: None if name == "pyasic_rs" else name)
+    assert cli.main(["check", "--config", str(config_file(tmp_path, text))]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == f"hashwatt.toml: {key}: pyasic_rs is not installed beside Hashwatt\n"
 
 
 def test_an_address_of_another_machine_is_one_line(tmp_path: Path) -> None:
