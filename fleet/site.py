@@ -150,7 +150,7 @@ def normalise_mac(text: str | None) -> str | None:
     if not text:
         return None
     digits = text.strip().lower().replace(":", "").replace("-", "").replace(".", "")
-    if len(digits) != 12 or any(c not in "0123456789abcdef" for c in digits):
+    if len(digits) != 12 or digits.strip("0123456789abcdef"):  # what a strip leaves begins and ends with no digit
         return None
     return None if digits in ("0" * 12, "f" * 12) else digits
 

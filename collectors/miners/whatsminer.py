@@ -37,7 +37,9 @@ POOLS_MISSING = "pools_missing"
 MAX_BOARDS = 16  # the largest machines have 4
 
 _WINDOWS = (("MHS 5m", 300.0), ("MHS 15m", 900.0), ("MHS 1m", 60.0), ("MHS av", 0.0))
+_NUMBERS = ("Slot", "ASC", "ID")  # of a board
 _REALTIME = "HS RT"
+_SHORTEST = _WINDOWS[:1]
 _WITHOUT_WINDOWS = ((_REALTIME, 300.0), *_WINDOWS)
 _ERROR_KEYS = tuple(f"Error Code {i}" for i in range(whatsminer_errors.MAX_ERRORS))
 
@@ -108,7 +110,7 @@ NO_POOLS = pools.Pools(None, None, 0)
 
 def _message(reply: Fields) -> Fields:
     said = reply.get("Msg")
-    return said if isinstance(said, Mapping) else {}
+    return said if isinstance(said, dict) else {}
 
 
 def _status(reply: Fields) -> Status:
@@ -177,8 +179,7 @@ def read(said: Said) -> MinerReading:
     now_hs = evidence.scaled(get("MHS 5s"), MEGA)
     if now_hs is None:
         now_hs = evidence.scaled(get(_REALTIME), MEGA)
-    windows = _WINDOWS if "MHS 5m" in totals or "MHS 15m" in totals else _WITHOUT_WINDOWS
-    money, warnings = counted(evidence.rates(totals, MEGA, windows), now_hs, uptime_s)
+    money, warnings = counted(_rates(totals, uptime_s), now_hs, uptime_s)
     if money is not None and money.key == _REALTIME:
         warnings.append(WINDOW_ASSUMED)
     if not rows:
@@ -242,7 +243,7 @@ def read(said: Said) -> MinerReading:
 
 def _first(said: Said, name: str, section: str) -> Fields:
     reply = said.get(name)
-    rows = cgminer.section(reply, section) if isinstance(reply, Mapping) else ()
+    rows = cgminer.section(reply, section) if isinstance(reply, dict) else ()
     return rows[0] if rows else {}
 
 
@@ -250,9 +251,18 @@ def _rows(said: Said) -> list[tuple[int, Fields]]:
     """Boards with the number that the machine gives them, else their position; `edevs` is v2's other word for them."""
     for name in ("devs", "edevs"):
         reply = said.get(name)
-        if isinstance(reply, Mapping) and (rows := cgminer.section(reply, "DEVS")[:MAX_BOARDS]):
-            return [(board_number(row, ("Slot", "ASC", "ID"), i), row) for i, row in enumerate(rows)]
+        if isinstance(reply, dict) and (rows := cgminer.section(reply, "DEVS")[:MAX_BOARDS]):
+            return [(board_number(row, _NUMBERS, i), row) for i, row in enumerate(rows)]
     return []
+
+
+def _rates(totals: Fields, uptime_s: float | None) -> list[evidence.Rate]:
+    """The rates among which money finds its own. No other matters where the machine has run for the shortest window."""
+    is_ripe = uptime_s is None or uptime_s >= evidence.MONEY_WINDOW_MIN_S
+    if is_ripe and (shortest := evidence.rates(totals, MEGA, _SHORTEST)):
+        return shortest
+    windows = _WINDOWS if "MHS 5m" in totals or "MHS 15m" in totals else _WITHOUT_WINDOWS
+    return evidence.rates(totals, MEGA, windows)
 
 
 def _all_errors(totals: Fields, told: Iterable[MachineError] | None) -> tuple[MachineError, ...]:
@@ -282,13 +292,13 @@ def _is_ramping(totals: Fields, rows: Sequence[tuple[int, Fields]]) -> bool | No
 def _temperatures(totals: Fields, rows: Sequence[tuple[int, Fields]], psu: object) -> tuple[Temperature, ...]:
     """Hottest board and chip of each board; where boards are not told, of the machine, at place 0."""
     heat = evidence.Heat()
-    places = evidence.board_indices(number for number, _ in rows)
+    places = evidence.board_indices([number for number, _ in rows])
     for number, row in rows or ((0, totals),):
         place = places.get(number, 0)
         heat.feel(Sensor.BOARD, place, row.get("Temperature"))
         heat.feel(Sensor.CHIP, place, row.get("Chip Temp Max"))
     heat.feel(Sensor.INLET, 0, totals.get("Env Temp"))
-    if isinstance(psu, Mapping):
+    if isinstance(psu, dict):
         heat.feel(Sensor.PSU, 0, _message(psu).get("temp0"))
     return heat.temperatures()
 
@@ -324,8 +334,12 @@ def counted(
 
 def board_number(row: Fields, keys: Iterable[str], position: int) -> int:
     """The machine's own number of a board, else its position."""
-    said = (cgminer.integer(row.get(key)) for key in keys)
-    return next((number for number in said if number is not None and 0 <= number < 256), position)
+    for key in keys:
+        said = row.get(key)
+        number = said if type(said) is int else cgminer.integer(said)  # no bool, which is an int, too
+        if number is not None and 0 <= number < 256:
+            return number
+    return position
 
 
 def has_pool(pool: pools.Pools) -> bool:
