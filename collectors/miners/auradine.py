@@ -88,7 +88,7 @@ _NO_SUPPLY = Supply(None, None)
 
 def _rows(page: object, name: str) -> tuple[Fields, ...]:
     """The rows of a page. Errors: PollError where the page refuses: it does so with HTTP status 200 and a STATUS E."""
-    if not isinstance(page, Mapping):
+    if not isinstance(page, dict):
         raise PollError(FaultKind.MALFORMED, f"{name}: not an object")
     cgminer.require(page, name)
     return cgminer.section(page, name)

@@ -12,7 +12,7 @@ counts them (6, 7, 8 on an S9), and the names of temperatures changed twice: "Bo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import orjson
@@ -289,7 +289,7 @@ def _fans_rpm(rows: tuple[Fields, ...], key: str) -> tuple[float | None, ...]:
 
 def _rows(said: Said, name: str, key: str) -> tuple[Fields, ...]:
     reply = said.get(name)
-    return section(reply, key)[:MAX_ROWS] if isinstance(reply, Mapping) else ()
+    return section(reply, key)[:MAX_ROWS] if isinstance(reply, dict) else ()
 
 
 def _first(said: Said, name: str, key: str) -> Fields:
@@ -331,7 +331,7 @@ def _build(reply: Fields) -> str | None:
 def _data(answer: Any) -> Fields:
     """What a GraphQL query got. Errors: PollError UNSUPPORTED where it was refused, as it is for an unknown field."""
     data = at(answer, "data")
-    if not isinstance(data, Mapping):
+    if not isinstance(data, dict):
         reason = next((text(row.get("message")) for row in rows_at(answer, "errors")), None)
         raise PollError(FaultKind.UNSUPPORTED, f"graphql: {reason or 'no data'}")
     return data

@@ -133,7 +133,7 @@ def _by_other_commands() -> Generator[Ask, Any, str | None]:
     """WhatsMiner and SEALMINER of some firmware know themselves only here."""
     for ask in (DEVDETAILS, GET_VERSION):
         answer = yield ask
-        if isinstance(answer, Mapping):
+        if isinstance(answer, dict):
             maker = classify(answer)
             if maker is None and _WHATSMINER_MODEL.search(str(dict(answer))):
                 maker = "whatsminer"

@@ -11,7 +11,7 @@ says which side of the power supply they are taken on, so they count as what the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -171,8 +171,8 @@ def read(said: Said) -> MinerReading:
 
 def _object(value: object, key: str) -> Fields:
     """The object under a key; empty where there is none."""
-    inner = value.get(key) if isinstance(value, Mapping) else None
-    return inner if isinstance(inner, Mapping) else {}
+    inner = value.get(key) if isinstance(value, dict) else None
+    return inner if isinstance(inner, dict) else {}
 
 
 def _is_ramping(finished: object) -> bool | None:
