@@ -39,10 +39,18 @@ _BOARD_WINDOWS = (("MHS 5m", 300.0), ("MHS 15m", 900.0), ("MHS 30m", 1800.0), ("
 
 @dataclass(frozen=True, slots=True)
 class Sensed:
-    """The hottest of each place, `index` being the machine's own number of the board; `numbers` of all boards told."""
+    """The hottest of each place, `index` being the machine's own number of the board.
+
+    `numbers` are those of all boards told, in order; `is_whole`: each of them has its temperature.
+    """
 
     numbers: tuple[int, ...]
     temperatures: tuple[Temperature, ...]
+    is_whole: bool
+
+    @property
+    def last(self) -> int:
+        return self.numbers[-1] if self.numbers else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +63,7 @@ class Boards:
     errors: tuple[MachineError, ...]
 
 
-_NO_SENSORS = Sensed((), ())
+_NO_SENSORS = Sensed((), (), is_whole=False)
 _NO_BOARDS = Boards(_NO_SENSORS, is_ramping=False, expected_hs=None, errors=())
 
 _kept = lru_cache(maxsize=4096)(Temperature)
@@ -92,13 +100,21 @@ def _sensors(reply: Fields) -> Sensed:
 
 
 def _sensed(rows: tuple[Fields, ...], heat: evidence.Heat) -> Sensed:
-    numbers = tuple(number for row in rows if (number := _board_of(row)) is not None)
-    return Sensed(numbers, tuple(_kept(sensor, board, degrees) for (sensor, board), degrees in heat.items()))
+    numbers = tuple(sorted({number for row in rows if (number := _board_of(row)) is not None}))
+    return Sensed(
+        numbers,
+        tuple(_kept(sensor, board, degrees) for (sensor, board), degrees in heat.items()),
+        is_whole=all((Sensor.BOARD, number) in heat for number in numbers),
+    )
 
 
 def _sensor(key: str, label: object) -> Sensor:
+    return _sensor_of((text(label.get("Label")) if isinstance(label, dict) else None) or key)
+
+
+@lru_cache(maxsize=64)
+def _sensor_of(words: str) -> Sensor:
     """ "Water Inlet" and "Chip (Max)" are what they say; "Board Inlet" is a place on the board, not the air."""
-    words = (text(label.get("Label")) if isinstance(label, dict) else None) or key
     words = words.lower()
     if words.startswith("water"):
         return Sensor.OUTLET if "outlet" in words else Sensor.INLET
@@ -146,7 +162,9 @@ def read(said: Said) -> MinerReading:
         warnings.append(evidence.UPTIME_UNKNOWN)
 
     version: tuple[str | None, str | None] = said.get("version", (None, None))
-    machine = hardware.named(text(config.get("Model")) or version[1])
+    machine = hardware.named(config.get("Model"))
+    if machine is hardware.UNNAMED:
+        machine = hardware.named(version[1])
     power = _head(said.get("power"), "POWER")
     watts = evidence.positive(power.get("Watts"))
     known_pools: pools.Pools | None = said.get("pools")
@@ -204,10 +222,12 @@ def _rates(summary: Fields, uptime_s: float | None) -> list[evidence.Rate]:
     return (evidence.rates(summary, GIGA, _SHORTEST) if is_ripe else []) or evidence.rates(summary, GIGA, _WINDOWS)
 
 
+_CURTAILED = {"none": False, "sleep": True, "idle": True}
+
+
 def _is_asleep(config: Fields) -> bool | None:
     """`CurtailMode` is "None" awake and "Sleep" curtailed; another word is not one that we know."""
-    word = (text(config.get("CurtailMode")) or "").lower()
-    return True if word in ("sleep", "idle") else False if word == "none" else None
+    return _CURTAILED.get((text(config.get("CurtailMode")) or "").lower())
 
 
 def _is_ramping(config: Fields, boards: Boards, *, is_hashing: bool) -> bool | None:
@@ -220,12 +240,14 @@ def _is_ramping(config: Fields, boards: Boards, *, is_hashing: bool) -> bool | N
 
 def _temperatures(temps: Sensed, devs: Sensed) -> tuple[Temperature, ...]:
     """`temps` where it is answered; boards that it does not have from `devs`."""
-    known = {place.index for place in temps.temperatures if place.sensor is Sensor.BOARD}
-    found = temps.temperatures + tuple([place for place in devs.temperatures if place.index not in known])
-    numbers = temps.numbers + devs.numbers
-    if not numbers or max(numbers) <= 3:
+    if temps.is_whole and temps.numbers == devs.numbers:
+        found = temps.temperatures
+    else:
+        known = {place.index for place in temps.temperatures if place.sensor is Sensor.BOARD}
+        found = temps.temperatures + tuple([place for place in devs.temperatures if place.index not in known])
+    if max(temps.last, devs.last) <= 3:
         return found
-    index = evidence.board_indices(numbers)
+    index = evidence.board_indices(temps.numbers + devs.numbers)
     return tuple(
         Temperature(place.sensor, index[place.index], place.celsius)
         if place.sensor in (Sensor.BOARD, Sensor.CHIP)
