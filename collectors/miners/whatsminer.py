@@ -189,8 +189,9 @@ def read(said: Said) -> MinerReading:
     if pool.others:
         warnings.append(pools.SEVERAL_HOSTS)
 
-    power_key = "Power" if evidence.positive(get("Power")) is not None else "Power_RT"
-    power_w = evidence.positive(get(power_key))
+    power_key, power_w = "Power", evidence.positive(get("Power"))
+    if power_w is None:
+        power_key, power_w = "Power_RT", evidence.positive(get("Power_RT"))
     errors = _all_errors(totals, said.get("get_error_code"))
     return MinerReading(
         driver=KEY,
@@ -242,16 +243,14 @@ def read(said: Said) -> MinerReading:
 
 
 def _first(said: Said, name: str, section: str) -> Fields:
-    reply = said.get(name)
-    rows = cgminer.section(reply, section) if isinstance(reply, dict) else ()
+    rows = cgminer.section(said.get(name), section)
     return rows[0] if rows else {}
 
 
 def _rows(said: Said) -> list[tuple[int, Fields]]:
     """Boards with the number that the machine gives them, else their position; `edevs` is v2's other word for them."""
     for name in ("devs", "edevs"):
-        reply = said.get(name)
-        if isinstance(reply, dict) and (rows := cgminer.section(reply, "DEVS")[:MAX_BOARDS]):
+        if rows := cgminer.section(said.get(name), "DEVS")[:MAX_BOARDS]:
             return [(board_number(row, _NUMBERS, i), row) for i, row in enumerate(rows)]
     return []
 
