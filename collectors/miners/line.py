@@ -7,6 +7,7 @@ redirect. Ports are the usual ones unless `ports` puts others in their place (se
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -18,6 +19,11 @@ from fleet.readings import FaultKind
 
 USUAL_PORTS: Mapping[int, int] = MappingProxyType({})
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
+@lru_cache(maxsize=256)
+def _joined_request(commands: tuple[str, ...]) -> bytes:
+    return cgminer.encode("+".join(commands))
 
 
 class Line:
@@ -41,7 +47,7 @@ class Line:
 
     async def ask_joined(self, asks: Sequence[Ask], deadline_at: float) -> cgminer.Reply:
         """The whole reply to several parameterless commands in one connection."""
-        request = cgminer.encode("+".join(ask.what for ask in asks))
+        request = _joined_request(tuple([ask.what for ask in asks]))
         return await exchange(self.host, self._port(asks[0].port), request, deadline_at)
 
     async def ask_raw(self, ask: Ask, deadline_at: float) -> bytes:

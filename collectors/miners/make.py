@@ -137,6 +137,7 @@ class Make:
     joined: tuple[Ask, ...] = field(init=False, repr=False, compare=False)  # of every look, where commands join
     alone: tuple[Ask, ...] = field(init=False, repr=False, compare=False)  # of every look, the others
     single: tuple[Ask, ...] = field(init=False, repr=False, compare=False)  # of every look, where commands do not join
+    has_private: bool = field(init=False, repr=False, compare=False)  # one of them needs a login
 
     def __post_init__(self) -> None:
         every = sorted((ask for ask in self.asks if ask.when is When.EVERY), key=lambda ask: not ask.is_needed)
@@ -144,3 +145,4 @@ class Make:
         object.__setattr__(self, "joined", joined if len(joined) > 1 else ())
         object.__setattr__(self, "alone", tuple(ask for ask in every if ask not in self.joined))
         object.__setattr__(self, "single", tuple(every))
+        object.__setattr__(self, "has_private", any(ask.needs_login for ask in every))

@@ -170,7 +170,7 @@ class NativeMiner:
     async def _ask_usual(self, make: Make, said: Said, deadline_at: float) -> None:
         """Nine looks of ten: what belongs to every one, and nothing that has been decided before."""
         joined, rest = (make.joined, make.alone) if self._joins else ((), make.single)
-        if self._left_alone or self._line.credential is None:
+        if self._left_alone or (make.has_private and self._line.credential is None):
             joined = tuple([ask for ask in joined if self._may_ask(ask)])
             rest = tuple([ask for ask in rest if self._may_ask(ask)])
         await self._ask(joined, rest, said, deadline_at)
@@ -205,12 +205,13 @@ class NativeMiner:
                     self._do_without(ask, said, error)
                 return True
             raise
-        if "STATUS" in reply or not any(ask.what in reply for ask in asks):
+        if "STATUS" in reply or not any([ask.what in reply for ask in asks]):  # noqa: C419  a list costs half
             self._learn(False)  # an error, or the answer to the first command alone
             return False
         if self._joins is None:
             self._learn(True)
-        said.warnings += reply.warnings
+        if reply.warnings:
+            said.warnings += reply.warnings
         for ask in asks:
             part = cgminer.member(reply, ask.what)
             try:
