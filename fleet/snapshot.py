@@ -270,6 +270,17 @@ IMPLAUSIBLE_POWER_RATIO = 1.5
 SILENT_FAULTS = tuple(FAULT_CODES[kind] for kind in (FaultKind.REFUSED, FaultKind.UNREACHABLE, FaultKind.TIMEOUT))
 """Faults that mean that nobody answered; any other came from somebody."""
 
+STATES_WITHOUT_WORK = tuple(
+    STATE_CODES[state]
+    for state in (
+        OperatingState.WARMING_UP,
+        OperatingState.SLEEPING,
+        OperatingState.IDLE,
+        OperatingState.FAULTED,
+    )
+)
+"""A machine that says one of these does no steady work, whatever its average of the last half hour still shows."""
+
 
 def assemble(
     site: Site,
@@ -303,7 +314,7 @@ def assemble(
     )
     # the meter often sees an outlet go off before the next poll misses the machine
     is_dark = metered_w <= DARK_RATIO * np.nan_to_num(can_w)
-    is_hashing = (hashrate_hs > 0.0) & (observed.state != STATE_CODES[OperatingState.WARMING_UP])
+    is_hashing = (hashrate_hs > 0.0) & ~np.isin(observed.state, STATES_WITHOUT_WORK)
     is_running = (observed.up == 1.0) & is_hashing & ~is_dark
     power_w, power_source, power_age_s = _rank_power(
         site, observed, hashrate_hs, is_running, metered_w, metered_age_s, reported_w, age_s

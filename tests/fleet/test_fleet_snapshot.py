@@ -246,6 +246,9 @@ def test_a_quantity_that_was_never_said_is_missing_not_zero() -> None:
         (1e14, OperatingState.MINING, True),
         (1e14, OperatingState.UNKNOWN, True),
         (1e14, OperatingState.WARMING_UP, False),
+        (1e14, OperatingState.SLEEPING, False),  # an average outlasts the work by its window
+        (1e14, OperatingState.IDLE, False),
+        (1e14, OperatingState.FAULTED, False),
         (0.0, OperatingState.MINING, False),
         (NAN, OperatingState.MINING, False),
     ],
