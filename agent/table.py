@@ -84,6 +84,7 @@ class Table:
         self._row_of_key: dict[str, int] = {}
         self._elsewhere: dict[int, dict[str, float]] = {}  # row -> where its names answered beside its home, and when
         self._disputed: set[int] = set()  # rows whose conflict was logged
+        self._locked: set[str] = set()  # places of unknown machines that want a login, which was logged
         self._ways: dict[str, str] = {}
         self._model_codes: dict[str, int] = {}
         self._pdus = {id: _Pdu() for id in pdu_ids}
@@ -293,6 +294,9 @@ class Table:
         row = self._row_of_key.get(outcome.key, self._register.row_of_address.get(outcome.key))
         if row is not None and self._is_home(row, outcome.key):
             self._leave(row, outcome.key, outcome.at_s, fault.kind)
+        elif row is None and fault.kind is FaultKind.DENIED and outcome.key not in self._locked:
+            self._locked.add(outcome.key)
+            log.warning("%s is not read: %s; [[miners]] takes a credential", clean(outcome.key), clean(fault.detail))
 
     def _leave(self, row: int, key: str, at_s: float, kind: FaultKind) -> None:
         """The machine of `row` did not answer at its home. If its names did elsewhere just now, that is its home."""

@@ -166,6 +166,18 @@ def test_a_silent_address_of_a_range_is_no_machine() -> None:
     assert table.has_machine_at("10.0.0.7")
 
 
+def test_an_unknown_machine_that_wants_a_login_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    table = table_of(Machine(id="m1", address="10.0.0.1"))
+    denied = Fault(FaultKind.DENIED, "every page\x1b needs a login")
+    for key in ("10.0.0.1", "10.0.0.9", "10.0.0.9"):
+        table.take([Outcome(key, "auto", AT_S, 5.0, 0.0, fault=denied)])
+    assert len(table.freeze(AT_S)) == 1
+    [line] = [record.getMessage() for record in caplog.records]  # m1 has a row, which says it
+    assert line.startswith("10.0.0.9 is not read: ")
+    assert "needs a login" in line
+    assert "\x1b" not in line
+
+
 def test_the_round_is_complete_when_everything_was_looked_at_whatever_it_said() -> None:
     table = table_of(Machine("a", address="10.0.0.1"), Machine("b", address="10.0.0.2"), pdus=(PDU,))
     table.take([answer("10.0.0.1"), failure("10.0.0.2", FaultKind.REFUSED)])
