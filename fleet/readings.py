@@ -56,10 +56,11 @@ class Sensor(StrEnum):
     REGULATOR = "regulator"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Temperature:
     """Hottest value of one place. `index` is the machine's own board number where its boards are numbered within 0..3,
-    else the board's position from 0; air, coolant and power supply have 0."""
+    else the board's position from 0; air, coolant and power supply have 0. Changed by nobody; not frozen, because every
+    look makes half a dozen."""
 
     sensor: Sensor
     index: int

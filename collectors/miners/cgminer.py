@@ -97,8 +97,8 @@ class Receiver:
     def feed(self, chunk: bytes) -> bool:
         """Take the next bytes; True when the reply is complete and the rest of the stream does not matter."""
         if self._end is None:
-            if not self._buffer:
-                self._whole = _value_of_whole(chunk, self._max_depth) if len(chunk) <= UNCOUNTED_BYTES else None
+            if not self._buffer and len(chunk) <= UNCOUNTED_BYTES:
+                self._whole = _value_of_whole(chunk, self._max_depth)
             self._buffer += chunk
             self._end = self._scan() if self._whole is None else chunk.find(0)
             if (len(self._buffer) if self._end is None else self._end) > self._max_bytes:

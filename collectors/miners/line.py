@@ -41,8 +41,7 @@ class Line:
     async def ask(self, ask: Ask, deadline_at: float) -> Any:
         """The decoded and accepted answer to one question."""
         if ask.via is Via.RPC and not ask.is_text:
-            reply = await exchange(self.host, self._port(ask.port), ask.request, deadline_at)
-            return hearing.accepted(ask, reply)
+            return hearing.accepted(ask, await exchange(self.host, self._port(ask.port), ask.request, deadline_at))
         return hearing.hear(ask, await self.ask_raw(ask, deadline_at))
 
     async def ask_joined(self, asks: Sequence[Ask], deadline_at: float) -> cgminer.Reply:

@@ -159,9 +159,7 @@ class NativeMiner:
             self._left_alone = _NONE
         wanted = [ask for ask in make.asks if self._is_due(ask, said)]
         joined = [ask for ask in wanted if ask.joins] if self._joins is not False else []
-        if len(joined) < 2:
-            joined = []
-        rest = [ask for ask in wanted if not (joined and ask.joins)]
+        rest = [ask for ask in wanted if ask not in joined]
         await self._ask(joined, sorted(rest, key=_is_extra), said, deadline_at)
         self._slow_at = asyncio.get_running_loop().time()
         for name, answer in self._kept.items():
@@ -177,8 +175,8 @@ class NativeMiner:
 
     async def _ask(self, joined: Sequence[Ask], rest: Sequence[Ask], said: Said, deadline_at: float) -> None:
         """In one connection what may be joined, then the rest, needed ones first. Errors: PollError of a needed one."""
-        if joined and not await self._ask_joined(joined, said, deadline_at):
-            rest = sorted((*joined, *rest), key=_is_extra)
+        if len(joined) < 2 or not await self._ask_joined(joined, said, deadline_at):
+            rest = sorted((*joined, *rest), key=_is_extra) if joined else rest
         for ask in rest:
             if not ask.unless or said.is_deep or not any(name in said for name in ask.unless):
                 await self._ask_one(ask, said, deadline_at)

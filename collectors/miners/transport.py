@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import weakref
-from collections.abc import Callable
 from typing import Protocol, Self, cast
 
 from collectors.miners.cgminer import MAX_REPLY_BYTES, Receiver, Reply
@@ -99,7 +97,10 @@ async def probe(host: str, port: int, deadline_at: float, *, connect_s: float = 
     """Connect and close. PollError REFUSED or UNREACHABLE where that is not possible."""
     loop = asyncio.get_running_loop()
     with _Deadline(loop, min(deadline_at, loop.time() + connect_s)):
-        transport = await _connect(asyncio.Protocol, host, port)
+        try:
+            transport, _ = await loop.create_connection(asyncio.Protocol, host, port)
+        except OSError as error:
+            raise _refusal(error, port) from None
         transport.abort()
 
 
@@ -113,7 +114,10 @@ async def collect(
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
     with _Deadline(loop, min(deadline_at, loop.time() + connect_s)) as deadline:
-        transport = await _connect(lambda: _Exchange(request, receiver, done), host, port)
+        try:
+            transport, _ = await loop.create_connection(lambda: _Exchange(request, receiver, done), host, port)
+        except OSError as error:
+            raise _refusal(error, port) from None
         try:
             deadline.postpone(deadline_at)
             await done
@@ -121,16 +125,13 @@ async def collect(
             transport.abort()
 
 
-async def _connect(protocol: Callable[[], asyncio.Protocol], host: str, port: int) -> asyncio.Transport:
-    try:
-        transport, _ = await asyncio.get_running_loop().create_connection(protocol, host, port)
-    except ConnectionRefusedError:
-        raise PollError(FaultKind.REFUSED, f"port {port} refused the connection") from None
-    except ConnectionResetError:
-        raise PollError(FaultKind.MALFORMED, "connection reset") from None
-    except OSError as error:
-        raise PollError(FaultKind.UNREACHABLE, _reason(error)) from None
-    return transport
+def _refusal(error: OSError, port: int) -> PollError:
+    """What a connect that failed says about the host."""
+    if isinstance(error, ConnectionRefusedError):
+        return PollError(FaultKind.REFUSED, f"port {port} refused the connection")
+    if isinstance(error, ConnectionResetError):
+        return PollError(FaultKind.MALFORMED, "connection reset")
+    return PollError(FaultKind.UNREACHABLE, _reason(error))
 
 
 def _reason(error: OSError) -> str:
@@ -151,7 +152,7 @@ class _Deadline:
     __slots__ = ("_at", "_cancelling", "_has_come", "_task", "_was_postponed", "_watch")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
-        task = asyncio.current_task()
+        task = asyncio.current_task(loop)
         assert task is not None
         self._at = at
         self._task = task
@@ -175,7 +176,7 @@ class _Deadline:
         self._task.cancel()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        self._watch.remove(self)
+        self._watch.open.discard(self)
         if not self._has_come:
             return
         # As asyncio.timeout does it: a cancellation that somebody else asked for as well stays one.
@@ -186,44 +187,33 @@ class _Deadline:
 
 
 class _Watch:
-    """The deadlines of one event loop, looked at together."""
+    """The deadlines of one event loop, looked at together while there are any."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = weakref.ref(loop)
-        self._open: set[_Deadline] = set()
+        self.loop = loop
+        self.open: set[_Deadline] = set()
         self._is_looking = False
 
-    def is_of(self, loop: asyncio.AbstractEventLoop) -> bool:
-        return self._loop() is loop
-
     def add(self, deadline: _Deadline) -> None:
-        self._open.add(deadline)
+        self.open.add(deadline)
         if not self._is_looking:
-            self._look_later()
+            self._is_looking = True
+            self.loop.call_later(WATCH_S, self._look)
 
-    def remove(self, deadline: _Deadline) -> None:
-        self._open.discard(deadline)
-
-    def _look_later(self) -> None:
-        loop = self._loop()
-        self._is_looking = loop is not None and bool(self._open)
-        if loop is not None and self._is_looking:
-            loop.call_later(WATCH_S, self._look, loop)
-
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        now = loop.time()
-        for deadline in [deadline for deadline in self._open if deadline.is_due(now)]:
+    def _look(self) -> None:
+        now = self.loop.time()
+        for deadline in [deadline for deadline in self.open if deadline.is_due(now)]:
             deadline.come()
-        self._look_later()
+        self._is_looking = bool(self.open)
+        if self._is_looking:
+            self.loop.call_later(WATCH_S, self._look)
 
 
-_watches: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Watch] = weakref.WeakKeyDictionary()
 _latest: list[_Watch] = []
 
 
 def _watch_of(loop: asyncio.AbstractEventLoop) -> _Watch:
-    """The watch of a loop. A process has one loop at a time, and asking a weak dictionary costs ten times as much."""
-    if _latest and _latest[0].is_of(loop):
-        return _latest[0]
-    _latest[:] = [_watches.get(loop) or _watches.setdefault(loop, _Watch(loop))]
+    """The watch of the loop that runs; a process has one at a time, so only the latest is kept."""
+    if not _latest or _latest[0].loop is not loop:
+        _latest[:] = [_Watch(loop)]
     return _latest[0]

@@ -189,3 +189,16 @@ async def test_one_connection_carries_a_look() -> None:
         "summary+power+config",  # heat and fans of the first look hold for ten
         "summary+power+config",
     ]
+
+
+async def test_a_single_question_that_is_left_is_asked_alone_and_forgets_no_join() -> None:
+    """Firmware that refuses `power` and `config`: a lone command in a join would come back as one that is none."""
+    no = json.loads(refuse(14, "Invalid command").rstrip(b"\0"))
+    heard = {name: [captured(FOLDER, name)] for name in ("summary", "devs", "fans", "pools", "version")}
+    joined = wire(heard | {name: [no] for name in ("temps", "power", "config")} | {"id": 1})
+    answers = {"version": wire(heard["version"][0]), "summary": wire(heard["summary"][0]), "*": joined}
+    async with scripted_miner(answers) as server:
+        miner = NativeMiner(Line(server.host, {4028: server.port}), 30.0)
+        ways = [(await miner.read()).way for _ in range(3)]
+    assert ways == ["luxos+joined"] * 3
+    assert server.asked[2:] == ["summary", "summary"]
