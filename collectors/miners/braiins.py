@@ -30,6 +30,7 @@ from fleet.units import MEGA
 POOLS_MISSING = "pools_missing"
 SHORT_WINDOW_ONLY = "hashrate_5s_only"
 
+MAX_ID_CHARS = 16
 MAX_ERRORS = 32
 
 _RPC_WINDOWS = (("MHS 5m", 300.0), ("MHS 15m", 900.0), ("MHS 1m", 60.0), ("MHS av", 0.0))
@@ -152,7 +153,7 @@ def _chain_errors(tuner: Fields) -> Iterator[MachineError]:
     for row in rows_at(tuner, "TunerChainStatus")[:MAX_ERRORS]:
         word = text(row.get("Status"))
         if word is not None and any(sign in word.lower() for sign in ("fail", "error", "invalid")):
-            board = text(row.get("HashchainIndex")) or "?"
+            board = text(row.get("HashchainIndex"), MAX_ID_CHARS) or "?"
             yield MachineError(f"board_{board}", f"board {board}: {word}")
 
 

@@ -26,6 +26,7 @@ from fleet.site import normalise_mac
 from fleet.units import GIGA, MEGA
 
 POOLS_MISSING = "pools_missing"
+MAX_ID_CHARS = 16
 
 _MAX_KEPT = 32  # boards or fans that are kept between looks: an honest machine has 4 of each
 
@@ -292,7 +293,7 @@ def _order(row: Fields) -> int:
 
 
 def _id_of(row: Fields) -> str:
-    return text(row.get("ID")) or ""
+    return text(row.get("ID"), MAX_ID_CHARS) or ""
 
 
 # --- replies -----------------------------------------------------------------------------------------------------
