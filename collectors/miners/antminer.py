@@ -112,7 +112,7 @@ def _supply_errors(details: Fields) -> tuple[MachineError, ...]:
 
 
 def _complaint(row: Fields) -> str:
-    what = cgminer.text(row.get("type")) or "check"
+    what = cgminer.text(row.get("type"), 16) or "check"
     return f"{what}: {cgminer.text(row.get('msg')) or 'failed'}"
 
 

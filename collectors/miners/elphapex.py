@@ -153,7 +153,7 @@ def _errors(totals: Fields) -> Iterator[MachineError]:
     for row in rows_at(totals, "status")[:MAX_SENSORS]:
         word, code = text(row.get("status")), integer(row.get("code"))
         if code or (word is not None and word.lower() != "s"):
-            about = text(row.get("type")) or "machine"
+            about = text(row.get("type"), 16) or "machine"
             yield MachineError(f"{about}_{code or 0}", text(row.get("msg")) or f"{about} not in order")
 
 

@@ -225,7 +225,7 @@ def _first(*values: float | None) -> float | None:
 
 
 def _id_of(row: Fields) -> str:
-    return text(row.get("index")) or text(row.get("id")) or "?"
+    return text(row.get("index"), 16) or text(row.get("id"), 16) or "?"
 
 
 def _number(row: Fields) -> int:

@@ -177,7 +177,7 @@ def _errors(word: str, status: Fields, chains: tuple[Fields, ...]) -> Iterator[M
         yield MachineError(code or word, text(status.get("description")) or "the miner reports a failure")
     for chain in chains[:MAX_ERRORS]:
         if (text(at(chain, "status", "state")) or "").lower() in _FAILED:
-            board = text(chain.get("id")) or "?"
+            board = text(chain.get("id"), 16) or "?"
             words = text(at(chain, "status", "description")) or "failure"
             yield MachineError(f"board_{board}", f"board {board}: {words}")
 
