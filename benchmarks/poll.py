@@ -4,9 +4,11 @@
     python -m benchmarks.poll --quick --json    300 machines at 6 s; about one minute
 
 Four runs, each with a fresh worker against the same farm: `control` (all healthy), `hung_30` (30 % accept and never
-answer), `silent_30` (30 % answer no SYN) and `all_hung`. The last line of standard output is one JSON object; progress
-goes to standard error. Lag is how late a look started; only looks at healthy machines count, the first round included.
-`missed_polls` are instants of healthy machines at which no look took place. Memory and descriptors are the worker's.
+answer), `silent_30` (30 % answer no SYN) and `all_hung`; and two in which a fifth of the machines goes away and comes
+back, `notice_silent` and `notice_refuse`: how many intervals later the last of them was noticed, its look included.
+The last line of standard output is one JSON object; progress goes to standard error. Lag is how late a look started;
+only looks at healthy machines count, the first round included. `missed_polls` are instants of healthy machines at
+which no look took place. Memory and descriptors are the worker's.
 """
 
 from __future__ import annotations
@@ -129,6 +131,36 @@ async def measure(
     return run.summary(interval_s, restarts, time.process_time() - cpu_s)
 
 
+async def notice(
+    farm: FarmProcess, jobs: Sequence[Job], address_of: dict[str, str], interval_s: float, kind: str, max_in_flight: int
+) -> dict[str, float]:
+    """How long until it is noticed that a fifth of the machines goes away, and comes back: the slowest, in intervals."""
+    heard: list[tuple[str, float, bool]] = []
+
+    def take(outcomes: list[Outcome]) -> None:
+        heard.extend((outcome.key, outcome.at_s, outcome.fault is None) for outcome in outcomes)
+
+    async def slowest_s(share: float, is_good: bool, who: set[str]) -> tuple[float, set[str]]:
+        begin_s = time.time()
+        ill = farm.control.order("fault_share", share=share, kind=kind if share else "none")["machines"]
+        who = who or {address_of[machine] for machine in ill}
+        await asyncio.sleep(2.5 * interval_s)
+        first = dict.fromkeys(who, float("inf"))
+        for key, at_s, ok in reversed(heard):
+            if key in who and at_s > begin_s and ok is is_good:
+                first[key] = at_s
+        return max(first.values()) - begin_s, who
+
+    supervisor = Supervisor([WorkerSpec("native", max_in_flight=max_in_flight)], take)
+    await supervisor.start()
+    supervisor.assign("native", jobs)
+    await asyncio.sleep(3 * interval_s)
+    away_s, who = await slowest_s(0.2, False, set())
+    back_s, _ = await slowest_s(0.0, True, who)
+    await supervisor.aclose()
+    return {"machines": len(who), "away_intervals": away_s / interval_s, "back_intervals": back_s / interval_s}
+
+
 def _jobs(addresses: Sequence[str], interval_s: float, deadline_s: float) -> list[Job]:
     return [Job(address, "antminer", address, 4028, interval_s, deadline_s) for address in addresses]
 
@@ -144,6 +176,10 @@ async def _runs(farm: FarmProcess, scale: Scale, max_in_flight: int) -> dict[str
         healthy = set(everyone) - {address_of[machine] for machine in ill}
         jobs = _jobs(everyone, scale.interval_s, scale.deadline_s)
         results[name] = await measure(jobs, healthy, scale.interval_s, scale.rounds * scale.interval_s, max_in_flight)
+    for kind in ("silent", "refuse"):
+        _say(f"notice_{kind}: away and back")
+        jobs = _jobs(everyone, scale.interval_s, scale.deadline_s)
+        results[f"notice_{kind}"] = await notice(farm, jobs, address_of, scale.interval_s, kind, max_in_flight)
     _say(f"all_hung: {scale.hung_rounds} rounds of {scale.hung_interval_s:g} s")
     farm.control.order("fault_share", share=1.0, kind="hang")
     jobs = _jobs(everyone, scale.hung_interval_s, min(scale.deadline_s, scale.hung_interval_s / 2))
