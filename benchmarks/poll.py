@@ -134,7 +134,7 @@ async def measure(
 async def notice(
     farm: FarmProcess, jobs: Sequence[Job], address_of: dict[str, str], interval_s: float, kind: str, max_in_flight: int
 ) -> dict[str, float]:
-    """How long until it is noticed that a fifth of the machines goes away, and comes back: the slowest, in intervals."""
+    """How long until it is noticed that a fifth of the machines goes away, and comes back: the slowest, in intervals"""
     heard: list[tuple[str, float, bool]] = []
 
     def take(outcomes: list[Outcome]) -> None:
