@@ -348,7 +348,7 @@ class Table:
         info = MachineInfo(
             address=self._home[row] or key,  # the same text as an object that is kept anyway
             make=reading.make,
-            model=told.model or reading.model or known.model,
+            model=(told.model if row < len(self._told) else None) or reading.model or known.model,
             firmware=reading.firmware or known.firmware,
             mac=self._register.macs[row] or "",
             serial=self._register.serials[row] or "",

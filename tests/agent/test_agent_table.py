@@ -622,3 +622,15 @@ def test_a_journal_without_texts_is_recalled_as_before() -> None:
     after.recall(before.site.ids, before.remembered(), before.found())
     assert after.site.ids == (MAC_A,)
     assert after.freeze(AT_S).hashrate_if_running_hs.tolist() == [104e12]
+
+
+def test_a_found_machine_is_the_model_that_it_says_now_and_a_told_one_what_was_told() -> None:
+    """A new machine that nobody wrote down may be recognised better at its second look than at its first."""
+    told = Machine(id="told", address="10.0.0.1", model="S19j Pro")
+    table = Table(Site("north", machines=(told,)), [], 30.0)
+    for model in ("S19", "S19 XP"):
+        table.take(
+            Outcome(key, "auto", AT_S, 0.1, 0.0, reading=MinerReading("antminer", "Antminer", model=model, mac=mac))
+            for key, mac in (("10.0.0.1", None), ("10.0.0.2", "020000000002"))
+        )
+    assert [info.model for info in table.freeze(AT_S).infos] == ["S19j Pro", "S19 XP"]
