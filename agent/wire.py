@@ -109,25 +109,31 @@ class FrameError(Exception):
     """The bytes are no frame of ours. The stream cannot be trusted from here on: its sender has to be replaced."""
 
 
-def encode_frame(message: object, max_bytes: int = MAX_FRAME_BYTES) -> bytes:
+_ENCODER = msgspec.msgpack.Encoder()
+
+
+def encode_frame(message: object, max_bytes: int = MAX_FRAME_BYTES) -> bytearray:
     """One frame.
 
     Errors: FrameError when the message is longer than `max_bytes` or holds what MessagePack cannot say (a lone
     surrogate, an integer beyond 64 bits, a foreign type).
     """
+    frame = bytearray(_LENGTH_BYTES)
     try:
-        body = msgspec.msgpack.encode(message)
+        _ENCODER.encode_into(message, frame, _LENGTH_BYTES)  # behind its length at once: an assignment is megabytes
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
         raise FrameError(f"not encodable: {type(error).__name__}") from error
-    if len(body) > max_bytes:
-        raise FrameError(f"frame of {len(body)} bytes, limit {max_bytes}")
-    return len(body).to_bytes(_LENGTH_BYTES, "little") + body
+    length = len(frame) - _LENGTH_BYTES
+    if length > max_bytes:
+        raise FrameError(f"frame of {length} bytes, limit {max_bytes}")
+    frame[:_LENGTH_BYTES] = length.to_bytes(_LENGTH_BYTES, "little")
+    return frame
 
 
 _REPORTS = msgspec.msgpack.Decoder(Report)
 
 
-def outcome_frames(outcomes: tuple[Outcome, ...]) -> Iterator[bytes]:
+def outcome_frames(outcomes: tuple[Outcome, ...]) -> Iterator[bytearray]:
     """Frames of reports that the other side will accept, as few as possible.
 
     An outcome that does not fit its type or the limit (a lone surrogate, text where a number belongs, a giant) becomes
@@ -135,7 +141,7 @@ def outcome_frames(outcomes: tuple[Outcome, ...]) -> Iterator[bytes]:
     """
     try:
         frame = encode_frame(Report(outcomes))
-        _REPORTS.decode(frame[_LENGTH_BYTES:])
+        _REPORTS.decode(memoryview(frame)[_LENGTH_BYTES:])
         yield frame
     except (FrameError, RecursionError, msgspec.MsgspecError) as error:
         middle = len(outcomes) // 2
@@ -172,20 +178,23 @@ class FrameReader(Generic[T]):
         messages: list[T] = []
         start = 0
         try:
-            while (body := self._body_at(start)) is not None:
-                messages.append(self._decoder.decode(body))
-                start += _LENGTH_BYTES + len(body)
+            with memoryview(self._buffer) as view:  # an assignment is megabytes: no copy of it
+                while (end := self._end_of_body(start)) is not None:
+                    with view[start + _LENGTH_BYTES : end] as body:
+                        messages.append(self._decoder.decode(body))
+                    start = end
         except (ValueError, RecursionError, msgspec.MsgspecError) as error:
             raise FrameError(f"body does not fit: {type(error).__name__}") from error
         del self._buffer[:start]
         return messages
 
-    def _body_at(self, start: int) -> bytes | None:
+    def _end_of_body(self, start: int) -> int | None:
+        """Where the frame that begins at `start` ends; None while it is not all there."""
         body_start = start + _LENGTH_BYTES
         if len(self._buffer) < body_start:
             return None
         length = int.from_bytes(self._buffer[start:body_start], "little")
         if length > self._max_bytes:
             raise FrameError(f"frame of {length} bytes, limit {self._max_bytes}")
-        body_end = body_start + length
-        return bytes(self._buffer[body_start:body_end]) if len(self._buffer) >= body_end else None
+        end = body_start + length
+        return end if len(self._buffer) >= end else None
