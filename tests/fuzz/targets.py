@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 from honesty import assert_honest
+from hostile import machines
 
 from agent.wire import FrameError, FrameReader, Report
 from collectors import neighbours
@@ -176,19 +177,9 @@ def _worker_frames(data: bytes) -> None:
 
 @cache
 def healthy(key: str) -> dict[str, Any]:
-    """Decoded healthy replies of one make by question, of the recorded machine that answers most of them."""
-    make = makes.make_of(key)
-    best: dict[str, Any] = {}
-    for folder in sorted(CAPTURES.iterdir()):
-        if folder.is_dir() and _is_of(make, folder):
-            found = {
-                ask.name: json.loads((folder / f"{name}.json").read_bytes())
-                for ask in make.asks
-                for name in (ask.name, "devs" if ask.name == "boards" and ask.via is Via.RPC else ask.name)
-                if (folder / f"{name}.json").exists()
-            }
-            best = max(best, found, key=len)
-    return best
+    """Decoded healthy replies of one make by question: of the machine that answers most of them."""
+    known = [machines.machine(name) for name in machines.NAMES]
+    return dict(max((one.replies for one in known if one.key == key), key=len))
 
 
 @cache
@@ -201,12 +192,6 @@ def _file_of(folder: Path, ask: Ask) -> Path:
     """Where the answer is, if it was recorded: a command that is asked under two names is recorded under its own."""
     file = folder / f"{ask.name}.json"
     return folder / f"{ask.what}.json" if ask.via is Via.RPC and not file.exists() else file
-
-
-def _is_of(make: Make, folder: Path) -> bool:
-    """Whether a recorded folder is of this make: some of its replies must answer this make's questions."""
-    stems = {"whatsminer_v3": "whatsminer-v3", "braiins_rest": "braiins-25.07", "axeos": "bitaxe", "hiveon": "antminer"}
-    return folder.name.startswith(stems.get(make.key, make.key))
 
 
 def _make_bytes(make: Make, data: bytes) -> None:
