@@ -1,6 +1,6 @@
 """What one look at one machine costs the client: ours, the bare floor under it, and the libraries, on the same farm.
 
-    .venv/bin/python benchmarks/miners.py --json            200 machines per make, 9 rounds; about 8 minutes
+    .venv/bin/python benchmarks/miners.py --json            200 machines per make, 9 rounds; about 80 seconds
     .venv/bin/python benchmarks/miners.py --quick --json    40 machines per make, 5 rounds; under a minute
 
 The last line of standard output is one JSON object: by make CPU milliseconds per look (user + system of the client

@@ -58,11 +58,13 @@ class Run:
     starts: dict[str, list[float]] = field(default_factory=dict)
     outcomes: dict[str, int] = field(default_factory=dict)
     pulses: list[Pulse] = field(default_factory=list)
+    slowest_s: float = 0.0
 
     def take(self, outcomes: list[Outcome]) -> None:
         for outcome in outcomes:
             name = outcome.fault.kind.value if outcome.fault else "ok"
             self.outcomes[name] = self.outcomes.get(name, 0) + 1
+            self.slowest_s = max(self.slowest_s, outcome.duration_s)
             if outcome.key in self.healthy:
                 self.lags_s.append(outcome.lag_s)
                 self.durations_s.append(outcome.duration_s)
@@ -79,6 +81,7 @@ class Run:
         return {
             "lag_s": _quantiles(self.lags_s),
             "duration_s": _quantiles(self.durations_s),
+            "slowest_look_s": self.slowest_s,
             "missed_polls": self.missed_polls(interval_s),
             "outcomes": self.outcomes,
             "late": last.late,

@@ -70,7 +70,7 @@ async def exchange_framed(
 ) -> bytes:
     """The JSON that answers one JSON request; neither holds its length.
 
-    Errors: PollError REFUSED, UNREACHABLE, TIMEOUT as in `transport.exchange`, and those of `Unframer`.
+    Errors: PollError REFUSED, UNREACHABLE, TIMEOUT as in `transport.collect`, and those of `Unframer`.
     """
     unframer = Unframer(max_bytes)
     await collect(unframer, host, port, frame(request), deadline_at, connect_s=connect_s)

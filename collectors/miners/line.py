@@ -13,7 +13,7 @@ from typing import Any
 
 from collectors.miners import cgminer, hearing
 from collectors.miners.make import Ask, Credential, Login, Via
-from collectors.miners.transport import exchange, exchange_bytes
+from collectors.miners.transport import collect, exchange_bytes
 from fleet.ports import PollError
 from fleet.readings import FaultKind
 
@@ -41,13 +41,17 @@ class Line:
     async def ask(self, ask: Ask, deadline_at: float) -> Any:
         """The decoded and accepted answer to one question."""
         if ask.via is Via.RPC and not ask.is_text:
-            return hearing.accepted(ask, await exchange(self.host, self._port(ask.port), ask.request, deadline_at))
+            receiver = cgminer.Receiver()
+            await collect(receiver, self.host, self._port(ask.port), ask.request, deadline_at)
+            return hearing.accepted(ask, receiver.finish())
         return hearing.hear(ask, await self.ask_raw(ask, deadline_at))
 
     async def ask_joined(self, asks: Sequence[Ask], deadline_at: float) -> cgminer.Reply:
         """The whole reply to several parameterless commands in one connection."""
         request = _joined_request(tuple([ask.what for ask in asks]))
-        return await exchange(self.host, self._port(asks[0].port), request, deadline_at)
+        receiver = cgminer.Receiver()
+        await collect(receiver, self.host, self._port(asks[0].port), request, deadline_at)
+        return receiver.finish()
 
     async def ask_raw(self, ask: Ask, deadline_at: float) -> bytes:
         """The bytes of the answer, without terminator or length; of a page with its status line and headers."""

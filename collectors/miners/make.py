@@ -103,8 +103,8 @@ class Said(dict[str, Any]):
         warnings: tuple[str, ...] = (),
         is_deep: bool = False,
     ) -> None:
-        super().__init__(answers or {})
-        self.faults: dict[str, PollError] = dict(faults or {})
+        super().__init__(answers or ())
+        self.faults: dict[str, PollError] = dict(faults) if faults else {}
         self.warnings = warnings
         self.is_deep = is_deep
 

@@ -36,6 +36,9 @@ _LEFT_ALONE = (*_GONE, FaultKind.UNSUPPORTED, FaultKind.DENIED, FaultKind.OVERSI
 
 _NONE: frozenset[str] = frozenset()  # one for all machines: a new one each would be their largest part
 
+Questions = tuple[Sequence[Ask], Sequence[Ask]]
+"""Those to ask in one connection, two or more or none, and those to ask one by one."""
+
 MacOf = Callable[[str, float], str | None]
 """MAC of a neighbour by its address, at an instant of the loop's clock."""
 
@@ -72,25 +75,34 @@ class NativeMiner:
 
     async def read(self, is_deep: bool = False) -> MinerReading:
         """One look. Errors: PollError; UNSUPPORTED, detail `needs pyasic: ...`, where only a library reads it."""
-        deadline_at = asyncio.get_running_loop().time() + self._deadline_s
+        now = asyncio.get_running_loop().time()
         try:
-            said = await self.listen(deadline_at, is_deep)
-            return self._judged(said)
+            said = await self.listen(now + self._deadline_s, is_deep)
+            return self._judged(said, now)
         except PollError as error:
             self._doubt(error)
             raise
 
     async def listen(self, deadline_at: float, is_deep: bool = False) -> Said:
-        """The answers of one look by a deadline of the loop's clock, those that are kept between looks included."""
+        """The answers of one look by a deadline of the loop's clock, those that are kept between looks included.
+
+        In one connection what may be joined, then the rest, needed questions first. Errors: PollError of a needed one.
+        """
         said = Said(is_deep=is_deep)
         make = self._make or await self._meet(deadline_at, said)
         if make.login is not None:
             await self._log_in(make, deadline_at)
-        if is_deep or not self._looks % SLOW_EVERY:
-            await self._ask_much(make, said, deadline_at)
-        else:
-            said.update(self._kept)
-            await self._ask_usual(make, said, deadline_at)
+        is_full = is_deep or not self._looks % SLOW_EVERY
+        joined, rest = self._all_that_is_due(make, said) if is_full else self._the_usual(make, said)
+        if joined and not await self._ask_joined(joined, said, deadline_at):
+            rest = sorted((*joined, *rest), key=_is_extra)
+        for ask in rest:
+            if not ask.unless or is_deep or not any(name in said for name in ask.unless):
+                await self._ask_one(ask, said, deadline_at)
+        if is_full:
+            self._slow_at = asyncio.get_running_loop().time()
+            for name, answer in self._kept.items():
+                said.setdefault(name, answer)
         return said
 
     @property
@@ -153,33 +165,25 @@ class NativeMiner:
 
     # --- what to ask
 
-    async def _ask_much(self, make: Make, said: Said, deadline_at: float) -> None:
-        """A look that asks whatever is due, slow questions included."""
+    def _all_that_is_due(self, make: Make, said: Said) -> Questions:
+        """Every tenth look, the first and deep ones: slow questions included."""
         if not self._looks % FORGIVE_EVERY:
             self._left_alone = _NONE
         wanted = [ask for ask in make.asks if self._is_due(ask, said)]
         joined = [ask for ask in wanted if ask.joins] if self._joins is not False else []
-        rest = [ask for ask in wanted if ask not in joined]
-        await self._ask(joined, sorted(rest, key=_is_extra), said, deadline_at)
-        self._slow_at = asyncio.get_running_loop().time()
-        for name, answer in self._kept.items():
-            said.setdefault(name, answer)
+        if len(joined) < 2:
+            joined = []
+        return joined, sorted([ask for ask in wanted if ask not in joined], key=_is_extra)
 
-    async def _ask_usual(self, make: Make, said: Said, deadline_at: float) -> None:
+    def _the_usual(self, make: Make, said: Said) -> Questions:
         """Nine looks of ten: what belongs to every one, and nothing that has been decided before."""
+        said.update(self._kept)
         joined, rest = (make.joined, make.alone) if self._joins else ((), make.single)
-        if self._left_alone or (make.has_private and self._line.credential is None):
-            joined = tuple([ask for ask in joined if self._may_ask(ask)])
-            rest = tuple([ask for ask in rest if self._may_ask(ask)])
-        await self._ask(joined, rest, said, deadline_at)
-
-    async def _ask(self, joined: Sequence[Ask], rest: Sequence[Ask], said: Said, deadline_at: float) -> None:
-        """In one connection what may be joined, then the rest, needed ones first. Errors: PollError of a needed one."""
-        if len(joined) < 2 or not await self._ask_joined(joined, said, deadline_at):
-            rest = sorted((*joined, *rest), key=_is_extra) if joined else rest
-        for ask in rest:
-            if not ask.unless or said.is_deep or not any(name in said for name in ask.unless):
-                await self._ask_one(ask, said, deadline_at)
+        if not self._left_alone and not (make.has_private and self._line.credential is None):
+            return joined, rest
+        asked = [ask for ask in joined if self._may_ask(ask)]
+        alone = [ask for ask in rest if self._may_ask(ask)]
+        return (asked, alone) if len(asked) > 1 else ((), [*asked, *alone])
 
     def _is_due(self, ask: Ask, said: Said) -> bool:
         """Whether a full look asks this: what is kept for good, left alone or was just heard is not asked again."""
@@ -262,14 +266,14 @@ class NativeMiner:
 
     # --- what it said
 
-    def _judged(self, said: Said) -> MinerReading:
+    def _judged(self, said: Said, now: float) -> MinerReading:
         """The reading, with what only line and past can add. Errors: PollError; IDENTITY for another machine."""
         make = self._make
         assert make is not None
         reading = make.read(said)
         mac, warnings = reading.mac, reading.warnings
         if mac is None and self._mac_of is not None:
-            mac = self._mac_of(self._line.host, asyncio.get_running_loop().time())
+            mac = self._mac_of(self._line.host, now)
             if mac is not None:
                 warnings = (*warnings, MAC_OF_NEIGHBOUR)
         before = self._identity
@@ -284,8 +288,8 @@ class NativeMiner:
         reading.driver, reading.mac, reading.way, reading.pace_s = make.key, mac, self._way, make.pace_s
         if warnings or said.warnings:
             reading.warnings = _unique((*warnings, *said.warnings))
-        if self._kept:
-            reading.slow_age_s = round(asyncio.get_running_loop().time() - self._slow_at, 1) or None
+        if self._kept and (slow_age_s := round(now - self._slow_at, 1)) > 0.0:
+            reading.slow_age_s = slow_age_s
         return reading
 
 

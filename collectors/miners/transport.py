@@ -11,7 +11,7 @@ import errno
 import os
 from typing import Protocol, Self, cast
 
-from collectors.miners.cgminer import MAX_REPLY_BYTES, Receiver, Reply
+from collectors.miners.cgminer import MAX_REPLY_BYTES, Receiver
 from fleet.ports import PollError
 from fleet.readings import FaultKind
 
@@ -59,25 +59,6 @@ class _Exchange(asyncio.Protocol):
             self._done.set_exception(PollError(FaultKind.MALFORMED, "connection reset"))
 
 
-async def exchange(
-    host: str,
-    port: int,
-    request: bytes,
-    deadline_at: float,
-    *,
-    connect_s: float = CONNECT_S,
-    max_bytes: int = MAX_REPLY_BYTES,
-) -> Reply:
-    """The decoded reply to one request.
-
-    Errors: PollError REFUSED (host up, API not), UNREACHABLE (no connection), TIMEOUT (connected, then silent),
-            OVERSIZE, MALFORMED (reset, empty or unreadable), and those of `cgminer.decode`.
-    """
-    receiver = Receiver(max_bytes)
-    await collect(receiver, host, port, request, deadline_at, connect_s=connect_s)
-    return receiver.finish()
-
-
 async def exchange_bytes(
     host: str,
     port: int,
@@ -87,7 +68,10 @@ async def exchange_bytes(
     connect_s: float = CONNECT_S,
     max_bytes: int = MAX_REPLY_BYTES,
 ) -> bytes:
-    """The same, undecoded: up to the end of the reply, without its terminator. May be empty."""
+    """The bytes of the reply to one request of the cgminer API, without its terminator. May be empty.
+
+    Errors: those of `collect`.
+    """
     receiver = Receiver(max_bytes)
     await collect(receiver, host, port, request, deadline_at, connect_s=connect_s)
     return receiver.payload
@@ -109,7 +93,8 @@ async def collect(
 ) -> None:
     """Send one request and feed what comes back to `receiver`, until it is satisfied or the stream ends.
 
-    Errors: PollError of `exchange` except those of decoding, and what `receiver.feed` raises.
+    Errors: PollError REFUSED (host up, API not), UNREACHABLE (no connection), TIMEOUT (connected, then silent),
+            MALFORMED (reset), and what `receiver.feed` raises.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()

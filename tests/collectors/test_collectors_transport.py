@@ -13,8 +13,8 @@ import pytest
 import uvloop
 from scripted_miner import Answer, Dribble, Flood, Hang, KeepOpen, Reset, scripted_miner
 
-from collectors.miners.cgminer import encode
-from collectors.miners.transport import exchange, exchange_bytes, probe
+from collectors.miners.cgminer import Receiver, Reply, encode
+from collectors.miners.transport import CONNECT_S, collect, exchange_bytes, probe
 from fleet.ports import PollError
 from fleet.readings import FaultKind
 
@@ -24,6 +24,13 @@ GENEROUS_S = 30.0
 # Workers run on uvloop, whose transports share no class with those of asyncio.
 on_both_loops = pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 Run = Callable[[Coroutine[Any, Any, None]], None]
+
+
+async def exchange(host: str, port: int, request: bytes, deadline_at: float, connect_s: float = CONNECT_S) -> Reply:
+    """One question and its decoded reply, as a line carries it."""
+    receiver = Receiver()
+    await collect(receiver, host, port, request, deadline_at, connect_s=connect_s)
+    return receiver.finish()
 
 
 def now() -> float:
