@@ -6,9 +6,10 @@ with its port, since several machines may stand behind one address. A job is in 
 lane's queue, parked behind its host, or in flight; so a late look is never joined by a second one of the same job. The
 instants that pass meanwhile are dropped and counted.
 
-Hosts that misbehave pay with their own slots: what accepts and hangs may hold a quarter of them and backs off; what is
-silent at connect may hold a half, each for the length of one connect, and is tried every interval so that its return
-is seen. The healthy come first, unless a lane starves, and always have the remaining quarter to themselves.
+Hosts that misbehave pay with their own slots: what accepts and hangs may hold a quarter of them, and backs off while
+others like it wait for one; what is silent at connect may hold a half, each for the length of one connect, and is tried
+every interval so that its return is seen. The healthy come first, unless a lane starves, and always have the remaining
+quarter to themselves.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ STARVED_S = 60.0
 """From here on the lane that has waited longest goes first, within its share: where there are more looks than slots,
 the healthy would otherwise keep everybody else out for ever."""
 BACKOFF_INTERVALS = (1, 2, 4, 8, 10)
-"""Intervals to the next look after so many timeouts in a row."""
+"""Intervals to the next look after so many timeouts in a row, where the hung wait for each other's slots."""
 BACKOFF_LIMIT_S = 300.0
 """No back-off is longer, whatever the interval: a feed that is read once a minute is not given up for ten."""
 
@@ -187,7 +188,8 @@ class Schedule:
 
     def _plan_next(self, turn: Turn, now_s: float) -> None:
         interval_s = turn.job.interval_s
-        skip = BACKOFF_INTERVALS[min(turn.timeouts, len(BACKOFF_INTERVALS)) - 1] if turn.timeouts else 1
+        is_crowded = bool(self._queues[Lane.HUNG])  # while there are slots for all, nobody's return is missed
+        skip = BACKOFF_INTERVALS[min(turn.timeouts, len(BACKOFF_INTERVALS)) - 1] if turn.timeouts and is_crowded else 1
         skip = max(1, min(skip, int(BACKOFF_LIMIT_S / interval_s)))
         # Half an interval less: from a grid instant this gives exactly `skip` intervals, from a first look (which is
         # off the grid) the grid instant that is nearest to that.

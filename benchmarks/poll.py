@@ -4,8 +4,8 @@
     python -m benchmarks.poll --quick --json    300 machines at 6 s; about one minute
 
 Four runs, each with a fresh worker against the same farm: `control` (all healthy), `hung_30` (30 % accept and never
-answer), `silent_30` (30 % answer no SYN) and `all_hung`; and two in which a fifth of the machines goes away and comes
-back, `notice_silent` and `notice_refuse`: how many intervals later the last of them was noticed, its look included.
+answer), `silent_30` (30 % answer no SYN) and `all_hung`; and three in which a fifth of the machines goes away and comes
+back, `notice_silent`, `notice_refuse` and `notice_hang`: how many intervals later the last of them was noticed, its look included.
 The last line of standard output is one JSON object; progress goes to standard error. Lag is how late a look started;
 only looks at healthy machines count, the first round included. `missed_polls` are instants of healthy machines at
 which no look took place. Memory and descriptors are the worker's.
@@ -179,7 +179,7 @@ async def _runs(farm: FarmProcess, scale: Scale, max_in_flight: int) -> dict[str
         healthy = set(everyone) - {address_of[machine] for machine in ill}
         jobs = _jobs(everyone, scale.interval_s, scale.deadline_s)
         results[name] = await measure(jobs, healthy, scale.interval_s, scale.rounds * scale.interval_s, max_in_flight)
-    for kind in ("silent", "refuse"):
+    for kind in ("silent", "refuse", "hang"):
         _say(f"notice_{kind}: away and back")
         jobs = _jobs(everyone, scale.interval_s, scale.deadline_s)
         results[f"notice_{kind}"] = await notice(farm, jobs, address_of, scale.interval_s, kind, max_in_flight)
