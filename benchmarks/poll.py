@@ -5,7 +5,8 @@
 
 Four runs, each with a fresh worker against the same farm: `control` (all healthy), `hung_30` (30 % accept and never
 answer), `silent_30` (30 % answer no SYN) and `all_hung`; and three in which a fifth of the machines goes away and comes
-back, `notice_silent`, `notice_refuse` and `notice_hang`: how many intervals later the last of them was noticed, its look included.
+back, `notice_silent`, `notice_refuse` and `notice_hang`: how many intervals later the last of them was noticed, its
+look included (who hangs is noticed at the end of a deadline).
 The last line of standard output is one JSON object; progress goes to standard error. Lag is how late a look started;
 only looks at healthy machines count, the first round included. `missed_polls` are instants of healthy machines at
 which no look took place. Memory and descriptors are the worker's.
