@@ -559,3 +559,27 @@ async def test_a_machine_that_was_away_says_again_who_it_is() -> None:
         server.answers["summary"] = wire(SUMMARY)
         await miner.read()
     assert server.asked.count("version") == 2
+
+
+async def test_a_machine_that_has_started_again_says_again_who_it_is() -> None:
+    """Its firmware may be another one, although no look has missed it."""
+    young = wire(SUMMARY | {"SUMMARY": [SUMMARY["SUMMARY"][0] | {"Elapsed": 12}]})  # type: ignore[index]
+    async with scripted_miner(answers()) as server:
+        miner = open_at(server)
+        await miner.read()
+        server.answers["summary"] = young
+        await miner.read()
+        assert server.asked.count("version") == 1
+        await miner.read()
+    assert server.asked.count("version") == 2
+
+
+async def test_a_reading_says_how_old_its_slow_answers_are() -> None:
+    async with scripted_miner(answers()) as server:
+        miner = open_at(server)
+        first = await miner.read()
+        await asyncio.sleep(0.2)
+        second = await miner.read()
+    assert first.slow_age_s is None
+    assert second.slow_age_s is not None
+    assert 0.1 <= second.slow_age_s < 30.0

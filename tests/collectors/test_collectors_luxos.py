@@ -202,3 +202,15 @@ async def test_a_single_question_that_is_left_is_asked_alone_and_forgets_no_join
         ways = [(await miner.read()).way for _ in range(3)]
     assert ways == ["luxos+joined"] * 3
     assert server.asked[2:] == ["summary", "summary"]
+
+
+async def test_the_last_joinable_question_of_a_full_look_is_asked_alone_too() -> None:
+    no = json.loads(refuse(14, "Invalid command").rstrip(b"\0"))
+    summary = captured(FOLDER, "summary")
+    joined = wire({"summary": [summary]} | {n: [no] for n in ("power", "config", "devs", "fans", "temps", "pools")})
+    answers = {"version": wire(captured(FOLDER, "version")), "summary": wire(summary), "*": joined}
+    async with scripted_miner(answers) as server:
+        miner = NativeMiner(Line(server.host, {4028: server.port}), 30.0)
+        ways = [(await miner.read()).way for _ in range(11)]
+    assert ways == ["luxos+joined"] * 11
+    assert server.asked[2:] == ["summary"] * 10
