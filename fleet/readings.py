@@ -150,8 +150,10 @@ class RowKind(StrEnum):
 
     UNIT = "unit"
     INLET = "inlet"
-    PHASE = "phase"
-    BANK = "bank"
+    PHASE = "phase"  # of one inlet: its watts add up to the inlet's
+    LINE = "line"  # a conductor: only its current
+    BANK = "bank"  # outlets behind one breaker
+    GROUP = "group"  # outlets that the operator put together; groups overlap and are never summed
     OUTLET = "outlet"
     PROBE = "probe"
 
@@ -162,22 +164,49 @@ class Quality(StrEnum):
     MISSING = "missing"
 
 
+class Gap(StrEnum):
+    """Why a PDU gives no value for something that its family has."""
+
+    SENTINEL = "sentinel"  # the device says "not available" in its own way
+    IMPLAUSIBLE = "implausible"  # out of bounds, or a state that means nothing
+    WRONG_TYPE = "wrong_type"  # text where a number is due, and the like
+
+
+class Counting(StrEnum):
+    """What an energy counter counts from."""
+
+    LIFETIME = "lifetime"
+    RESETTABLE = "resettable"  # since somebody set it back
+
+
 @dataclass(frozen=True, slots=True)
 class PduRow:
-    """One row of a PDU: the unit itself, an inlet, a phase, a bank, an outlet or a probe."""
+    """One row of a PDU: the unit itself, an inlet, a phase, a bank, an outlet, a probe. `id` is unique in its kind."""
 
     kind: RowKind
-    id: str  # outlet number as printed on the device, "1".."48"; unit and phase numbers likewise
-    name: str | None = None
+    id: str  # as printed on the device, "1".."48", "AA1"; "2.7" is number 7 of the second unit of a chain
+    name: str | None = None  # what somebody called it
+    unit: str | None = None  # which unit of a chain, None where the agent speaks for one
     power_w: float | None = None
     power_quality: Quality = Quality.MISSING
     power_resolution_w: float | None = None
     energy_j: float | None = None
+    energy_counting: Counting = Counting.RESETTABLE
+    energy_wraps_j: float | None = None  # where the counter starts again from zero, None = not known
+    energy_since: str | None = None  # when it was set back, in the device's words
+    apparent_power_va: float | None = None
+    power_factor: float | None = None
     current_a: float | None = None
+    current_resolution_a: float | None = None
+    current_limit_a: float | None = None  # rating of the breaker or the line
     voltage_v: float | None = None
-    is_on: bool | None = None
+    frequency_hz: float | None = None
+    is_on: bool | None = None  # of an outlet; of a bank: the breaker is closed
+    phase: str | None = None  # what an outlet or a bank hangs on
+    bank: str | None = None
     temperature_c: float | None = None
     humidity_ratio: float | None = None
+    gaps: tuple[tuple[str, Gap], ...] = ()  # (field, why): what the device has and does not tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,13 +217,18 @@ class PduReading:
     model: str | None = None
     serial: str | None = None
     firmware: str | None = None
+    name: str | None = None
     uptime_s: float | None = None
     power_w: float | None = None
     power_quality: Quality = Quality.MISSING
     power_resolution_w: float | None = None
     energy_j: float | None = None
+    energy_counting: Counting = Counting.RESETTABLE
+    energy_wraps_j: float | None = None
+    energy_since: str | None = None
     rows: tuple[PduRow, ...] = ()
     warnings: tuple[str, ...] = ()
+    engine: str = ""  # what spoke SNMP
 
 
 class Reason(IntEnum):

@@ -29,15 +29,33 @@ SYS_UPTIME: Oid = (1, 3, 6, 1, 2, 1, 1, 3, 0)
 TICKS_PER_S = 100
 
 
+Version = Literal["1", "2c", "3"]
+AuthProtocol = Literal["sha1", "sha224", "sha256", "sha384", "sha512"]
+PrivProtocol = Literal["aes128", "aes192", "aes256"]
+EngineName = Literal["auto", "pysnmp", "gufo"]
+
+
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """How to be let in. Equal credentials share one engine; the secret never shows in a repr."""
+    """How to be let in. Equal credentials share one engine; no secret ever shows in a repr.
 
-    community: str = field(repr=False)
-    version: Literal["2c"] = "2c"
+    Versions 1 and 2c need only a community. Version 3 needs a user; without `auth_key` it is noAuthNoPriv, with it
+    authNoPriv, with both keys authPriv. Keys are passphrases of at least 8 characters.
+    """
 
-    def __repr__(self) -> str:
-        return f"Credential(version={self.version!r}, community=***)"
+    community: str = field(default="", repr=False)
+    version: Version = "2c"
+    user: str = ""
+    auth: AuthProtocol = "sha256"
+    auth_key: str = field(default="", repr=False)
+    priv: PrivProtocol = "aes128"
+    priv_key: str = field(default="", repr=False)
+
+    @property
+    def level(self) -> Literal["noAuthNoPriv", "authNoPriv", "authPriv"]:
+        if not self.auth_key:
+            return "noAuthNoPriv"
+        return "authPriv" if self.priv_key else "authNoPriv"
 
 
 @dataclass(slots=True)
