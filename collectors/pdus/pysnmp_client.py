@@ -118,6 +118,10 @@ class PysnmpClient:
         self._session: _Session | None = None
         self._address: _Address = (host, port)
 
+    @property
+    def engine(self) -> str:
+        return "pysnmp"
+
     def set_pace(self, pace: Pace) -> None:
         self._pace = pace
 

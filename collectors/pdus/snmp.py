@@ -74,10 +74,17 @@ class WalkLimits:
     rows: int = 2048
     octets: int = 256 * 1024
     seconds: float = 10.0
+    enough: int | None = None
+    """Ends quietly after this many rows: whoever asks only whether a table exists needs one."""
 
 
 class SnmpClient(Protocol):
     """One device. Errors: PollError (TIMEOUT, MALFORMED, OVERSIZE, DENIED, UNREACHABLE)."""
+
+    @property
+    def engine(self) -> str:
+        """The library that speaks: "gufo" or "pysnmp"."""
+        ...
 
     async def get(self, oids: Sequence[Oid]) -> dict[Oid, Value]:
         """The objects that the device has; what it has not is not a key."""
@@ -142,7 +149,10 @@ class Walk:
     @property
     def repetitions(self) -> int:
         """How many rows to ask for at once; 0 = the agent knows only GETNEXT."""
-        return max(1, self._pace.repetitions) if self._pace.bulk else 0
+        if not self._pace.bulk:
+            return 0
+        wanted = self._pace.repetitions if self._limits.enough is None else self._limits.enough - len(self.answers)
+        return max(1, min(self._pace.repetitions, wanted))
 
     def next_request(self) -> Oid | None:
         return None if self._is_done else self._last
@@ -167,6 +177,9 @@ class Walk:
             if len(self.answers) >= self._limits.rows or self._octets > self._limits.octets:
                 raise PollError(FaultKind.OVERSIZE, f"the walk of {format_oid(self._root)} does not end")
             self.answers[oid] = value
+            if len(self.answers) == self._limits.enough:
+                self._is_done = True
+                return
 
     def too_big(self) -> None:
         """The answer did not fit: ask for half as many rows. One row that does not fit ends the walk."""
