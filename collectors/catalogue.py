@@ -1,13 +1,15 @@
 """The explicit map from the kind of a device or feed to what looks at it. Heavy libraries are imported only there.
 
-Options are what crosses the worker pipe: `user` and `password` for miners, those of `collectors.pdus.device` for PDUs,
-those of `collectors.feeds.catalogue` for feeds. A miner's `port_80` and the like put another port in the place of a
-usual one, for machines behind a port forwarder.
+Options are what crosses the worker pipe: `user` and `password` for miners; the fields of
+`collectors.pdus.snmp.Credential`, `engine`, `profile` and `profiles` (the operator's folder) for PDUs; those of
+`collectors.feeds.catalogue` for feeds. A miner's `port_80` and the like put another port in the place of a usual one,
+for machines behind a port forwarder.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 
 from collectors.miners.line import USUAL_PORTS, Line
 from collectors.miners.make import FRAMED_PORT, HTTP_PORT, RPC_PORT, Credential
@@ -76,15 +78,25 @@ def _ports(port: int, options: Options) -> Mapping[int, int]:
 
 
 def _open_snmp(host: str, port: int, deadline_s: float, options: Options) -> Pdu:
-    """`version` and `engine` have one value each in this release; the configuration refuses the others."""
-    from collectors.pdus.device import AUTO, SnmpPdu
+    from pathlib import Path
 
+    import msgspec
+
+    from collectors.pdus.device import AUTO, SnmpPdu
+    from collectors.pdus.profile import profiles_with
+    from collectors.pdus.snmp import Credential, EngineName
+
+    keys = {field.name for field in fields(Credential)}
+    credential = msgspec.convert({key: value for key, value in options.items() if key in keys}, Credential)
+    folder = options.get("profiles")
     return SnmpPdu(
         host,
         port,
         deadline_s,
-        community=str(options.get("community", "public")),
-        profile=str(options.get("profile", AUTO)),
+        credential if options.keys() & keys else None,
+        str(options.get("profile", AUTO)),
+        engine=msgspec.convert(options.get("engine", "auto"), EngineName),
+        profiles=profiles_with(Path(str(folder)) if folder else None),
     )
 
 

@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from collectors.pdus.profile import Profile, ProfileError, answers, candidates, decode, packaged_profiles
+from collectors.pdus.engines import open_client
+from collectors.pdus.layout import Layout, roots, survey
+from collectors.pdus.matching import Recognition, probes, recognise, shortlist
+from collectors.pdus.profile import Profile, ProfileError, packaged_profiles
 from collectors.pdus.snmp import (
     SYS_DESCR,
     SYS_OBJECT_ID,
     SYS_UPTIME,
     Credential,
+    EngineName,
     Oid,
     Pace,
     SnmpClient,
     Value,
-    format_oid,
-    printable,
+    WalkLimits,
 )
 from fleet.ports import PollError
 from fleet.readings import FaultKind, PduReading
@@ -32,6 +36,17 @@ FULL_READ_EVERY = 20
 
 TICKS_PER_HOUR = 360_000
 TICKS_WRAP = 2**32
+
+_ONE = WalkLimits(enough=1)
+
+
+@dataclass(frozen=True, slots=True)
+class FullRead:
+    """Everything that one full read heard: what the command line shows and tests compare."""
+
+    recognition: Recognition
+    layout: Layout
+    found: Mapping[Oid, Value]
 
 
 class SnmpPdu:
@@ -47,19 +62,17 @@ class SnmpPdu:
         host: str,
         port: int = 161,
         deadline_s: float = 10.0,
-        community: str = "public",
+        credential: Credential | None = None,
         profile: str = AUTO,
         *,
+        engine: EngineName = "auto",
         profiles: Sequence[Profile] | None = None,
         client: SnmpClient | None = None,
         full_read_every: int = FULL_READ_EVERY,
     ) -> None:
-        self._profiles = packaged_profiles() if profiles is None else tuple(profiles)
-        known = {p.id: p for p in self._profiles}
-        if profile != AUTO and profile not in known:
-            raise ProfileError(f"no PDU profile {profile!r}; known: {AUTO}, {', '.join(known)}")
-        self._fixed = known.get(profile)
-        self._client = client if client is not None else _client(host, port, Credential(community))
+        self._profiles = chosen(packaged_profiles() if profiles is None else profiles, profile)
+        self._is_told = profile != AUTO
+        self._client = client or open_client(host, port, credential or Credential("public"), engine)
         self._deadline_s = deadline_s
         self._full_read_every = full_read_every
         self._turn = asyncio.Lock()
@@ -69,7 +82,15 @@ class SnmpPdu:
         """One look. Errors: PollError; TIMEOUT past the deadline, UNSUPPORTED if no profile fits."""
         try:
             async with asyncio.timeout(self._deadline_s), self._turn:
-                return await self._read()
+                return replace(await self._read(), engine=self._client.engine)
+        except TimeoutError:
+            raise PollError(FaultKind.TIMEOUT, f"no complete answer within {self._deadline_s:g} s") from None
+
+    async def read_everything(self) -> FullRead:
+        """A full read with all that it heard. Errors: as `read`."""
+        try:
+            async with asyncio.timeout(self._deadline_s), self._turn:
+                return await self._read_all()
         except TimeoutError:
             raise PollError(FaultKind.TIMEOUT, f"no complete answer within {self._deadline_s:g} s") from None
 
@@ -77,44 +98,61 @@ class SnmpPdu:
         await self._client.aclose()
 
     def _forget(self) -> None:
-        self._profile: Profile | None = None
-        self._steady: dict[Oid, Value] = {}
-        self._fast: tuple[Oid, ...] = ()
+        self._layout: Layout | None = None
         self._uptime_ticks: int | None = None
         self._reads_left = 0
 
     async def _read(self) -> PduReading:
-        if self._profile is not None and self._reads_left > 0:
-            found = await self._client.get(self._fast)
+        if self._layout is not None and self._reads_left > 0:
+            found = await self._client.get(self._layout.fast)
             if not has_restarted(self._uptime_ticks, found.get(SYS_UPTIME)):
                 self._reads_left -= 1
                 self._note_uptime(found)
-                return decode(self._profile, self._steady | found)
-        return await self._read_all()
+                return self._layout.read(self._layout.with_steady(found))
+        full = await self._read_all()
+        return full.layout.read(full.found)
 
-    async def _read_all(self) -> PduReading:
+    async def _read_all(self) -> FullRead:
         self._forget()
-        profile = self._fixed or await self._find_profile()
+        recognition, found = await self._recognise()
+        profile = recognition.profile
         limits = profile.limits
         self._client.set_pace(Pace(limits.max_varbinds, limits.max_repetitions, limits.bulk))
-        found: dict[Oid, Value] = {}
         for table in profile.tables:
-            for root in table.rows:
+            for root in roots(table):
                 if rows := await self._client.walk(root):
                     found |= rows
                     break
-        found |= await self._client.get(tuple(dict.fromkeys((*profile.scalars(), *profile.cells(found)))))
-        self._profile = profile
-        self._fast = profile.fast_cells(found)
-        self._steady = {oid: value for oid, value in found.items() if not profile.is_fast(oid)}
+        layout = survey(profile, found)
+        wanted = (oid for oid in dict.fromkeys(layout.wanted()) if oid not in found or oid == SYS_UPTIME)
+        found |= await self._client.get(tuple(wanted))
+        layout.settle(found)
+        self._layout = layout
         self._reads_left = self._full_read_every - 1
         self._note_uptime(found)
-        return decode(profile, found)
+        return FullRead(recognition, layout, found)
 
-    async def _find_profile(self) -> Profile:
-        probes = [oid for profile in self._profiles for oid in profile.match.probe]
-        found = await self._client.get((SYS_OBJECT_ID, SYS_DESCR, *probes))
-        return _fitting(self._profiles, found)
+    async def _recognise(self) -> tuple[Recognition, dict[Oid, Value]]:
+        """Asks for the probes of the families that the device's own words point at, then for those of all."""
+        found = await self._client.get((SYS_OBJECT_ID, SYS_DESCR))
+        near = shortlist(self._profiles, found)
+        for group in (near, [profile for profile in self._profiles if profile not in near]):
+            found |= await self._client.get(probes(group))
+            for root in dict.fromkeys(root for profile in group for root in profile.match.probe_under):
+                found |= await self._client.walk(root, _ONE)
+            try:
+                return self._recognised(found), found
+            except PollError:
+                continue
+        return self._recognised(found), found
+
+    def _recognised(self, found: Mapping[Oid, Value]) -> Recognition:
+        try:
+            return recognise(self._profiles, found)
+        except PollError:
+            if self._is_told:
+                return Recognition(self._profiles[0], "the configuration says so")
+            raise
 
     def _note_uptime(self, found: Mapping[Oid, Value]) -> None:
         ticks = found.get(SYS_UPTIME)
@@ -122,20 +160,31 @@ class SnmpPdu:
             self._uptime_ticks = ticks
 
 
+def chosen(profiles: Sequence[Profile], wanted: str) -> tuple[Profile, ...]:
+    """All profiles for "auto", else those with this id: one, or one for each of its roots. Errors: ProfileError."""
+    kept = tuple(profile for profile in profiles if wanted in (AUTO, profile.id))
+    if not kept:
+        known = ", ".join(dict.fromkeys(profile.id for profile in profiles))
+        raise ProfileError(f"no PDU profile {wanted!r}; known: {AUTO}, {known}")
+    return kept
+
+
+def replay(walk: Mapping[Oid, Value], profiles: Sequence[Profile] | None = None, wanted: str = AUTO) -> FullRead:
+    """A full read of a saved walk. Errors: PollError UNSUPPORTED if no profile fits, ProfileError for an unknown id."""
+    candidates = chosen(packaged_profiles() if profiles is None else profiles, wanted)
+    try:
+        recognition = recognise(candidates, walk)
+    except PollError:
+        if wanted == AUTO:
+            raise
+        recognition = Recognition(candidates[0], "told so")
+    return FullRead(recognition, survey(recognition.profile, walk), walk)
+
+
 def read_walk(walk: Mapping[Oid, Value], profiles: Sequence[Profile] | None = None) -> PduReading:
     """The reading of a PDU from a saved walk. Errors: PollError UNSUPPORTED if no profile fits."""
-    return decode(_fitting(packaged_profiles() if profiles is None else profiles, walk), walk)
-
-
-def _fitting(profiles: Sequence[Profile], found: Mapping[Oid, Value]) -> Profile:
-    """The first profile that the device's own words and the probes of the profile agree on. Errors: UNSUPPORTED."""
-    identity, descr = found.get(SYS_OBJECT_ID), printable(found.get(SYS_DESCR), limit=512)
-    sys_object_id = identity if isinstance(identity, tuple) else None
-    for profile in candidates(profiles, sys_object_id, descr):
-        if answers(profile, found):
-            return profile
-    said = format_oid(sys_object_id)[:100] if sys_object_id else "none"
-    raise PollError(FaultKind.UNSUPPORTED, f"unknown PDU: sysObjectID {said}, sysDescr {(descr or 'none')[:100]}")
+    full = replay(walk, profiles)
+    return full.layout.read(walk)
 
 
 def has_restarted(before: int | None, now: Value | None) -> bool:
@@ -143,10 +192,3 @@ def has_restarted(before: int | None, now: Value | None) -> bool:
     if before is None or not isinstance(now, int):
         return False
     return now < before < TICKS_WRAP - TICKS_PER_HOUR
-
-
-def _client(host: str, port: int, credential: Credential) -> SnmpClient:
-    # Imported here: a farm without PDUs never pays for an SNMP library, and a test can bring its own client.
-    from collectors.pdus.pysnmp_client import PysnmpClient
-
-    return PysnmpClient(host, port, credential)

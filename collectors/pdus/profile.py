@@ -1,19 +1,19 @@
-"""What a family of PDUs says and where, as data: a profile is one TOML file, and `decode` is the only reader of it.
+"""What a family of PDUs says and where, as data: a profile is one TOML file, checked here and read by `layout`.
 
-A profile names OIDs, scales, sentinels and bounds; it holds no code. What it cannot say is missing from the reading,
-never guessed. The rules that hold for every profile:
-- of several columns (or totals) for one quantity the first that gives a value wins, so a fallback is one entry more;
-- rows of one kind may be summed to a total, rows of different kinds see the same load and are never added;
-- a sum in which one part is missing is missing;
-- text where a number is due, a sentinel, a negative number and a value out of bounds are missing, never clamped.
+A profile names OIDs, scales, sentinels and bounds; it holds no code. What it cannot say is a rule by name
+(`collectors.pdus.rules`), never a language inside TOML.
 
-OIDs are relative to 1.3.6.1.4.1 unless they start with `1.` or `0.` (some agents misencode their own identity).
+OIDs are relative to 1.3.6.1.4.1 unless they start with `1.3` or `0.` (some agents misencode their own identity). An OID
+of a table may have holes that the index of a row fills: `{number}`, `{unit}`, any word; `{number+51}` adds to it;
+`{unit:text}` is a text with its length before it, as SNMP writes texts into an index. An OID of a table without holes
+gets the whole index behind it, unless it is a scalar: one that ends in `.0`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -21,14 +21,21 @@ from typing import Any, Literal
 
 import msgspec
 
-from collectors.pdus.snmp import SYS_DESCR, SYS_UPTIME, TICKS_PER_S, Oid, Value, parse_oid, printable
-from fleet.readings import PduReading, PduRow, Quality, RowKind
+from collectors.pdus.rules import RULES
+from collectors.pdus.snmp import Oid, parse_oid
+from fleet.readings import Counting, Quality, RowKind
 
 ENTERPRISES: Oid = (1, 3, 6, 1, 4, 1)
 
-Number = Literal["power_w", "energy_j", "current_a", "voltage_v", "temperature_c", "humidity_ratio"]
-Quantity = Literal[Number, "name", "number", "module", "is_on"]
-NUMBERS: tuple[Number, ...] = ("power_w", "energy_j", "current_a", "voltage_v", "temperature_c", "humidity_ratio")
+Number = Literal[
+    "power_w", "apparent_power_va", "power_factor", "energy_j", "current_a", "current_limit_a", "voltage_v",
+    "frequency_hz", "temperature_c", "humidity_ratio",
+]  # fmt: skip
+Word = Literal["name", "number", "unit", "phase", "bank", "energy_since"]
+Quantity = Literal[Number, Word, "is_on"]
+Estimate = Literal["apparent", "apparent_x_factor", "volts_x_amperes", "volts_x_amperes_x_factor"]
+
+ROOT = "{root}"
 
 
 class ProfileError(ValueError):
@@ -41,34 +48,143 @@ class ProfileOid(tuple[int, ...]):
     __slots__ = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """What a part of the index fills: one number, or a text with its length before it."""
+
+    name: str
+    plus: int = 0
+    is_text: bool = False
+
+
+Names = Mapping[str, Oid]
+"""What fills the holes of one row, as parts of an OID."""
+
+
+class Address(tuple[int | Hole, ...]):
+    """An OID with holes. Without any it stands for a column, whose cells have the row's index behind it."""
+
+    __slots__ = ()
+
+    @property
+    def stem(self) -> Oid:
+        """What stands before the first hole."""
+        found: list[int] = []
+        for part in self:
+            if isinstance(part, Hole):
+                break
+            found.append(part)
+        return tuple(found)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether this is no column but an object: it has holes of its own, or it is a scalar (`.0`)."""
+        return len(self.stem) != len(self) or self[-1:] == (0,)
+
+    def behind(self, column: Address) -> Address:
+        """The address of a cell: `column` with this index behind it, or as it is where it needs none."""
+        return column if column.is_whole else Address((*column, *self))
+
+    def filled(self, names: Names) -> Oid | None:
+        """The OID of one row; None if the row has no such name."""
+        oid: list[int] = []
+        for part in self:
+            if isinstance(part, int):
+                oid.append(part)
+            elif (value := names.get(part.name)) is None:
+                return None
+            elif part.plus:
+                oid.append(value[-1] + part.plus)
+            else:
+                oid.extend(value)
+        return tuple(oid)
+
+    def names_in(self, oid: Oid) -> dict[str, Oid] | None:
+        """What fills the holes in `oid`; None if it is not an OID of this shape."""
+        names: dict[str, Oid] = {}
+        at = 0
+        for part in self:
+            if at >= len(oid):
+                return None
+            if isinstance(part, int):
+                if oid[at] != part:
+                    return None
+                at += 1
+                continue
+            size = 1 + oid[at] if part.is_text else 1
+            if at + size > len(oid):
+                return None
+            names[part.name] = oid[at : at + size] if part.is_text else (oid[at] - part.plus,)
+            at += size
+        return names if at == len(oid) else None
+
+
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of all parts of a profile: immutable, and an unknown key is an error."""
+
+
+class Condition(_Part, frozen=True, kw_only=True):
+    """Holds if the object is one of `equals`, or if it is none of `differs` (an absent one is none of them).
+
+    Texts are compared without the blanks and NULs around them.
+    """
+
+    oid: Address
+    equals: tuple[int | str, ...] = ()
+    differs: tuple[int | str, ...] = ()
+    group: Literal["fast", "slow"] = "slow"
+
+    def __post_init__(self) -> None:
+        if bool(self.equals) == bool(self.differs):
+            raise ValueError("a condition has either equals or differs")
+
+
+class ScaleBy(_Part, frozen=True, kw_only=True):
+    """A scale that the device tells. digits: 10^-n; signed: divide by |n| where n is negative, else multiply (0: 1)."""
+
+    oid: Address
+    rule: Literal["digits", "signed"]
 
 
 class Source(_Part, frozen=True, kw_only=True):
     """Where one number is and how it reads. Bounds and resolution are in the unit of the quantity, after the scale."""
 
-    oid: ProfileOid
+    oid: Address
     scale: float = 1.0
+    scale_by: ScaleBy | None = None
+    fahrenheit: Condition | None = None  # where it holds the number is in degrees Fahrenheit
+    text: bool = False  # a number in text
     null: tuple[int | str, ...] = ()  # sentinels of this source
     signed: bool = False  # negative numbers are data, not "not available"
+    magnitude: bool = False  # the sign tells something else: lead or lag of a power factor
     minimum: float | None = None
     maximum: float | None = None
     resolution: float | None = None
     quality: Quality = Quality.MEASURED
+    estimated: Condition | None = None  # where it holds the number is an estimate
+    counting: Counting = Counting.RESETTABLE  # of an energy counter
+    wraps: float | None = None  # where an energy counter starts again from zero, in the raw number
 
     def __post_init__(self) -> None:
         if self.quality is Quality.MISSING:
             raise ValueError("quality is measured or estimated")
+        if not self.scale > 0:
+            raise ValueError("scale is a positive number")
 
 
 class Column(Source, frozen=True, kw_only=True):
-    """One column of a table; `oid` lacks the row index."""
+    """One column of a table, or a scattered thing that every row has one of."""
 
     quantity: Quantity
     group: Literal["fast", "slow"] = "fast"  # slow: read once in a while (names, counters that move slowly)
-    on: tuple[int, ...] = ()
-    off: tuple[int, ...] = ()
+    on: tuple[int | str, ...] = ()
+    off: tuple[int | str, ...] = ()
+    numbers: tuple[int, int] | None = None  # only for rows whose {number} is in this range
+    pick: Literal["bit", "csv"] | None = None  # one object for many rows: a bit, or an item between commas
+    first: int = 1  # the {number} whose bit or item comes first
+    at: int | None = None  # the item to pick, from 1, whatever the {number}
+    where: tuple[Condition, ...] = ()  # the cell counts only if all hold
+    named: re.Pattern[str] | None = None  # in a table by names: which variable this is
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,34 +194,51 @@ class Column(Source, frozen=True, kw_only=True):
             raise ValueError(f"on and off belong to is_on, not to {self.quantity}")
 
 
-class Where(_Part, frozen=True, kw_only=True):
-    """A row counts only if this column holds one of these numbers (a probe that is plugged in, for instance)."""
-
-    oid: ProfileOid
-    equals: tuple[int, ...]
-
-
 class Table(_Part, frozen=True, kw_only=True):
-    """Rows of one kind. `rows`: columns that tell which rows exist, the first that answers; no fast column."""
+    """Rows of one kind, found by the columns in `rows` (the first that answers).
+
+    With `count`, each of them stands for that many rows with {number} 1..count. With `names` there is no index that
+    could be known beforehand: `names` is a column of variable names, each column of ours is found by `named`, and the
+    groups `number` and `unit` of the expression tell the row.
+    """
 
     kind: RowKind
-    rows: tuple[ProfileOid, ...]
     columns: tuple[Column, ...]
-    index: int = 1  # number of index parts; rows with another number are dropped
-    where: Where | None = None
+    rows: tuple[Address, ...] = ()
+    index: Address = Address((Hole("number"),))
+    count: int | None = None
+    where: tuple[Condition, ...] = ()  # the row counts only if all hold
+    names: ProfileOid | None = None
+    estimate: tuple[Estimate, ...] = ()  # watts where no column gives any, the first that can be made
 
     def __post_init__(self) -> None:
-        fast = {column.oid for column in self.columns if column.group == "fast"}
-        if not self.rows or fast & set(self.rows):
-            raise ValueError("rows needs at least one column, and none that is also a fast column")
+        if bool(self.rows) == (self.names is not None):
+            raise ValueError("a table needs either rows or names")
+        if any((column.named is None) == (self.names is not None) for column in self.columns):
+            raise ValueError("named belongs to every column of a table with names, and to no other")
+
+
+class TextProbe(_Part, frozen=True, kw_only=True):
+    """Answered if the object is a text or octets that contain this."""
+
+    oid: ProfileOid
+    contains: str
 
 
 class Match(_Part, frozen=True, kw_only=True):
-    """How the family is known. A profile with probes fits only a device that answers one of them."""
+    """How the family is known: by identity prefix or description, then by what only this family answers.
+
+    A family with probes is taken at once if one answers. Without an answer its identity still proves it, unless
+    `needs_probe` says that other devices have the same one.
+    """
 
     sys_object_id: tuple[ProfileOid, ...] = ()
     sys_descr: re.Pattern[str] | None = None
-    probe: tuple[ProfileOid, ...] = ()
+    excludes: re.Pattern[str] | None = None  # a sysDescr that is none of this family
+    probe: tuple[ProfileOid, ...] = ()  # one of these objects exists
+    probe_under: tuple[ProfileOid, ...] = ()  # anything exists below
+    probe_text: tuple[TextProbe, ...] = ()
+    needs_probe: bool = False
     priority: int = 0  # between profiles that fit equally well: the richer family first
 
 
@@ -123,6 +256,7 @@ class Identity(_Part, frozen=True, kw_only=True):
     model: tuple[ProfileOid, ...] = ()
     serial: tuple[ProfileOid, ...] = ()
     firmware: tuple[ProfileOid, ...] = ()
+    name: tuple[ProfileOid, ...] = ()
     sys_descr: tuple[re.Pattern[str], ...] = ()
 
 
@@ -135,103 +269,115 @@ class Total(_Part, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if (self.rows is None) == (self.object is None):
             raise ValueError("a total is either the sum of a kind of rows or one object")
+        if self.rows is RowKind.GROUP:
+            raise ValueError("groups overlap and are never summed")
 
 
 class Totals(_Part, frozen=True, kw_only=True):
     power_w: tuple[Total, ...] = ()
     energy_j: tuple[Total, ...] = ()
 
+    def objects(self) -> Iterator[Source]:
+        for total in (*self.power_w, *self.energy_j):
+            if total.object is not None:
+                yield total.object
+
+
+class RuleUse(_Part, frozen=True, kw_only=True):
+    """A named Python rule that looks at the rows once more, with the objects that it needs."""
+
+    name: str
+    oids: tuple[ProfileOid, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.name not in RULES:
+            raise ValueError(f"there is no rule {self.name!r}; known: {', '.join(sorted(RULES))}")
+
 
 class Profile(_Part, frozen=True, kw_only=True):
     """One family of PDUs; see the module for the rules."""
 
     id: str
+    title: str = ""  # makers and models in words
+    notes: tuple[str, ...] = ()  # what an operator should know about its numbers
+    roots: tuple[str, ...] = ()  # the same family below several roots: `{root}` in its OIDs
     match: Match
-    tables: tuple[Table, ...]
+    tables: tuple[Table, ...] = ()
     limits: Limits = Limits()
     identity: Identity = Identity()
     total: Totals = Totals()
+    rules: tuple[RuleUse, ...] = ()
+    first_unit: int = 1  # the unit of a chain whose rows keep their printed numbers
 
     def scalars(self) -> Iterator[Oid]:
         """Objects outside the tables that a full read asks for."""
-        yield from (SYS_UPTIME, SYS_DESCR)
-        yield from (*self.identity.model, *self.identity.serial, *self.identity.firmware)
-        for total in (*self.total.power_w, *self.total.energy_j):
-            if total.object is not None:
-                yield total.object.oid
-
-    def cells(self, varbinds: Mapping[Oid, Value]) -> Iterator[Oid]:
-        """Every object of every row whose row columns are in `varbinds`."""
-        for table in self.tables:
-            for index in row_indexes(table, varbinds):
-                if table.where is not None:
-                    yield table.where.oid + index
-                yield from (column.oid + index for column in table.columns)
-
-    def fast_cells(self, varbinds: Mapping[Oid, Value]) -> tuple[Oid, ...]:
-        """What to ask for between full reads, given one full read.
-
-        Only what the device has, of several columns for one quantity none behind the one that gave a value, and of
-        a row that does not count only the column that says so.
-        """
-        found: dict[Oid, None] = {SYS_UPTIME: None}
-        for table in self.tables:
-            for index in row_indexes(table, varbinds):
-                if table.where is not None:
-                    found[table.where.oid + index] = None
-                    if varbinds.get(table.where.oid + index) not in table.where.equals:
-                        continue
-                settled: set[str] = set()
-                for column in table.columns:
-                    cell = column.oid + index
-                    if column.quantity in settled or cell not in varbinds:
-                        continue
-                    if column.group == "fast":
-                        found[cell] = None
-                    if _read(column, varbinds[cell]) is not None:
-                        settled.add(column.quantity)
-        for totals in (self.total.power_w, self.total.energy_j):
-            for total in totals:
-                if total.object is not None and total.object.oid in varbinds:
-                    found[total.object.oid] = None
-        return tuple(found)
-
-    def is_fast(self, oid: Oid) -> bool:
-        """Whether an object changes from poll to poll, so that an old answer must not stand in for a new one."""
-        return any(oid[: len(root)] == root for root in self._fast_roots())
-
-    def _fast_roots(self) -> Iterator[Oid]:
-        yield SYS_UPTIME
-        for total in (*self.total.power_w, *self.total.energy_j):
-            if total.object is not None:
-                yield total.object.oid
-        for table in self.tables:
-            if table.where is not None:
-                yield table.where.oid
-            yield from (column.oid for column in table.columns if column.group == "fast")
+        identity = self.identity
+        yield from (*identity.model, *identity.serial, *identity.firmware, *identity.name)
+        for source in self.total.objects():
+            yield source.oid.stem
+            if source.estimated is not None:
+                yield source.estimated.oid.stem
+        for rule in self.rules:
+            yield from rule.oids
 
 
 # --- reading profiles ---
 
 
-def parse_profile(text: str, source: str = "profile") -> Profile:
-    """Errors: ProfileError, one line with the file and the key's path."""
+def parse_profile(text: str, source: str = "profile") -> tuple[Profile, ...]:
+    """The profile of one file, once for each of its roots. Errors: ProfileError, one line with the file and the key."""
     try:
-        return msgspec.toml.decode(text, type=Profile, dec_hook=_from_text)
-    except (msgspec.DecodeError, ValueError) as error:
+        raw = msgspec.toml.decode(text)
+        roots = raw.get("roots") if isinstance(raw, dict) else None
+        variants = [_rooted(raw, root) for root in roots] if isinstance(roots, list) and roots else [raw]
+        return tuple(msgspec.convert(variant, type=Profile, dec_hook=_from_text) for variant in variants)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise ProfileError(f"{source}: {str(error).splitlines()[0]}") from None
+
+
+def _rooted(part: Any, root: object) -> Any:
+    if isinstance(part, str):
+        return part.replace(ROOT, str(root))
+    if isinstance(part, list):
+        return [_rooted(item, root) for item in part]
+    if isinstance(part, dict):
+        return {key: _rooted(value, root) for key, value in part.items()}
+    return part
 
 
 def _from_text(kind: type, value: Any) -> Any:
     if not isinstance(value, str):
         raise ValueError(f"expected text, got {value!r}")
     if kind is ProfileOid:
-        oid = parse_oid(value)
-        return ProfileOid(oid if oid[0] in (0, 1) else ENTERPRISES + oid)
+        return ProfileOid(_absolute(parse_oid(value)))
+    if kind is Address:
+        return parse_address(value)
     try:
         return re.compile(value)
     except re.error as error:
         raise ValueError(f"not a regular expression: {error}") from None
+
+
+def _absolute(oid: Oid) -> Oid:
+    return oid if oid[:1] == (0,) or oid[:2] == (1, 3) else ENTERPRISES + oid
+
+
+_HOLE = re.compile(r"\{(?P<name>[a-z_]+)(?:\+(?P<plus>\d{1,5})|:(?P<text>text))?\}")
+
+
+def parse_address(text: str) -> Address:
+    """An OID with holes, or an index that begins with one. Errors: ValueError that says what is wrong."""
+    stem: list[int | Hole] = []
+    for part in text.strip().removeprefix(".").split("."):
+        hole = _HOLE.fullmatch(part)
+        if hole:
+            stem.append(Hole(hole["name"], int(hole["plus"] or 0), is_text=hole["text"] is not None))
+        elif part.isascii() and part.isdigit() and len(part) <= 10:
+            stem.append(int(part))
+        else:
+            raise ValueError(f"{text!r} is not an OID with holes")
+    numbers = Address(tuple(stem)).stem
+    return Address((*_absolute(numbers), *stem[len(numbers) :]) if numbers else tuple(stem))
 
 
 @lru_cache(maxsize=1)
@@ -239,194 +385,24 @@ def packaged_profiles() -> tuple[Profile, ...]:
     """The families that come with Hashwatt."""
     folder = resources.files("collectors.pdus") / "profiles"
     found = sorted((entry.name, entry.read_text("utf-8")) for entry in folder.iterdir() if entry.name.endswith(".toml"))
-    return tuple(parse_profile(text, name) for name, text in found)
+    return tuple(profile for name, text in found for profile in parse_profile(text, name))
 
 
 def load_profiles(folder: Path) -> tuple[Profile, ...]:
-    """An operator's own profiles. Errors: ProfileError, OSError."""
-    return tuple(parse_profile(path.read_text("utf-8"), str(path)) for path in sorted(folder.glob("*.toml")))
+    """An operator's own profiles. Errors: ProfileError, one line with the file."""
+    found: list[Profile] = []
+    for path in sorted(folder.glob("*.toml")):
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ProfileError(f"{path}: {error}") from None
+        found += parse_profile(text, str(path))
+    return tuple(found)
 
 
-# --- finding the profile of a device ---
-
-
-def candidates(profiles: Iterable[Profile], sys_object_id: Oid | None, sys_descr: str | None) -> tuple[Profile, ...]:
-    """Profiles that may fit, best first: longest identity prefix, then description, then those only a probe can prove.
-
-    Identity prefixes are compared part by part. Each candidate that has probes must still answer one (`answers`).
-    """
-    ranked: list[tuple[tuple[int, int, int], Profile]] = []
-    for profile in profiles:
-        match = profile.match
-        length = max((len(p) for p in match.sys_object_id if sys_object_id and sys_object_id[: len(p)] == p), default=0)
-        if length:
-            ranked.append(((0, -length, -match.priority), profile))
-        elif match.sys_descr is not None and sys_descr and match.sys_descr.search(sys_descr[:512]):
-            ranked.append(((1, 0, -match.priority), profile))
-        elif match.probe:
-            ranked.append(((2, 0, -match.priority), profile))
-    return tuple(profile for _, profile in sorted(ranked, key=lambda entry: entry[0]))
-
-
-def answers(profile: Profile, varbinds: Mapping[Oid, Value]) -> bool:
-    """Whether the device has one of the profile's probe objects, or the profile needs none."""
-    return not profile.match.probe or any(oid in varbinds for oid in profile.match.probe)
-
-
-# --- decoding ---
-
-
-def row_indexes(table: Table, varbinds: Mapping[Oid, Value]) -> tuple[Oid, ...]:
-    """Index of each row of a table, in order: those below the first row column that has any."""
-    for root in table.rows:
-        size = len(root)
-        indexes = [oid[size:] for oid in varbinds if oid[:size] == root]
-        if indexes:
-            return tuple(sorted(index for index in indexes if len(index) == table.index))
-    return ()
-
-
-def decode(profile: Profile, varbinds: Mapping[Oid, Value]) -> PduReading:
-    """One reading from the objects of one device, in any order, however few; nothing a device sends makes it fail."""
-    warnings: dict[str, None] = {}
-    rows: dict[tuple[RowKind, str], PduRow] = {}
-    for table in profile.tables:
-        for index in row_indexes(table, varbinds):
-            if table.where is not None and varbinds.get(table.where.oid + index) not in table.where.equals:
-                continue
-            row = _row(table, index, varbinds, warnings)
-            if rows.setdefault((row.kind, row.id), row) is not row:
-                warnings[f"{row.kind}.duplicate_row"] = None
-    power_w, power_quality, power_resolution_w = _total_power(profile.total.power_w, rows.values(), varbinds, warnings)
-    uptime = varbinds.get(SYS_UPTIME)
-    return PduReading(
-        profile=profile.id,
-        **_identity(profile.identity, varbinds),
-        uptime_s=uptime / TICKS_PER_S if isinstance(uptime, int) and uptime >= 0 else None,
-        power_w=power_w,
-        power_quality=power_quality,
-        power_resolution_w=power_resolution_w,
-        energy_j=_total_energy(profile.total.energy_j, rows.values(), varbinds, warnings),
-        rows=tuple(rows.values()),
-        warnings=tuple(warnings),
-    )
-
-
-def _row(table: Table, index: Oid, varbinds: Mapping[Oid, Value], warnings: dict[str, None]) -> PduRow:
-    found: dict[str, Any] = {}
-    power: Column | None = None
-    for column in table.columns:
-        if column.quantity in found or (raw := varbinds.get(column.oid + index)) is None:
-            continue
-        value = _read(column, raw)
-        if value is not None:
-            found[column.quantity] = value
-            power = column if column.quantity == "power_w" else power
-        elif _is_implausible(column, raw):
-            warnings[f"{table.kind}.{column.quantity}.implausible"] = None
-    number = found.pop("number", ".".join(map(str, index)))
-    module = found.pop("module", 1)
-    return PduRow(
-        kind=table.kind,
-        id=_row_id(table.kind, module, number),
-        **found,
-        power_quality=power.quality if power else Quality.MISSING,
-        power_resolution_w=power.resolution if power else None,
-    )
-
-
-def _row_id(kind: RowKind, module: object, number: object) -> str:
-    """Linked units answer in one agent and number their outlets alike; the first keeps the printed numbers."""
-    if kind is RowKind.UNIT:
-        return str(module)
-    return str(number) if module == 1 else f"{module}.{number}"
-
-
-def _read(column: Column, raw: Value) -> float | int | str | bool | None:
-    """What one cell says, None for all the ways to say nothing."""
-    if column.quantity == "name":
-        name = printable(raw)
-        return None if name in column.null else name
-    if column.quantity in ("number", "module"):
-        return raw if isinstance(raw, int) and 0 < raw < 10_000 else None
-    if column.quantity == "is_on":
-        return True if raw in column.on else False if raw in column.off else None
-    return _number(column, raw)
-
-
-def _number(source: Source, raw: Value | None) -> float | None:
-    if not isinstance(raw, int) or raw in source.null or (raw < 0 and not source.signed):
-        return None
-    value = round(raw * source.scale, 6)  # 49 x 0.1 A is 4.9 A to everybody but a binary float
-    low, high = source.minimum, source.maximum
-    return None if (low is not None and value < low) or (high is not None and value > high) else value
-
-
-def _is_implausible(column: Column, raw: Value) -> bool:
-    """A number that is neither a value nor a way to say "not available": out of bounds, or an unknown state."""
-    return (
-        column.quantity in (*NUMBERS, "is_on")
-        and isinstance(raw, int)
-        and raw not in column.null
-        and (raw >= 0 or column.signed)
-    )
-
-
-def _total_power(
-    totals: Sequence[Total], rows: Iterable[PduRow], varbinds: Mapping[Oid, Value], warnings: dict[str, None]
-) -> tuple[float | None, Quality, float | None]:
-    """Power of the unit, its quality (the worst of its parts) and its resolution (the coarsest of its parts)."""
-    for total in totals:
-        if total.object is not None:
-            power_w = _number(total.object, varbinds.get(total.object.oid))
-            if power_w is not None:
-                return power_w, total.object.quality, total.object.resolution
-            continue
-        parts = [row for row in rows if row.kind is total.rows]
-        watts = _sum(row.power_w for row in parts)
-        if watts is not None:
-            is_measured = all(row.power_quality is Quality.MEASURED for row in parts)
-            steps = [row.power_resolution_w for row in parts if row.power_resolution_w is not None]
-            return watts, Quality.MEASURED if is_measured else Quality.ESTIMATED, max(steps, default=None)
-    if totals:
-        warnings["total.power_w.missing"] = None
-    return None, Quality.MISSING, None
-
-
-def _total_energy(
-    totals: Sequence[Total], rows: Iterable[PduRow], varbinds: Mapping[Oid, Value], warnings: dict[str, None]
-) -> float | None:
-    for total in totals:
-        if total.object is not None:
-            energy_j = _number(total.object, varbinds.get(total.object.oid))
-        else:
-            energy_j = _sum(row.energy_j for row in rows if row.kind is total.rows)
-        if energy_j is not None:
-            return energy_j
-    if totals:
-        warnings["total.energy_j.missing"] = None
-    return None
-
-
-def _sum(parts: Iterable[float | None]) -> float | None:
-    """Sum of all parts, None if there is none or one of them is missing."""
-    known: list[float] = []
-    for part in parts:
-        if part is None:
-            return None
-        known.append(part)
-    return round(sum(known), 6) if known else None
-
-
-def _identity(identity: Identity, varbinds: Mapping[Oid, Value]) -> dict[str, str | None]:
-    found = {
-        field: next((text for oid in oids if (text := printable(varbinds.get(oid)))), None)
-        for field, oids in (("model", identity.model), ("serial", identity.serial), ("firmware", identity.firmware))
-    }
-    described = printable(varbinds.get(SYS_DESCR), limit=512)
-    for pattern in identity.sys_descr if described else ():
-        if match := pattern.search(described or ""):
-            for field, text in match.groupdict().items():
-                if field in found and found[field] is None and text:
-                    found[field] = text[:64]
-    return found
+@lru_cache(maxsize=8)
+def profiles_with(folder: Path | None) -> tuple[Profile, ...]:
+    """The packaged families and the operator's; his word replaces a packaged profile of the same id."""
+    own = load_profiles(folder) if folder is not None and folder.is_dir() else ()
+    taken = {profile.id for profile in own}
+    return (*own, *(profile for profile in packaged_profiles() if profile.id not in taken))

@@ -39,7 +39,7 @@ async def agent(honest: Honest) -> AsyncIterator[UdpAgent]:
 
 
 def open_pdu(agent: UdpAgent, profile: str = "auto", full_read_every: int = 100) -> SnmpPdu:
-    return SnmpPdu("127.0.0.1", agent.port, GENEROUS_S, "public", profile, full_read_every=full_read_every)
+    return SnmpPdu("127.0.0.1", agent.port, GENEROUS_S, None, profile, full_read_every=full_read_every)
 
 
 async def test_a_pdu_is_found_and_read(agent: UdpAgent) -> None:

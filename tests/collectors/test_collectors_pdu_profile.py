@@ -9,18 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.pdus.profile import (
-    Profile,
-    ProfileError,
-    answers,
-    candidates,
-    decode,
-    load_profiles,
-    packaged_profiles,
-    parse_profile,
-)
-from collectors.pdus.snmp import Oid, Value, parse_oid
+from collectors.pdus.layout import decode, survey
+from collectors.pdus.matching import recognise, shortlist
+from collectors.pdus.profile import Profile, ProfileError, load_profiles, packaged_profiles, parse_profile
+from collectors.pdus.snmp import SYS_DESCR, SYS_OBJECT_ID, Oid, Value, parse_oid
 from collectors.pdus.snmprec import parse_snmprec
+from fleet.ports import PollError
 from fleet.readings import PduReading, PduRow, Quality, RowKind
 from fleet.units import JOULES_PER_KWH
 
@@ -102,17 +96,13 @@ def test_ap7900b_estimates_what_it_cannot_measure(rpdu2: Profile, pdu_captures: 
 
 @pytest.mark.parametrize("name", ["apc_ap8853", "apc_ap8959eu3", "apc_ap7900b"])
 def test_real_rpdu2_units_are_found(rpdu2: Profile, pdu_captures: Path, name: str) -> None:
-    varbinds = capture(pdu_captures, name)
-    identity, descr = varbinds[parse_oid("1.3.6.1.2.1.1.2.0")], varbinds[parse_oid("1.3.6.1.2.1.1.1.0")]
-    assert isinstance(identity, tuple)
-    assert isinstance(descr, bytes)
-    assert candidates(packaged_profiles(), identity, descr.decode())[0] is rpdu2
-    assert answers(rpdu2, varbinds)
+    assert recognise(packaged_profiles(), capture(pdu_captures, name)).profile is rpdu2
 
 
 @pytest.mark.parametrize("name", ["sentry4", "raritan-pdu_px2", "eatonpdu_2", "atenpdu", "apc_masterswitch2"])
 def test_other_families_are_not_taken_for_it(rpdu2: Profile, pdu_captures: Path, name: str) -> None:
-    assert not answers(rpdu2, capture(pdu_captures, name))
+    with pytest.raises(PollError, match="unknown PDU"):
+        recognise([rpdu2], capture(pdu_captures, name))
 
 
 # --- a synthetic unit of the same layout: two linked modules, every oddity of the family ---
@@ -186,7 +176,7 @@ def test_the_control_column_is_never_read_as_state(rpdu2: Profile, synthetic: di
     # 9.2.4.1.5 has on and off the other way round; the fixture holds it beside the state
     control = parse_oid("1.3.6.1.4.1.318.1.1.26.9.2.4.1.5")
     assert any(oid[: len(control)] == control for oid in synthetic)
-    assert not any(oid[: len(control)] == control for oid in rpdu2.cells(synthetic))
+    assert not any(oid[: len(control)] == control for oid in survey(rpdu2, synthetic).wanted())
 
 
 def test_two_rows_with_one_number_are_one_row(rpdu2: Profile, synthetic: dict[Oid, Value]) -> None:
@@ -205,7 +195,7 @@ def test_nothing_at_all_is_a_reading_without_numbers(rpdu2: Profile) -> None:
 @settings(max_examples=60)
 @given(data=st.data())
 def test_no_value_makes_decoding_fail_or_invent(data: st.DataObject) -> None:
-    profile = packaged_profiles()[0]
+    (profile,) = (p for p in packaged_profiles() if p.id == "apc_rpdu2")
     varbinds = parse_snmprec(SYNTHETIC.read_text("utf-8"))
     values = st.integers() | st.binary(max_size=20) | st.lists(st.integers(0, 9), max_size=5).map(tuple)
     for oid in data.draw(st.lists(st.sampled_from(sorted(varbinds)), max_size=30)):
@@ -219,7 +209,9 @@ def test_no_value_makes_decoding_fail_or_invent(data: st.DataObject) -> None:
 
 
 def test_fast_cells_are_what_moves_and_is_there(rpdu2: Profile, synthetic: dict[Oid, Value]) -> None:
-    cells = set(rpdu2.fast_cells(synthetic))
+    layout = survey(rpdu2, synthetic)
+    layout.settle(synthetic)
+    cells = set(layout.fast)
     base = "1.3.6.1.4.1.318.1.1.26"
     assert parse_oid(f"{base}.4.3.1.5.1") in cells  # unit watts
     assert parse_oid(f"{base}.9.2.3.1.5.1") in cells  # outlet state
@@ -245,31 +237,68 @@ columns = [{{ quantity = "power_w", oid = "99.1.2" }}]
 
 
 def minimal(id: str, match: str) -> Profile:
-    return parse_profile(MINIMAL.format(id=id, match=match))
+    (profile,) = parse_profile(MINIMAL.format(id=id, match=match))
+    return profile
+
+
+def said(identity: str | None, descr: str | None = None, *probes: str) -> dict[Oid, Value]:
+    found: dict[Oid, Value] = {parse_oid(oid): -1 for oid in probes}
+    if identity is not None:
+        found[SYS_OBJECT_ID] = parse_oid(identity)
+    if descr is not None:
+        found[SYS_DESCR] = descr.encode()
+    return found
 
 
 def test_prefixes_are_compared_by_part_and_the_longest_wins() -> None:
     broad = minimal("broad", 'sys_object_id = ["318.1.3.4"]')
     exact = minimal("exact", 'sys_object_id = ["318.1.3.4.6"]')
-    assert [p.id for p in candidates([broad, exact], parse_oid("1.3.6.1.4.1.318.1.3.4.6"), None)] == ["exact", "broad"]
-    assert [p.id for p in candidates([broad, exact], parse_oid("1.3.6.1.4.1.318.1.3.4.60"), None)] == ["broad"]
+    assert shortlist([broad, exact], said("1.3.6.1.4.1.318.1.3.4.6")) == (exact, broad)
+    assert shortlist([broad, exact], said("1.3.6.1.4.1.318.1.3.4.60")) == (broad,)
 
 
-def test_description_then_probe_where_the_identity_proves_nothing() -> None:
-    described = minimal("described", "sys_descr = '^APC Web'")
-    poor = minimal("poor", 'probe = ["99.1.2.1"]')
-    rich = minimal("rich", 'probe = ["99.1.2.1"]\npriority = 5')
-    found = candidates([poor, rich, described], parse_oid("1.3.6.1.4.1.318"), "APC Web/SNMP")
-    assert [p.id for p in found] == ["described", "rich", "poor"]
-    assert [p.id for p in candidates([poor, rich, described], None, None)] == ["rich", "poor"]
-    assert answers(rich, {parse_oid("1.3.6.1.4.1.99.1.2.1"): -1})
-    assert not answers(rich, {})
-    assert answers(described, {})
+PROBE = "1.3.6.1.4.1.99.1.2.1"
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (said("1.3.6.1.4.1.318", "APC Web/SNMP", PROBE), "described"),  # the description goes before a probe
+        (said("1.3.6.1.4.1.318", "Linux", PROBE), "rich"),  # of those that only a probe can prove the richer one
+        (said(None, None, PROBE), "rich"),
+        (said("1.3.6.1.4.1.77"), "own"),  # its identity proves it, though its probe is silent
+        (said("1.3.6.1.4.1.88", None, PROBE), "shared"),
+        (said("1.3.6.1.4.1.88"), None),  # others have this identity too, and nothing else speaks for it
+        (said("1.3.6.1.4.1.78", "a UPS"), None),
+        (said(None), None),
+    ],
+)
+def test_identity_then_description_then_probe(found: dict[Oid, Value], expected: str | None) -> None:
+    profiles = [
+        minimal("poor", 'probe = ["99.1.2.1"]'),
+        minimal("rich", 'probe = ["99.1.2.1"]\npriority = 5'),
+        minimal("described", "sys_descr = '^APC Web'"),
+        minimal("own", 'sys_object_id = ["77"]\nprobe = ["77.1.1.0"]'),
+        minimal("shared", 'sys_object_id = ["88"]\nneeds_probe = true\nprobe = ["99.1.2.1"]'),
+        minimal("notups", "sys_object_id = ['78']\nexcludes = 'UPS'"),
+    ]
+    if expected is None:
+        with pytest.raises(PollError, match="unknown PDU"):
+            recognise(profiles, found)
+    else:
+        assert recognise(profiles, found).profile.id == expected
+
+
+def test_a_row_below_a_column_or_a_text_can_be_the_probe() -> None:
+    under = minimal("under", 'probe_under = ["55.1"]')
+    text = minimal("text", 'probe_text = [{ oid = "1.3.6.1.6.3.10.2.1.1.0", contains = "APC" }]')
+    assert recognise([under, text], said(None, None, "1.3.6.1.4.1.55.1.9")).profile is under
+    assert recognise([under, text], {parse_oid("1.3.6.1.6.3.10.2.1.1.0"): b"\x80APC\x01"}).profile is text
 
 
 def test_misencoded_identities_can_be_written_down() -> None:
     profile = minimal("odd", 'sys_object_id = ["0.10.43.6.1.4.1"]')
-    assert candidates([profile], (0, 10, 43, 6, 1, 4, 1), None) == (profile,)
+    assert recognise([profile], said("0.10.43.6.1.4.1")).profile is profile
 
 
 # --- the schema ---
@@ -282,11 +311,13 @@ def test_misencoded_identities_can_be_written_down() -> None:
         ("power_w", "powerw", "$.tables[0].columns[0].quantity"),
         ('"99.1.2" }', '"99.1.2", scael = 10 }', "unknown field `scael` - at `$.tables[0].columns[0]`"),
         ('"99.1.2" }', '"99.1.2", scale = "ten" }', "$.tables[0].columns[0].scale"),
-        ('oid = "99.1.2"', 'oid = "99.x"', "'99.x' is not an OID in numbers - at `$.tables[0].columns[0].oid`"),
+        ('oid = "99.1.2"', 'oid = "99.x"', "'99.x' is not an OID with holes - at `$.tables[0].columns[0].oid`"),
         ('oid = "99.1.2"', "oid = 99", "$.tables[0].columns[0].oid"),
         ('kind = "unit"', 'kind = "rack"', "$.tables[0].kind"),
-        ('rows = ["99.1.1"]', "rows = []", "rows needs at least one column"),
-        ('rows = ["99.1.1"]', 'rows = ["99.1.2"]', "none that is also a fast column"),
+        ('rows = ["99.1.1"]', "rows = []", "a table needs either rows or names"),
+        ('"99.1.2" }', '"99.1.2", where = [{ oid = "99.1.3" }] }', "either equals or differs"),
+        ('"99.1.2" }', '"99.1.2", named = "x" }', "named belongs to"),
+        ("[match]", "[[rules]]\nname = 'nobody'\n[match]", "no rule 'nobody'"),
         ('"power_w", oid', '"is_on", oid', "numbers for on and for off"),
         ('"99.1.2" }', '"99.1.2", on = [1], off = [2] }', "belong to is_on"),
         ('"99.1.2" }', '"99.1.2", quality = "missing" }', "measured or estimated"),
@@ -297,7 +328,7 @@ def test_misencoded_identities_can_be_written_down() -> None:
 )
 def test_a_bad_profile_is_one_line_that_names_the_place(old: str, new: str, said: str) -> None:
     good = MINIMAL.format(id="x", match="")
-    assert parse_profile(good, "x.toml").id == "x"
+    assert parse_profile(good, "x.toml")[0].id == "x"
     assert old in good
     with pytest.raises(ProfileError) as caught:
         parse_profile(good.replace(old, new), "x.toml")
@@ -313,5 +344,5 @@ def test_an_operator_adds_a_family_with_one_file(tmp_path: Path) -> None:
     (profile,) = load_profiles(tmp_path)
     enterprise = "1.3.6.1.4.1.99.1"
     reading = decode(profile, {parse_oid(f"{enterprise}.1.7"): 1, parse_oid(f"{enterprise}.2.7"): 812})
-    assert [(r.kind, r.id, r.power_w) for r in reading.rows] == [(RowKind.UNIT, "1", 812.0)]
+    assert [(r.kind, r.id, r.power_w) for r in reading.rows] == [(RowKind.UNIT, "7", 812.0)]
     assert reading.power_w is None  # it declares no total, and none is invented
