@@ -16,7 +16,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,20 +28,22 @@ import uvloop
 
 from collectors.captures import CaptureError, load
 from hil.control import ControlServer
-from hil.faults import Misbehaviour
+from hil.faults import Misbehaviour, PduFault, PduMisbehaviour, pdu_fault
 from hil.feeds import FEEDS, FeedServer, MarketTruth, PriceWalk
 from hil.loopback import addresses, raise_descriptor_limit
 from hil.miners import MinerServers
+from hil.pdus import Face, Rpdu2
 from hil.physics import DEFAULT_MIX, MODELS, Orders, assemble, settle
 from hil.replay import LOGIN, ReplayedMachines
 from hil.replies import POOL_HOST, machine_mac
 from hil.scene import Scene
-from hil.snmp_agent import Face, Rpdu2, SnmpAgent
+from hil.snmp_agent import SnmpAgent
 
 MINER_PORT = 4028
 PORTS_PER_ADDRESS = 10_000
 FIRST_PORT = 20_000
 RECORDED_LOGIN_FILE = "recorded.pw"
+OUTLET_NAMES = ("machine", "mac", "default")
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,18 @@ class FarmSpec:
 
     `layout` "addresses": one 127/8 address per machine, port 4028. "ports": few addresses, one port per machine, for
     clients that may name ports. `outlets` 0 = as many per PDU as the machines need; the rest hangs on no outlet.
+    `outlet_names`: what the PDUs call an outlet, "machine": the machine's id, "mac": its MAC, "default": the maker's
+    "Outlet 1", as an outlet with several machines or none is always called. `inventory_outlets` False: the operator
+    has written down neither PDU nor outlet. `firmware_ratio`: reported over true watts of a model's machines.
     """
 
     machines: int = 200
     mix: Mapping[str, float] = field(default_factory=lambda: DEFAULT_MIX)
     pdus: int = 6
     outlets: int = 0
+    machines_per_outlet: int = 1
+    outlet_names: str = "machine"
+    inventory_outlets: bool = True
     base: str = "127.20.0.1"
     layout: str = "addresses"
     pdu_base: str = "127.30.0.1"
@@ -67,6 +75,8 @@ class FarmSpec:
     replay_base: str = "127.50.0.1"
     seed: int = 1
     faults: Mapping[Misbehaviour, float] = field(default_factory=dict)
+    pdu_faults: Mapping[PduFault, float] = field(default_factory=dict)  # shares of the PDUs
+    firmware_ratio: Mapping[str, float] = field(default_factory=dict)
     off: Misbehaviour = Misbehaviour.SILENT  # what a machine without power looks like
     ambient_c: float = 25.0
     boot_s: float = 45.0
@@ -85,7 +95,9 @@ class FarmSpec:
 
     @property
     def outlets_per_pdu(self) -> int:
-        return self.outlets or (math.ceil(self.machines / self.pdus) if self.pdus else 0)
+        if self.outlets or not self.pdus:
+            return self.outlets
+        return math.ceil(self.machines / self.machines_per_outlet / self.pdus)
 
     @cached_property
     def endpoints(self) -> list[tuple[str, int]]:
@@ -111,10 +123,25 @@ class FarmSpec:
 
     def outlet_of(self, row: int) -> tuple[str, str] | None:
         """(PDU, outlet) that a machine hangs on, as the inventory names them; None for one on no outlet."""
-        per_pdu = self.outlets_per_pdu
-        if not per_pdu or row // per_pdu >= self.pdus:
+        outlet, per_pdu = row // self.machines_per_outlet, self.outlets_per_pdu
+        if not per_pdu or outlet // per_pdu >= self.pdus:
             return None
-        return self.pdu_targets[row // per_pdu], str(row % per_pdu + 1)
+        return self.pdu_targets[outlet // per_pdu], str(outlet % per_pdu + 1)
+
+    def faces(self) -> Iterator[Face]:
+        """Of each PDU in turn: the machines fill its outlets in row order."""
+        per_pdu, share = self.outlets_per_pdu, self.machines_per_outlet
+        rows = range(self.machines)
+        for i in range(self.pdus):
+            starts = range(i * per_pdu * share, (i + 1) * per_pdu * share, share)
+            outlets = tuple(tuple(rows[start : start + share]) for start in starts)
+            names = tuple(self._outlet_name(outlet) for outlet in outlets)
+            yield Face(f"pdu-{i + 1:04d}", f"HIL{i + 1:09d}", outlets, names)
+
+    def _outlet_name(self, rows: tuple[int, ...]) -> str | None:
+        if len(rows) != 1 or self.outlet_names == "default":
+            return None
+        return machine_mac(rows[0]) if self.outlet_names == "mac" else self.machine_ids[rows[0]]
 
 
 class Farm:
@@ -126,7 +153,7 @@ class Farm:
     def __init__(self, spec: FarmSpec, clock: Callable[[], float] = time.time) -> None:
         self.spec = spec
         self._clock = clock
-        build = assemble(spec.machines, spec.mix, spec.seed, spec.boot_s, spec.warmup_s)
+        build = assemble(spec.machines, spec.mix, spec.seed, spec.boot_s, spec.warmup_s, spec.firmware_ratio)
         orders = Orders.all_on(spec.machines)
         state = settle(build, orders, spec.ambient_c, spec.seed)
         self.scene = Scene(build, orders, state, clock(), spec.seed)
@@ -135,11 +162,14 @@ class Farm:
         self.ids = spec.machine_ids
         self._row_of_id = {machine: row for row, machine in enumerate(self.ids)}
         self._rng = np.random.default_rng((spec.seed, 4))
-        self.miners = MinerServers(self.scene, spec.endpoints, self._first_faults(), spec.off)
+        first_faults = _dealt(spec.faults, spec.machines, self._rng)
+        self.miners = MinerServers(self.scene, spec.endpoints, first_faults, spec.off)
         self.pdus = [
             SnmpAgent(Rpdu2(self.scene, face), host, spec.pdu_port, spec.community)
-            for face, host in zip(self._faces(), addresses(spec.pdu_base, spec.pdus), strict=True)
+            for face, host in zip(spec.faces(), addresses(spec.pdu_base, spec.pdus), strict=True)
         ]
+        for pdu, kind in zip(self.pdus, _dealt(spec.pdu_faults, spec.pdus, self._rng), strict=True):
+            pdu.fault = kind
         recordings = [load(folder) for folder in spec.replay]
         self.recorded = ReplayedMachines(recordings, addresses(spec.replay_base, len(recordings)))
         self.feeds = {
@@ -147,20 +177,6 @@ class Farm:
             for i, name in enumerate(FEEDS)
         }
         self._ticker: asyncio.Task[None] | None = None
-
-    def _first_faults(self) -> list[Misbehaviour]:
-        faults = [Misbehaviour.NONE] * self.spec.machines
-        rows = iter(self._rng.permutation(self.spec.machines).tolist())
-        for kind, share in self.spec.faults.items():
-            for row, _ in zip(rows, range(round(share * self.spec.machines)), strict=False):
-                faults[row] = kind
-        return faults
-
-    def _faces(self) -> Iterable[Face]:
-        per_pdu = self.spec.outlets_per_pdu
-        for i in range(self.spec.pdus):
-            rows = (row if row < self.spec.machines else None for row in range(i * per_pdu, (i + 1) * per_pdu))
-            yield Face(f"pdu-{i + 1:04d}", f"HIL{i + 1:09d}", tuple(rows))
 
     # -- life
 
@@ -242,11 +258,15 @@ class Farm:
         await self.miners.sync()
         return [self.ids[row] for row in sorted(ill)]
 
-    def fault_pdus(self, kind: Misbehaviour, targets: Sequence[str] | None = None) -> None:
-        """All PDUs, or those named by their targets."""
+    def fault_pdus(self, kind: PduFault, targets: Sequence[str] | None = None) -> None:
+        """All PDUs, or those named by their targets; "unplugged" pulls the meter's plug, "none" puts it back."""
         for target, pdu in zip(self.spec.pdu_targets, self.pdus, strict=True):
             if targets is None or target in targets:
                 pdu.fault = kind
+
+    def bend(self, machines: Iterable[str], ratio: float) -> None:
+        """Lets the firmware of these machines report `ratio` times their true watts, where it reports any."""
+        self.scene.bend(self.rows(machines), ratio)
 
     async def fault_feeds(self, kind: Misbehaviour, names: Sequence[str] | None = None) -> None:
         for name, feed in self.feeds.items():
@@ -276,7 +296,8 @@ class Farm:
     def truth(self) -> dict[str, list[Any]]:
         """What is so, one list per column in row order: what an agent should find, and what it cannot know.
 
-        `wall_w` is what the outlet's meter sees, `reported_w` what the firmware would say; H/s, W, J, seconds.
+        `wall_w` is what the outlet's meter sees, `reported_w` what the firmware would say, and `firmware_ratio` how far
+        that is off; H/s, W, J, seconds. Machines with the same `pdu` and `outlet` share its meter.
         """
         state, orders = self.scene.view.state, self.scene.orders
         places = [self.spec.outlet_of(row) for row in range(self.spec.machines)]
@@ -292,6 +313,7 @@ class Farm:
             "hashrate_hs": state.hashrate_hs.tolist(),
             "wall_w": state.wall_w.tolist(),
             "reported_w": (state.wall_w * self.scene.build.firmware_ratio).tolist(),
+            "firmware_ratio": self.scene.build.firmware_ratio.tolist(),
             "energy_j": state.energy_j.tolist(),
             "board_c": state.board_c.tolist(),
             "uptime_s": state.api_s.tolist(),
@@ -313,17 +335,21 @@ class Farm:
     # -- the operator's files
 
     def inventory_csv(self) -> str:
-        """machines.csv as a careful operator would write it; only WhatsMiners say their MAC on the wire."""
+        """machines.csv as a careful operator would write it.
+
+        Only WhatsMiners say their MAC on the wire; the others' is known to one who has named the outlets by them.
+        """
+        is_named_by_mac = self.spec.outlet_names == "mac"
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(("id", "mac", "address", "location", "feeder", "model", "pdu", "outlet", "never_stop"))
         for row, machine in enumerate(self.ids):
             model = self.scene.build.models[row]
-            pdu, outlet = self.spec.outlet_of(row) or ("", "")
+            pdu, outlet = (self.spec.inventory_outlets and self.spec.outlet_of(row)) or ("", "")
             writer.writerow(
                 (
                     machine,
-                    machine_mac(row) if model.dialect.startswith("whatsminer") else "",
+                    machine_mac(row) if model.dialect.startswith("whatsminer") or is_named_by_mac else "",
                     self.spec.machine_addresses[row],
                     f"hall1/rack{row // 40 + 1}",
                     f"feeder{row // 160 + 1}",
@@ -415,7 +441,9 @@ class Farm:
             case "fault_share":
                 return {"machines": await self.fault_share(float(order["share"]), Misbehaviour(order["kind"]))}
             case "fault_pdus":
-                self.fault_pdus(Misbehaviour(order["kind"]), order.get("pdus"))
+                self.fault_pdus(pdu_fault(order["kind"]), order.get("pdus"))
+            case "firmware":
+                self.bend(machines, float(order["ratio"]))
             case "fault_feeds":
                 await self.fault_feeds(Misbehaviour(order["kind"]), order.get("feeds"))
             case "ambient":
@@ -428,6 +456,16 @@ class Farm:
             case other:
                 raise ValueError(f"unknown order {other!r}")
         return {}
+
+
+def _dealt(shares: Mapping[Any, float], n: int, rng: np.random.Generator) -> list[Any]:
+    """`n` faults, each kind for its share of the places, which are chosen by chance."""
+    faults: list[Any] = [Misbehaviour.NONE] * n
+    places = iter(rng.permutation(n).tolist())
+    for kind, share in shares.items():
+        for place, _ in zip(places, range(round(share * n)), strict=False):
+            faults[place] = kind
+    return faults
 
 
 def _ranges(hosts: Sequence[str]) -> list[str]:
@@ -510,6 +548,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--machines", type=int, default=plain.machines)
     parser.add_argument("--pdus", type=int, default=plain.pdus)
     parser.add_argument("--outlets", type=int, default=0, help="per PDU; 0 = as many as the machines need")
+    parser.add_argument("--machines-per-outlet", type=int, default=1, help="that share one meter")
+    parser.add_argument("--outlet-names", choices=OUTLET_NAMES, default=plain.outlet_names)
+    parser.add_argument("--no-inventory-outlets", action="store_true", help="machines.csv says nothing about outlets")
     parser.add_argument("--mix", action="append", metavar="MODEL=SHARE", help=f"of {', '.join(MODELS)}")
     parser.add_argument("--layout", choices=("addresses", "ports"), default=plain.layout)
     parser.add_argument("--block", type=int, help="put everything into 127.BLOCK/16")
@@ -519,6 +560,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--boot-s", type=float, default=plain.boot_s)
     parser.add_argument("--warmup-s", type=float, default=plain.warmup_s)
     parser.add_argument("--fault", action="append", metavar="KIND=SHARE", help=f"of {', '.join(Misbehaviour)}")
+    parser.add_argument(
+        "--pdu-fault", action="append", metavar="KIND=SHARE", help=f"the same, or of {', '.join(PduMisbehaviour)}"
+    )
+    parser.add_argument(
+        "--firmware-ratio", action="append", metavar="MODEL=RATIO", help="what it reports over what it draws"
+    )
     parser.add_argument("--off", choices=("silent", "refuse"), default="silent", help="how a dark machine looks")
     parser.add_argument("--price", type=float, default=plain.market.btc_usd, help="USD per BTC")
     parser.add_argument("--walk", type=float, default=0.0, metavar="RATIO", help="let the price wander by this much")
@@ -535,13 +582,16 @@ def _parser() -> argparse.ArgumentParser:
 def _spec(args: argparse.Namespace) -> FarmSpec:
     """Errors: ValueError or KeyError, in words for the caller."""
     mix = _shares(args.mix) if args.mix else dict(DEFAULT_MIX)
-    if unknown := set(mix) - set(MODELS):
+    if unknown := (set(mix) | set(_shares(args.firmware_ratio or []))) - set(MODELS):
         raise ValueError(f"unknown model {sorted(unknown)[0]!r}; known: {', '.join(MODELS)}")
     options: dict[str, Any] = {
         "machines": args.machines,
         "mix": mix,
         "pdus": args.pdus,
         "outlets": args.outlets,
+        "machines_per_outlet": args.machines_per_outlet,
+        "outlet_names": args.outlet_names,
+        "inventory_outlets": not args.no_inventory_outlets,
         "layout": args.layout,
         "pdu_port": args.pdu_port,
         "seed": args.seed,
@@ -550,6 +600,8 @@ def _spec(args: argparse.Namespace) -> FarmSpec:
         "warmup_s": args.warmup_s,
         "off": Misbehaviour(args.off),
         "faults": {Misbehaviour(kind): share for kind, share in _shares(args.fault or []).items()},
+        "pdu_faults": {pdu_fault(kind): share for kind, share in _shares(args.pdu_fault or []).items()},
+        "firmware_ratio": _shares(args.firmware_ratio or []),
         "market": MarketTruth(btc_usd=args.price),
         "replay": tuple(args.replay),
         "walk": PriceWalk(args.price, args.walk, args.relax_s) if args.walk else None,

@@ -6,7 +6,8 @@ columns are turned into lists once per tick, and only when somebody asks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -73,6 +74,13 @@ class Scene:
     def tick(self, dt_s: float, now_s: float, ambient_c: float) -> None:
         """Physics `dt_s` further, shown at wall-clock time `now_s`."""
         self.view = View(advance(self.build, self.view.state, self.orders, ambient_c, dt_s, self._rng), now_s)
+
+    def bend(self, rows: Sequence[int], ratio: float) -> None:
+        """Lets the firmware of these rows report `ratio` times the true watts from now on."""
+        bent = self.build.firmware_ratio.copy()
+        bent[list(rows)] = ratio
+        self.build = replace(self.build, firmware_ratio=bent)
+        self.firmware_ratio = _plain(bent)
 
     @cached_property
     def firmware_ratio(self) -> list[float]:

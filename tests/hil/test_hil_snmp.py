@@ -10,22 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hil.faults import Misbehaviour
-from hil.loopback import free_block
-from hil.physics import Orders, assemble, settle
-from hil.scene import Scene
-from hil.snmp_agent import (
-    GET,
-    GET_BULK,
-    MAX_DATAGRAM_BYTES,
+from hil.ber import (
     NULL,
-    RPDU2_OBJECT_ID,
     SEQUENCE,
-    Face,
     Oid,
-    Recording,
-    Rpdu2,
-    SnmpAgent,
     decode,
     decode_integer,
     decode_oid,
@@ -34,9 +22,14 @@ from hil.snmp_agent import (
     encode_oid,
     encode_text,
     parse_oid,
-    read_snmprec,
-    respond,
 )
+from hil.faults import Misbehaviour
+from hil.loopback import free_block
+from hil.pdus import RPDU2_OBJECT_ID, Face, Recording, Rpdu2, read_snmprec
+from hil.physics import Orders, assemble, settle
+from hil.responder import GET, GET_BULK, MAX_DATAGRAM_BYTES, respond
+from hil.scene import Scene
+from hil.snmp_agent import SnmpAgent
 
 OUTLETS = 24
 ROW_OFF = 3
@@ -51,7 +44,7 @@ def make_pdu() -> Rpdu2:
     scene = Scene(build, orders, settle(build, orders, 25.0), 1_700_000_000.0)
     orders.outlet_on[ROW_OFF] = False
     scene.tick(5.0, 1_700_000_005.0, 25.0)
-    return Rpdu2(scene, Face("pdu-0001", "HIL000000001", (*range(n), None)))
+    return Rpdu2(scene, Face("pdu-0001", "HIL000000001", (*((row,) for row in range(n)), ())))
 
 
 def request(
