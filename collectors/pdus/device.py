@@ -34,8 +34,13 @@ AUTO = "auto"
 FULL_READ_EVERY = 20
 """Reads per full read: names, energy and new outlets are seen within ten minutes at a 30 s interval."""
 
+MAX_RESTARTS = 3
+"""Full reads that restarts may ask for between two regular ones: some agents count their uptime backwards."""
+
 TICKS_PER_HOUR = 360_000
 TICKS_WRAP = 2**32
+
+UNSTEADY_UPTIME = "uptime.unsteady"
 
 _ONE = WalkLimits(enough=1)
 
@@ -76,6 +81,8 @@ class SnmpPdu:
         self._deadline_s = deadline_s
         self._full_read_every = full_read_every
         self._turn = asyncio.Lock()
+        self._paced_for: Profile | None = None
+        self._restarts_left = MAX_RESTARTS
         self._forget()
 
     async def read(self) -> PduReading:
@@ -105,10 +112,15 @@ class SnmpPdu:
     async def _read(self) -> PduReading:
         if self._layout is not None and self._reads_left > 0:
             found = await self._client.get(self._layout.fast)
-            if not has_restarted(self._uptime_ticks, found.get(SYS_UPTIME)):
+            is_restarted = has_restarted(self._uptime_ticks, found.get(SYS_UPTIME))
+            if not is_restarted or self._restarts_left == 0:
                 self._reads_left -= 1
                 self._note_uptime(found)
-                return self._layout.read(self._layout.with_steady(found))
+                reading = self._layout.read(self._layout.with_steady(found))
+                return _warned(reading, UNSTEADY_UPTIME) if is_restarted else reading
+            self._restarts_left -= 1
+        else:
+            self._restarts_left = MAX_RESTARTS
         full = await self._read_all()
         return full.layout.read(full.found)
 
@@ -116,8 +128,10 @@ class SnmpPdu:
         self._forget()
         recognition, found = await self._recognise()
         profile = recognition.profile
-        limits = profile.limits
-        self._client.set_pace(Pace(limits.max_varbinds, limits.max_repetitions, limits.bulk))
+        if profile is not self._paced_for:  # else the client remembers what this device can carry
+            limits = profile.limits
+            self._client.set_pace(Pace(limits.max_varbinds, limits.max_repetitions, limits.bulk))
+            self._paced_for = profile
         for table in profile.tables:
             for root in roots(table):
                 if rows := await self._client.walk(root):
@@ -185,6 +199,10 @@ def read_walk(walk: Mapping[Oid, Value], profiles: Sequence[Profile] | None = No
     """The reading of a PDU from a saved walk. Errors: PollError UNSUPPORTED if no profile fits."""
     full = replay(walk, profiles)
     return full.layout.read(walk)
+
+
+def _warned(reading: PduReading, warning: str) -> PduReading:
+    return replace(reading, warnings=(*reading.warnings, warning))
 
 
 def has_restarted(before: int | None, now: Value | None) -> bool:

@@ -106,6 +106,21 @@ async def test_a_restart_leads_to_a_full_read_at_once(agent: UdpAgent, honest: H
     await pdu.aclose()
 
 
+async def test_an_uptime_that_jumps_does_not_buy_a_full_read_each_time(agent: UdpAgent, honest: Honest) -> None:
+    pdu = open_pdu(agent)
+    full_reads, warned = 0, []
+    for poll in range(12):
+        honest.objects[UPTIME] = 1_000_000 - poll
+        honest.requests.clear()
+        reading = await pdu.read()
+        full_reads += any(SERIAL in request.oids for request in honest.requests)
+        warned.append("uptime.unsteady" in reading.warnings)
+        assert reading.power_w == 11_330.0
+    assert full_reads == 1 + 3  # the first, and three that its restarts asked for
+    assert warned == [False] * 4 + [True] * 8
+    await pdu.aclose()
+
+
 @pytest.mark.parametrize(
     ("before", "now", "restarted"),
     [

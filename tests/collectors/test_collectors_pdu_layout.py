@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
 from collectors.pdus.layout import decode, survey
@@ -17,7 +20,10 @@ def profile(body: str) -> Profile:
     return made
 
 
-def walk(cells: dict[str, int | str | bytes | tuple[int, ...]]) -> dict[Oid, Value]:
+Cells = Mapping[str, int | str | bytes | tuple[int, ...]]
+
+
+def walk(cells: Cells) -> dict[Oid, Value]:
     return {
         parse_oid(f"{BASE}.{oid}"): value.encode() if isinstance(value, str) else value for oid, value in cells.items()
     }
@@ -135,7 +141,7 @@ columns = [
     {{ quantity = "power_w", named = '^Phase L(?P<number>\d)\.Power$', {where} }},
     {{ quantity = "current_a", named = '^Phase L(?P<number>\d)\.Current$', {where} }},
 ]""")
-    cells = {
+    cells: Cells = {
         "2.3.1.5": "Phase L1.Power", "2.11.1.5": 1041, "2.7.1.5": 0,
         "2.3.1.9": "Phase L2.Power", "2.11.1.9": 12, "2.7.1.9": 100,
         "2.3.1.6": "Phase L1.Current", "2.11.1.6": 453, "2.7.1.6": -100,
@@ -177,7 +183,7 @@ def test_an_oid_with_bad_holes_is_refused(text: str) -> None:
 )
 def test_a_row_counts_by_its_conditions(condition: str, value: int | str | bytes | None, counts: bool) -> None:
     made = profile(table(WATTS, f'where = [{{ oid = "99.1.9", {condition} }}]'))
-    cells: dict[str, int | str | bytes | tuple[int, ...]] = {"1.1.1": 1, "1.2.1": 5}
+    cells: dict[str, Any] = {"1.1.1": 1, "1.2.1": 5}
     if value is not None:
         cells["1.9.1"] = value
     assert len(decode(made, walk(cells)).rows) == counts
@@ -238,9 +244,7 @@ def test_a_number_or_why_there_is_none(
 )  # fmt: skip
 def test_a_scale_that_the_device_tells(rule: str, by: int | str | None, value: float | None) -> None:
     column = f'{{ quantity = "power_factor", oid = "99.1.2", scale_by = {{ oid = "99.1.3", rule = "{rule}" }} }}'
-    cells: dict[str, int | str | bytes | tuple[int, ...]] = {"1.1.1": 1, "1.2.1": 86} | (
-        {} if by is None else {"1.3.1": by}
-    )
+    cells: dict[str, Any] = {"1.1.1": 1, "1.2.1": 86} | ({} if by is None else {"1.3.1": by})
     row = only(decode(profile(table(column)), walk(cells)))
     assert row.power_factor == value
     assert row.gaps == (() if value is not None else (("power_factor", Gap.IMPLAUSIBLE),))  # no scale, no number
