@@ -22,6 +22,7 @@ EVERYWHERE = {"numpy", "orjson", "msgspec"}
 OWNERS = {
     "aiohttp": {"agent.web"},
     "bcrypt": {"agent.webconfig"},
+    "gufo": {"collectors.pdus.gufo_client"},
     "h11": {"collectors.miners.http"},
     "httpx": {"collectors.feeds.http", "collectors.miners.pyasic_adapter"},  # the latter bounds pyasic's own client
     "paho": {"agent.broker"},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from collectors.pdus.snmp import Credential, EngineName, SnmpClient
 
 
@@ -14,12 +16,21 @@ def open_client(
     timeout_s: float = 2.0,
     retries: int = 1,
 ) -> SnmpClient:
-    """A client of one device; nothing is sent before its first request."""
+    """A client of one device; nothing is sent before its first request.
+
+    `auto` takes gufo where it is installed, else pysnmp. Errors: ValueError for an engine that is not installed.
+    """
+    if engine == "gufo" and "gufo" not in available():
+        raise ValueError("the SNMP engine gufo is not installed (pip install gufo_snmp); auto and pysnmp work without")
+    if engine != "pysnmp" and "gufo" in available():
+        from collectors.pdus.gufo_client import GufoClient
+
+        return GufoClient(host, port, credential, timeout_s=timeout_s, retries=retries)
     from collectors.pdus.pysnmp_client import PysnmpClient
 
     return PysnmpClient(host, port, credential, timeout_s=timeout_s, retries=retries)
 
 
 def available() -> tuple[str, ...]:
-    """The engines that work here, the fastest first."""
-    return ("pysnmp",)
+    """The engines that are installed, the fastest first."""
+    return ("gufo", "pysnmp") if find_spec("gufo") and find_spec("gufo.snmp") else ("pysnmp",)

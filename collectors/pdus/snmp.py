@@ -65,6 +65,8 @@ class Pace:
     varbinds: int = 25
     repetitions: int = 10
     bulk: bool = True
+    absent: set[Oid] = field(default_factory=set)
+    """What a v1 agent refused to name (noSuchName): asking for one such object costs it the whole answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,23 +103,32 @@ class SnmpClient(Protocol):
     async def aclose(self) -> None: ...
 
 
+UNREADABLE_IS_ENOUGH = 4
+"""So many objects asked for alone and not one readable answer: it is the device, not a value."""
+
+
 class Fetch:
     """GET of any number of objects in chunks. While `next_request()` is not empty: send it, then report the answer."""
 
     def __init__(self, oids: Iterable[Oid], pace: Pace) -> None:
         self.answers: dict[Oid, Value] = {}
         self._pace = pace
-        self._due = deque(dict.fromkeys(oids))
+        self._due = deque(oid for oid in dict.fromkeys(oids) if oid not in pace.absent)
         self._asked: tuple[Oid, ...] = ()
+        self._careful = len(self._due)
+        self._unreadable = 0
+        self._can_speak = False
 
     def next_request(self) -> tuple[Oid, ...]:
-        count = min(len(self._due), max(1, self._pace.varbinds))
+        count = min(len(self._due), max(1, self._pace.varbinds), self._careful)
         self._asked = tuple(self._due.popleft() for _ in range(count))
         return self._asked
 
     def receive(self, varbinds: Iterable[Varbind]) -> None:
         """Keeps what was asked for; what the answer left out is missing, what it added is ignored."""
         asked = frozenset(self._asked)
+        self._careful *= 2
+        self._can_speak = True
         self.answers.update((oid, value) for oid, value in varbinds if value is not None and oid in asked)
 
     def too_big(self) -> None:
@@ -126,10 +137,24 @@ class Fetch:
             self._pace.varbinds = len(self._asked) // 2
             self._due.extendleft(reversed(self._asked))
 
-    def refuse(self, position: int) -> None:
-        """The agent failed on one object (1-based error index): ask again without it."""
+    def unreadable(self, error: PollError) -> None:
+        """The answer cannot be read: ask in halves, so that one bad value costs no other. Errors: `error` itself,
+        from a device of which nothing can be read.
+        """
+        if len(self._asked) > 1:
+            self._careful = len(self._asked) // 2
+            self._due.extendleft(reversed(self._asked))
+        else:
+            self._unreadable += 1
+            if not self._can_speak and (self._unreadable == UNREADABLE_IS_ENOUGH or not self._due):
+                raise error
+
+    def refuse(self, position: int, *, is_final: bool = False) -> None:
+        """The agent failed on one object (1-based error index): ask again without it; if final, in later polls too."""
         if not 1 <= position <= len(self._asked):
             raise PollError(FaultKind.MALFORMED, f"error index {position} for {len(self._asked)} objects")
+        if is_final:
+            self._pace.absent.add(self._asked[position - 1])
         rest = self._asked[: position - 1] + self._asked[position:]
         self._due.extendleft(reversed(rest))
 
@@ -185,6 +210,12 @@ class Walk:
         """The answer did not fit: ask for half as many rows. One row that does not fit ends the walk."""
         if self.repetitions <= 1:
             raise PollError(FaultKind.OVERSIZE, f"one row of {format_oid(self._root)} does not fit an answer")
+        self._pace.repetitions = self.repetitions // 2
+
+    def unreadable(self, error: PollError) -> None:
+        """The answer cannot be read: ask for half as many rows. Errors: `error` itself at one row."""
+        if self.repetitions <= 1:
+            raise error
         self._pace.repetitions = self.repetitions // 2
 
     def refuse(self) -> None:
