@@ -34,6 +34,8 @@ from fleet.site import EconomicTerms, Machine, Nameplate, SiteError, parse_inven
 
 DEFAULT_PATH = Path("/etc/hashwatt/hashwatt.toml")
 MAX_SECRET_BYTES = 4096
+PROFILES_DIR = "pdus.d"
+MIN_KEY_CHARS = 8  # RFC 3414, and what agents insist on
 
 T = TypeVar("T")
 
@@ -88,6 +90,7 @@ class SiteSection(Section, frozen=True):
     name: Name  # becomes a topic segment and a label
     inventory: Path | None = None
     catalogue: Path | None = None  # the operator's nameplates; they go before those that ship with the agent
+    pdus_dir: Text | None = None  # the operator's PDU profiles; without this key pdus.d beside the file, if it is there
 
 
 class Credential(Section, frozen=True):
@@ -112,14 +115,36 @@ class MinersSection(Section, frozen=True):
 
 
 class SnmpSection(Section, frozen=True):
-    version: Literal["2c"] = "2c"
+    """How a PDU lets us in: a community (versions 1 and 2c), or a user with his keys (version 3)."""
+
+    version: Literal["1", "2c", "3"] = "2c"
     community: str | None = None  # only "public"; anything else is a secret and belongs in a file
     community_secret: Secret | None = msgspec.field(name="community_file", default=None)
+    user: Annotated[str, Meta(min_length=1, max_length=32)] | None = None
+    auth: Literal["sha1", "sha224", "sha256", "sha384", "sha512"] | None = None
+    auth_key: Secret | None = msgspec.field(name="auth_key_file", default=None)
+    priv: Literal["aes128", "aes192", "aes256"] | None = None
+    priv_key: Secret | None = msgspec.field(name="priv_key_file", default=None)
     engine: Literal["auto", "pysnmp", "gufo"] = "auto"
 
     def reveal(self) -> str:
         """The community to use; "public" where the operator names none."""
         return self.community_secret.reveal() if self.community_secret else (self.community or "public")
+
+    def options(self) -> dict[str, str | float | bool]:
+        """What a worker needs: the fields of `collectors.pdus.snmp.Credential`, in clear, and the engine."""
+        told: dict[str, str | float | bool] = {"version": self.version, "engine": self.engine}
+        if self.version != "3":
+            return told | {"community": self.reveal()}
+        named = {"user": self.user, "auth": self.auth, "priv": self.priv}
+        keys = {"auth_key": self.auth_key, "priv_key": self.priv_key}
+        told |= {key: value for key, value in named.items() if value is not None}
+        return told | {key: secret.reveal() for key, secret in keys.items() if secret is not None}
+
+    def secrets(self) -> tuple[str, ...]:
+        """Everything that must be seen nowhere."""
+        held = (self.community_secret, self.auth_key, self.priv_key)
+        return tuple(secret.reveal() for secret in held if secret is not None)
 
 
 class PdusSection(Section, frozen=True):
@@ -264,9 +289,10 @@ class Document(Section, frozen=True):
 
 
 class Config(Document, frozen=True, kw_only=True):
-    """A checked file: its sections, where it came from, the tables it names, and what is allowed but not wise."""
+    """A checked file: its sections, where it came from, what it names, and what is allowed but not wise."""
 
     source: Path
+    pdu_profiles: Path | None = None  # the folder of the operator's own PDU profiles
     machines: tuple[Machine, ...] = ()
     nameplates: Mapping[str, Nameplate] = msgspec.field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -287,11 +313,19 @@ def load(path: Path | str) -> Config:
         parsed: Document = _build(Document, document, "", folder)
         machines = _table("site.inventory", parsed.site.inventory, parse_inventory)
         nameplates = _table("site.catalogue", parsed.site.catalogue, parse_nameplates)
+        pdu_profiles = _pdu_profiles(parsed.site.pdus_dir, folder.home)
         warnings = (*folder.warnings, *_check(parsed, machines))
     except ConfigError as error:
         raise ConfigError(error.key, error.message, source.name) from None
     sections = {name: getattr(parsed, name) for name in Document.__struct_fields__}
-    return Config(**sections, source=source.absolute(), machines=machines, nameplates=nameplates, warnings=warnings)
+    return Config(
+        **sections,
+        source=source.absolute(),
+        pdu_profiles=pdu_profiles,
+        machines=machines,
+        nameplates=nameplates,
+        warnings=warnings,
+    )
 
 
 def load_listener(path: Path | str) -> PrometheusSection:
@@ -455,6 +489,18 @@ def _table(key: str, path: Path | None, parse: Callable[[str, str], T]) -> T:
         raise ConfigError(key, f"{path.name} is not UTF-8 text (byte {error.start})") from None
 
 
+def _pdu_profiles(named: str | None, home: Path) -> Path | None:
+    """The folder of the operator's PDU profiles; whether they are any good is agent.preflight's question."""
+    folder = home / (named or PROFILES_DIR)
+    if named is None and not folder.exists():
+        return None
+    if not folder.is_dir():
+        raise ConfigError("site.pdus_dir", f"{folder} is no folder")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise ConfigError("site.pdus_dir", f"cannot read {folder}: Permission denied")
+    return folder
+
+
 def _check(config: Document, machines: tuple[Machine, ...]) -> Iterable[str]:
     """Every rule that spans several keys; yields warnings, raises ConfigError."""
     yield from _check_miners(config, machines)
@@ -497,15 +543,7 @@ def _check_pdus(config: Document, machines: tuple[Machine, ...]) -> Iterable[str
     for i, section in enumerate(config.pdus):
         key = f"pdus[{i}]"
         spans += [(k, span, span.port or section.port) for k, span in _spans(section.targets, section.insecure, key)]
-        snmp = section.snmp
-        if snmp.community is not None and snmp.community_secret is not None:
-            raise ConfigError(f"{key}.snmp.community", "stands beside community_file; name one of them")
-        if snmp.community not in (None, "public"):
-            raise ConfigError(f"{key}.snmp.community", "is a secret: write it to a file and name it in community_file")
-        if snmp.reveal() == "public":
-            yield f'{key}.snmp.community: "public" is known to everybody who can reach the PDU'
-        if snmp.engine == "gufo":
-            raise ConfigError(f"{key}.snmp.engine", "'gufo' is not in this release; 'auto' or 'pysnmp'")
+        yield from _check_snmp(section.snmp, f"{key}.snmp")
     if sum(len(span) for _, span, _ in spans) > MAX_ADDRESSES:
         raise ConfigError("pdus", f"the targets cover more than {MAX_ADDRESSES} addresses; split the site")
     yield from _overlaps(spans)
@@ -515,6 +553,50 @@ def _check_pdus(config: Document, machines: tuple[Machine, ...]) -> Iterable[str
             f"site.inventory: {len(lost)} machines name a PDU that no [[pdus]] entry covers, first {lost[0].id} with "
             f"{lost[0].pdu!r}; a PDU is named by its address, with :port where that is not {SNMP_PORT}"
         )
+
+
+def _check_snmp(snmp: SnmpSection, key: str) -> Iterable[str]:
+    """Which keys belong to which version, and what each level of it leaves open."""
+    by_community = {"community": snmp.community, "community_file": snmp.community_secret}
+    by_user = {
+        "user": snmp.user,
+        "auth": snmp.auth,
+        "auth_key_file": snmp.auth_key,
+        "priv": snmp.priv,
+        "priv_key_file": snmp.priv_key,
+    }
+    strange, versions = (by_community, "1 and 2c") if snmp.version == "3" else (by_user, "3")
+    for name, value in strange.items():
+        if value is not None:
+            plural = "s" * (versions != "3")
+            raise ConfigError(f"{key}.{name}", f"belongs to version{plural} {versions}; this is {snmp.version}")
+    if snmp.version == "3":
+        yield from _check_user(snmp, key)
+        return
+    if snmp.community is not None and snmp.community_secret is not None:
+        raise ConfigError(f"{key}.community", "stands beside community_file; name one of them")
+    if snmp.community not in (None, "public"):
+        raise ConfigError(f"{key}.community", "is a secret: write it to a file and name it in community_file")
+    if snmp.version == "1":
+        yield f"{key}.version: version 1 is for old devices only; 2c costs less, and 3 is the one that can be trusted"
+    if snmp.reveal() == "public":
+        yield f'{key}.community: "public" is known to everybody who can reach the PDU'
+
+
+def _check_user(snmp: SnmpSection, key: str) -> Iterable[str]:
+    if snmp.user is None:
+        raise ConfigError(f"{key}.user", "is missing: version 3 has users")
+    for kind, protocol, secret in (("auth", snmp.auth, snmp.auth_key), ("priv", snmp.priv, snmp.priv_key)):
+        if protocol is not None and secret is None:
+            raise ConfigError(f"{key}.{kind}_key_file", f"is missing beside {kind}")
+        if secret is not None and len(secret.reveal()) < MIN_KEY_CHARS:
+            raise ConfigError(f"{key}.{kind}_key_file", f"holds fewer than {MIN_KEY_CHARS} characters")
+    if snmp.auth_key is None:
+        if snmp.priv_key is not None:
+            raise ConfigError(f"{key}.auth_key_file", "is missing: there is no encryption without authentication")
+        yield f"{key}.auth_key_file: without it (noAuthNoPriv) anybody may answer in the place of the PDU"
+    elif snmp.priv_key is None:
+        yield f"{key}.priv_key_file: without it (authNoPriv) everybody on the way can read what the PDU says"
 
 
 def _spans(targets: Iterable[str], insecure: bool, key: str) -> Iterable[tuple[str, Span]]:

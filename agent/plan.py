@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
-from agent.config import Config, MinersSection
+from agent.config import Config, MinersSection, PdusSection
 from agent.targets import MINER_PORT, SNMP_PORT, join_port, parse_target
 from agent.wire import Assignment, Job
 from collectors.catalogue import LIBRARIES, MINER_KINDS
@@ -114,8 +114,13 @@ def _pdu_jobs(config: Config) -> Iterable[Job]:
             key = join_port(host, port, SNMP_PORT)
             if key not in seen:
                 seen.add(key)
-                options: Options = {"profile": section.profile, "community": section.snmp.reveal()}
-                yield _job(config, key, "snmp", host, port, options)
+                yield _job(config, key, "snmp", host, port, pdu_options(config, section))
+
+
+def pdu_options(config: Config, section: PdusSection) -> Options:
+    """What the collector of a PDU needs to know: how it is let in, and the profiles. In clear: for the pipe alone."""
+    options: Options = {"profile": section.profile, **section.snmp.options()}
+    return options if config.pdu_profiles is None else options | {"profiles": str(config.pdu_profiles)}
 
 
 def _job(config: Config, key: str, kind: str, host: str, port: int, options: Options) -> Job:

@@ -67,12 +67,16 @@ def _listen_problem(config: Config, error: OSError) -> str:
 
 
 def check_profiles(config: Config) -> None:
-    """Every PDU profile that the operator names must come with Hashwatt. Errors: ConfigError."""
-    if all(section.profile == "auto" for section in config.pdus):
+    """The operator's own PDU profiles must be good, and every profile that he names must exist. Errors: ConfigError."""
+    if config.pdu_profiles is None and all(section.profile == "auto" for section in config.pdus):
         return
-    from collectors.pdus.profile import packaged_profiles
+    from collectors.pdus.profile import ProfileError, profiles_with
 
-    known = ["auto", *(profile.id for profile in packaged_profiles())]
+    try:
+        profiles = profiles_with(config.pdu_profiles)
+    except ProfileError as error:
+        raise ConfigError("site.pdus_dir", str(error), config.source.name) from None
+    known = ["auto", *dict.fromkeys(profile.id for profile in profiles)]
     for i, section in enumerate(config.pdus):
         if section.profile not in known:
             message = f"there is no profile {section.profile!r}; known: {', '.join(known)}"
@@ -86,6 +90,10 @@ def check_libraries(config: Config) -> None:
     for key, name in named.items():
         if name in LIBRARIES and find_spec(name) is None:
             raise ConfigError(key, f"{name} is not installed beside Hashwatt", config.source.name)
+    for i, pdus in enumerate(config.pdus):
+        if pdus.snmp.engine == "gufo" and find_spec("gufo") is None:
+            message = "gufo_snmp is not installed beside Hashwatt; 'auto' takes the engine that is there"
+            raise ConfigError(f"pdus[{i}].snmp.engine", message, config.source.name)
 
 
 def check_journal(config: Config) -> None:
@@ -111,6 +119,15 @@ def make_journal_directory(config: Config) -> None:
         raise ConfigError("journal.path", f"cannot create {folder}: {error.strerror}", config.source.name) from None
 
 
+def _own_profiles(config: Config) -> dict[str, str]:
+    if config.pdu_profiles is None:
+        return {}
+    from collectors.pdus.profile import load_profiles
+
+    ids = ", ".join(dict.fromkeys(profile.id for profile in load_profiles(config.pdu_profiles)))
+    return {"profiles": f"{config.pdu_profiles}: {ids or 'none'}"}
+
+
 def summary(config: Config) -> str:
     """The few lines that `hashwatt check` prints for a good configuration."""
     market = config.market
@@ -120,6 +137,7 @@ def summary(config: Config) -> str:
     rows = {
         "site": f"{config.site.name}: {len(config.machines)} machines in the inventory",
         "polled": f"{miners} miner addresses, {counts.get('snmp', 0)} PDU addresses every {config.poll.interval_s:g} s",
+        **_own_profiles(config),
         "market": ", ".join(feeds) or "none",
         "power": "unknown" if config.tariff is None else f"{config.tariff.usd_per_kwh:g} USD/kWh",
         "policy": config.policy.mode if config.policy.enabled else "disabled",

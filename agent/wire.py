@@ -37,7 +37,7 @@ class Job:
     port: int
     interval_s: float
     deadline_s: float
-    options: dict[str, str | float | bool] | None = None
+    options: dict[str, str | float | bool] | None = field(default=None, repr=False)  # with secrets in clear
     way: str | None = field(default=None, compare=False)
     """How this machine is asked, as its last reading said: spares a new worker the questions, changes no job."""
 

@@ -32,6 +32,9 @@ def config_of(folder: Path, text: str) -> Config:
     return load(write(folder, SITE + text))
 
 
+V3 = "[[pdus]]\ntargets=['10.0.0.1']\nsnmp={version='3'"
+KEYS = {"key7": "s3cret7\n", "key8": "s3cret88\n"}  # one character too short, and just long enough
+
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 BAD = [
@@ -79,9 +82,37 @@ BAD = [
     ("[credentials.h1]\nuser = 'root'\n", "credentials.h1.password_file", "is missing"),
     ("[[pdus]]\ntargets = ['8.8.8.8:161']\n", "pdus[0].targets[0]", "set insecure = true"),
     ("[[pdus]]\ntargets=['10.0.0.1']\nsnmp={community='s3cret'}\n", "pdus[0].snmp.community", "is a secret"),
-    ("[[pdus]]\ntargets=['10.0.0.1']\nsnmp={version='3'}\n", "pdus[0].snmp.version", "must be '2c', not '3'"),
+    ("[[pdus]]\ntargets=['10.0.0.1']\nsnmp={version='2'}\n", "pdus[0].snmp.version", "must be '1' or '2c' or '3', not"),
+    (f"{V3}}}\n", "pdus[0].snmp.user", "is missing: version 3 has users"),
+    (f"{V3}, user=''}}\n", "pdus[0].snmp.user", "expected str of length >= 1"),
+    (f"{V3}, user='u', community='public'}}\n", "pdus[0].snmp.community", "belongs to versions 1 and 2c; this is 3"),
+    (f"{V3}, user='u', community_file='key8'}}\n", "pdus[0].snmp.community_file", "belongs to versions 1 and 2c"),
+    (f"{V3}, user='u', auth='sha256'}}\n", "pdus[0].snmp.auth_key_file", "is missing beside auth"),
+    (
+        f"{V3}, user='u', auth_key_file='key8', priv='aes128'}}\n",
+        "pdus[0].snmp.priv_key_file",
+        "is missing beside priv",
+    ),
+    (f"{V3}, user='u', auth='md5'}}\n", "pdus[0].snmp.auth", "must be 'sha1' or 'sha224' or 'sha256'"),
+    (f"{V3}, user='u', priv='des'}}\n", "pdus[0].snmp.priv", "must be 'aes128' or 'aes192' or 'aes256'"),
+    (f"{V3}, user='u', auth_key_file='key7'}}\n", "pdus[0].snmp.auth_key_file", "holds fewer than 8 characters"),
+    (
+        f"{V3}, user='u', auth_key_file='key8', priv_key_file='key7'}}\n",
+        "pdus[0].snmp.priv_key_file",
+        "holds fewer than 8 characters",
+    ),
+    (f"{V3}, user='u', priv_key_file='key8'}}\n", "pdus[0].snmp.auth_key_file", "no encryption without authentication"),
+    (f"{V3}, user='u', auth_key_file='nokey'}}\n", "pdus[0].snmp.auth_key_file", "No such file"),
+    ("[[pdus]]\ntargets=['10.0.0.1']\nsnmp={user='u'}\n", "pdus[0].snmp.user", "belongs to version 3; this is 2c"),
+    (
+        "[[pdus]]\ntargets=['10.0.0.1']\nsnmp={version='1', priv_key_file='key8'}\n",
+        "pdus[0].snmp.priv_key_file",
+        "belongs to version 3; this is 1",
+    ),
+    ("pdus_dir = 'no'\n", "site.pdus_dir", "no is no folder"),
+    ("pdus_dir = 'key8'\n", "site.pdus_dir", "key8 is no folder"),
     ("[[pdus]]\ntargets=['10.0.0.1']\nsnmp={community_file='no'}\n", "pdus[0].snmp.community_file", "No such file"),
-    ("[[pdus]]\ntargets=['10.0.0.1']\nsnmp={engine='gufo'}\n", "pdus[0].snmp.engine", "not in this release"),
+    ("[[pdus]]\ntargets=['10.0.0.1']\nsnmp={engine='net'}\n", "pdus[0].snmp.engine", "'auto' or 'pysnmp' or 'gufo'"),
     ("[market]\nfixed = { btc_usd = 7 }\n", "market.fixed.btc_usd", "expected float >= 1000.0, got 7"),
     ("[market.fixed]\nas_of = 2026-01-01T00:00:00\n", "market.fixed.as_of", "timezone"),
     ("[market.fixed]\ngood_for_h = 3\n", "market.fixed.as_of", "is missing"),
@@ -122,6 +153,8 @@ BAD = [
 
 @pytest.mark.parametrize(("text", "key", "message"), BAD, ids=[f"{key}-{i}" for i, (_, key, _) in enumerate(BAD)])
 def test_a_bad_file_is_one_line_that_names_the_key(tmp_path: Path, text: str, key: str, message: str) -> None:
+    for name, secret in KEYS.items():
+        (tmp_path / name).write_text(secret)
     with pytest.raises(ConfigError) as caught:
         config_of(tmp_path, text)
     line = str(caught.value)
@@ -220,6 +253,53 @@ def test_what_is_allowed_but_unwise_is_a_warning(tmp_path: Path) -> None:
         "market",
         "tariff",
     }
+
+
+@pytest.mark.parametrize(
+    ("snmp", "keys"),
+    [
+        ("version='1', community_file='key8'", {"version"}),
+        ("version='1'", {"version", "community"}),
+        ("community_file='key8'", set()),
+        ("version='3', user='u'", {"auth_key_file"}),
+        ("version='3', user='u', auth_key_file='key8'", {"priv_key_file"}),
+        ("version='3', user='u', auth_key_file='key8', priv_key_file='key8'", set()),
+    ],
+)
+def test_every_level_of_snmp_that_leaves_something_open_is_a_warning(tmp_path: Path, snmp: str, keys: set[str]) -> None:
+    (tmp_path / "key8").write_text("s3cret88\n")
+    (tmp_path / "key8").chmod(0o600)
+    config = config_of(tmp_path, f"[[pdus]]\ntargets=['10.0.0.1']\nsnmp={{{snmp}}}\n")
+    warned = {warning.split(":")[0] for warning in config.warnings if warning.startswith("pdus")}
+    assert warned == {f"pdus[0].snmp.{key}" for key in keys}
+    assert "s3cret" not in f"{config!r}"
+
+
+def test_a_user_of_snmp_v3_reaches_the_worker_whole_and_nobody_else(tmp_path: Path) -> None:
+    for name, secret in (("auth", "auth-s3cret\n"), ("priv", "priv-s3cret")):
+        (tmp_path / name).write_text(secret)
+    snmp = "user='u', auth='sha512', auth_key_file='auth', priv='aes256', priv_key_file='priv', engine='pysnmp'"
+    config = config_of(tmp_path, f"[[pdus]]\ntargets=['10.9.0.1']\nsnmp={{version='3', {snmp}}}\n")
+    (job,) = next(a.jobs for a in assignments_of(config, site_of(config, "")) if a.name == "snmp")
+    assert job.options == {
+        "profile": "auto", "version": "3", "engine": "pysnmp", "user": "u", "auth": "sha512", "priv": "aes256",
+        "auth_key": "auth-s3cret", "priv_key": "priv-s3cret",
+    }  # fmt: skip
+    assert "s3cret" not in f"{config!r} {job!r}"
+    assert config.pdus[0].snmp.secrets() == ("auth-s3cret", "priv-s3cret")
+
+
+def test_pdu_profiles_are_looked_for_beside_the_file_unless_a_folder_is_named(tmp_path: Path) -> None:
+    assert config_of(tmp_path, "").pdu_profiles is None
+    (tmp_path / "pdus.d").mkdir()
+    pdus = "[[pdus]]\ntargets = ['10.9.0.1']\n"
+    config = config_of(tmp_path, pdus)
+    assert config.pdu_profiles == tmp_path / "pdus.d"
+    (job,) = next(a.jobs for a in assignments_of(config, site_of(config, "")) if a.name == "snmp")
+    assert job.options is not None
+    assert job.options["profiles"] == str(tmp_path / "pdus.d")
+    (tmp_path / "mine").mkdir()
+    assert config_of(tmp_path, "pdus_dir = 'mine'\n" + pdus).pdu_profiles == tmp_path / "mine"
 
 
 def test_an_outlet_of_an_unknown_pdu_is_a_warning(tmp_path: Path) -> None:
@@ -348,7 +428,8 @@ def test_every_worker_gets_its_jobs_and_the_inventory_its_word(tmp_path: Path) -
     assert workers["miners"]["10.1.0.2"].options == {"user": "admin", "password": "odd.pw"}
     assert workers["miners"]["10.7.0.1"].options is None
     assert list(workers["snmp"]) == ["10.9.0.1", "10.9.0.2:1161"]
-    assert workers["snmp"]["10.9.0.1"].options == {"profile": "apc_rpdu2", "community": "public"}
+    public = {"profile": "apc_rpdu2", "version": "2c", "community": "public", "engine": "auto"}
+    assert workers["snmp"]["10.9.0.1"].options == public
     deadlines = {name: next(iter(jobs.values())).deadline_s for name, jobs in workers.items()}
     assert deadlines == {"miners": 5.0, "pyasic": 20.0, "snmp": 8.0, "feeds": 10.0}
 
