@@ -16,9 +16,11 @@ import math
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain, zip_longest
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,13 +28,14 @@ from typing import Any, Self
 import numpy as np
 import uvloop
 
-from collectors.captures import CaptureError, load
+from collectors.captures import load
 from hil.control import ControlServer
 from hil.faults import Misbehaviour, PduFault, PduMisbehaviour, pdu_fault
 from hil.feeds import FEEDS, FeedServer, MarketTruth, PriceWalk
+from hil.following import Following
 from hil.loopback import addresses, raise_descriptor_limit
 from hil.miners import MinerServers
-from hil.pdus import Face, Rpdu2
+from hil.pdus import Face, Rpdu2, load_snmprec
 from hil.physics import DEFAULT_MIX, MODELS, Orders, assemble, settle
 from hil.replay import LOGIN, ReplayedMachines
 from hil.replies import POOL_HOST, machine_mac
@@ -71,6 +74,10 @@ class FarmSpec:
     community: str = "public"
     feed_host: str = "127.40.0.1"
     feed_port: int = 0  # of the first feed, the others follow; 0 = any free port each
+    pdu_walks: Sequence[Path] = ()  # .snmprec of other makes: the first PDUs are of these, and follow the machines
+    pdu_replay: Sequence[
+        Path
+    ] = ()  # .snmprec as recorded: more PDUs, behind the others, on no machine
     replay: Sequence[Path] = ()  # folders of recorded machines: more machines, whose numbers stand still
     replay_base: str = "127.50.0.1"
     seed: int = 1
@@ -117,16 +124,16 @@ class FarmSpec:
 
     @cached_property
     def pdu_targets(self) -> list[str]:
-        return [
-            host if self.pdu_port == 161 else f"{host}:{self.pdu_port}" for host in addresses(self.pdu_base, self.pdus)
-        ]
+        return [host if self.pdu_port == 161 else f"{host}:{self.pdu_port}" for host in self.pdu_hosts]
 
-    def outlet_of(self, row: int) -> tuple[str, str] | None:
-        """(PDU, outlet) that a machine hangs on, as the inventory names them; None for one on no outlet."""
+    @cached_property
+    def pdu_hosts(self) -> list[str]:
+        return addresses(self.pdu_base, self.pdus + len(self.pdu_replay))
+
+    def socket_of(self, row: int) -> tuple[int, int] | None:
+        """(PDU, socket), both from 0, that a machine hangs on; None for one on no outlet."""
         outlet, per_pdu = row // self.machines_per_outlet, self.outlets_per_pdu
-        if not per_pdu or outlet // per_pdu >= self.pdus:
-            return None
-        return self.pdu_targets[outlet // per_pdu], str(outlet % per_pdu + 1)
+        return divmod(outlet, per_pdu) if per_pdu and outlet // per_pdu < self.pdus else None
 
     def faces(self) -> Iterator[Face]:
         """Of each PDU in turn: the machines fill its outlets in row order."""
@@ -147,7 +154,8 @@ class FarmSpec:
 class Farm:
     """A running farm. All methods are for the loop that runs it; other processes use `hil.control`.
 
-    Errors of making one: CaptureError for a folder in `replay` that is no recording.
+    Errors of making one: CaptureError for a folder in `replay` that is no recording; OSError and ValueError for a walk
+    in `pdu_walks` or `pdu_replay` that cannot be served.
     """
 
     def __init__(self, spec: FarmSpec, clock: Callable[[], float] = time.time) -> None:
@@ -164,11 +172,12 @@ class Farm:
         self._rng = np.random.default_rng((spec.seed, 4))
         first_faults = _dealt(spec.faults, spec.machines, self._rng)
         self.miners = MinerServers(self.scene, spec.endpoints, first_faults, spec.off)
+        self.meters = _meters(spec, self.scene)
         self.pdus = [
-            SnmpAgent(Rpdu2(self.scene, face), host, spec.pdu_port, spec.community)
-            for face, host in zip(spec.faces(), addresses(spec.pdu_base, spec.pdus), strict=True)
+            SnmpAgent(tree, host, spec.pdu_port, spec.community)
+            for tree, host in zip(chain(self.meters, map(load_snmprec, spec.pdu_replay)), spec.pdu_hosts, strict=True)
         ]
-        for pdu, kind in zip(self.pdus, _dealt(spec.pdu_faults, spec.pdus, self._rng), strict=True):
+        for pdu, kind in zip(self.pdus, _dealt(spec.pdu_faults, len(self.pdus), self._rng), strict=True):
             pdu.fault = kind
         recordings = [load(folder) for folder in spec.replay]
         self.recorded = ReplayedMachines(recordings, addresses(spec.replay_base, len(recordings)))
@@ -177,6 +186,16 @@ class Farm:
             for i, name in enumerate(FEEDS)
         }
         self._ticker: asyncio.Task[None] | None = None
+
+    def outlet_of(self, row: int) -> tuple[str, str] | None:
+        """(PDU, meter) that a machine hangs on, as the inventory names them; None for one on no outlet.
+
+        The meter is an outlet, and of a PDU without such ones what it has: a bank, the whole unit.
+        """
+        if (place := self.spec.socket_of(row)) is None:
+            return None
+        pdu, socket = place
+        return self.spec.pdu_targets[pdu], self.meters[pdu].meter(socket)
 
     # -- life
 
@@ -300,7 +319,7 @@ class Farm:
         that is off; H/s, W, J, seconds. Machines with the same `pdu` and `outlet` share its meter.
         """
         state, orders = self.scene.view.state, self.scene.orders
-        places = [self.spec.outlet_of(row) for row in range(self.spec.machines)]
+        places = [self.outlet_of(row) for row in range(self.spec.machines)]
         return {
             "id": self.ids,
             "address": self.spec.machine_addresses,
@@ -335,17 +354,19 @@ class Farm:
     # -- the operator's files
 
     def inventory_csv(self) -> str:
-        """machines.csv as a careful operator would write it.
+        """machines.csv as a careful operator would write it; machines on one meter share it by their nameplates.
 
         Only WhatsMiners say their MAC on the wire; the others' is known to one who has named the outlets by them.
         """
         is_named_by_mac = self.spec.outlet_names == "mac"
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("id", "mac", "address", "location", "feeder", "model", "pdu", "outlet", "never_stop"))
+        writer.writerow(("id", "mac", "address", "location", "feeder", "model", "pdu", "outlet", "share", "never_stop"))
+        places = [self.outlet_of(row) if self.spec.inventory_outlets else None for row in range(self.spec.machines)]
+        sharers = Counter(places)
         for row, machine in enumerate(self.ids):
             model = self.scene.build.models[row]
-            pdu, outlet = (self.spec.inventory_outlets and self.spec.outlet_of(row)) or ("", "")
+            pdu, outlet = places[row] or ("", "")
             writer.writerow(
                 (
                     machine,
@@ -356,6 +377,7 @@ class Farm:
                     model.name,
                     pdu,
                     outlet,
+                    "nameplate" if outlet and sharers[places[row]] > 1 else "",
                     "yes" if row % 97 == 96 else "no",
                 )
             )
@@ -458,6 +480,19 @@ class Farm:
         return {}
 
 
+def _meters(spec: FarmSpec, scene: Scene) -> list[Rpdu2 | Following]:
+    """Errors: OSError, and ValueError with the file for a walk that cannot follow."""
+    meters: list[Rpdu2 | Following] = []
+    for face, path in zip_longest(spec.faces(), spec.pdu_walks):
+        if face is None:
+            raise ValueError(f"{len(spec.pdu_walks)} walks for {spec.pdus} PDUs")
+        try:
+            meters.append(Rpdu2(scene, face) if path is None else Following(load_snmprec(path), scene, face))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+    return meters
+
+
 def _dealt(shares: Mapping[Any, float], n: int, rng: np.random.Generator) -> list[Any]:
     """`n` faults, each kind for its share of the places, which are chosen by chance."""
     faults: list[Any] = [Misbehaviour.NONE] * n
@@ -506,7 +541,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             return runner.run(_serve(spec, args.control, args.write, args.interval_s))
-        except CaptureError as error:
+        except ValueError as error:
             sys.stderr.write(f"hil.farm: {error}\n")
             return 2
         except OSError as error:
@@ -551,6 +586,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--machines-per-outlet", type=int, default=1, help="that share one meter")
     parser.add_argument("--outlet-names", choices=OUTLET_NAMES, default=plain.outlet_names)
     parser.add_argument("--no-inventory-outlets", action="store_true", help="machines.csv says nothing about outlets")
+    parser.add_argument(
+        "--pdu-walk", action="append", type=Path, default=[], metavar="FILE", help="a PDU of this .snmprec's make"
+    )
+    parser.add_argument(
+        "--pdu-replay", action="append", type=Path, default=[], metavar="FILE", help="one more PDU, as recorded"
+    )
     parser.add_argument("--mix", action="append", metavar="MODEL=SHARE", help=f"of {', '.join(MODELS)}")
     parser.add_argument("--layout", choices=("addresses", "ports"), default=plain.layout)
     parser.add_argument("--block", type=int, help="put everything into 127.BLOCK/16")
@@ -604,6 +645,8 @@ def _spec(args: argparse.Namespace) -> FarmSpec:
         "firmware_ratio": _shares(args.firmware_ratio or []),
         "market": MarketTruth(btc_usd=args.price),
         "replay": tuple(args.replay),
+        "pdu_walks": tuple(args.pdu_walk),
+        "pdu_replay": tuple(args.pdu_replay),
         "walk": PriceWalk(args.price, args.walk, args.relax_s) if args.walk else None,
     }
     return FarmSpec(**options) if args.block is None else FarmSpec.in_block(args.block, **options)

@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from collectors.pdus.snmp import Value
 from hil.ber import (
     INTEGER,
     IP_ADDRESS,
     TIME_TICKS,
     Oid,
+    decode,
+    decode_oid,
     encode,
     encode_integer,
     encode_oid,
@@ -53,6 +56,24 @@ class Recording:
 
     def value(self, i: int) -> bytes:
         return self._values[i]
+
+    def found(self) -> dict[Oid, Value]:
+        """The objects as a client reads them."""
+        read = {oid: _plain(self._values[i]) for i, oid in enumerate(self.oids)}
+        return {oid: value for oid, value in read.items() if value is not None}
+
+
+def _plain(value: bytes) -> Value | None:
+    tag, body, _ = decode(value, 0)
+    match tag:
+        case 0x02 | 0x41 | 0x42 | 0x43 | 0x46:  # INTEGER, Counter32, Gauge32, TimeTicks, Counter64
+            return int.from_bytes(body, "big", signed=True)
+        case 0x06:
+            return decode_oid(body)
+        case 0x05:
+            return None
+        case _:
+            return body
 
 
 def read_snmprec(text: str) -> Recording:
@@ -116,10 +137,12 @@ class Face:
     outlets: tuple[tuple[int, ...], ...]
     outlet_names: tuple[str | None, ...] = ()
 
+    def own_name(self, outlet: int) -> str | None:
+        """What somebody has called an outlet (from 1)."""
+        return self.outlet_names[outlet - 1] if outlet <= len(self.outlet_names) else None
+
     def outlet_name(self, outlet: int) -> str:
-        """`outlet` from 1."""
-        names = self.outlet_names
-        return (names[outlet - 1] if outlet <= len(names) else None) or f"Outlet {outlet}"
+        return self.own_name(outlet) or f"Outlet {outlet}"
 
     @property
     def rows(self) -> tuple[int, ...]:
@@ -168,6 +191,10 @@ class Rpdu2:
     def is_on(self, outlet: int) -> bool:
         rows = self.face.outlets[outlet - 1]
         return not rows or any(self.scene.orders.outlet_on[row] for row in rows)
+
+    def meter(self, socket: int) -> str:
+        """What measures a socket (from 0), as an inventory names it."""
+        return str(socket + 1)
 
     def unit_w(self) -> float:
         wall_w = self.scene.view.wall_w
