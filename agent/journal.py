@@ -26,6 +26,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.pool import StaticPool
 
+from agent.pdu_table import KnownPdu
 from agent.record import RecordError, decode, encode
 from fleet.curtailment import Memory
 from fleet.site import Machine
@@ -71,13 +72,14 @@ class Accumulators:
 
     `found`: the machines that no inventory names. One that was stopped on advice and is dark must come back as a row,
     or nobody would ever ask it back. `texts`: columns of words, empty where there is none; no column at all in the
-    journal of an older version.
+    journal of an older version, which knows no `pdus` either.
     """
 
     ids: tuple[str, ...]
     columns: Mapping[str, npt.NDArray[Any]]
     found: tuple[Machine, ...] = ()
     texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    pdus: tuple[KnownPdu, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +168,10 @@ class Journal:
         columns: Mapping[str, npt.NDArray[Any]],
         found: Sequence[Machine] = (),
         texts: Mapping[str, tuple[str, ...]] | None = None,
+        pdus: Sequence[KnownPdu] = (),
     ) -> None:
         """Keep the slow columns. A power cut may take the last one back, but not from before the next turn."""
-        content = encode(Accumulators(tuple(ids), columns, tuple(found), texts or {}))
+        content = encode(Accumulators(tuple(ids), columns, tuple(found), texts or {}, tuple(pdus)))
         with self._transaction(self._relaxed) as connection:
             _put(connection, "accumulators", content)
 

@@ -81,7 +81,8 @@ class Loop:
         if (slow := self._journal.load_accumulators()) is not None:
             found = [machine for machine in slow.found if machine.address in polled]
             homes = tuple(home if home in polled else "" for home in slow.texts.get("home", ()))
-            self._table.recall(slow.ids, slow.columns, found, {**slow.texts, "home": homes} if slow.texts else None)
+            texts = {**slow.texts, "home": homes} if slow.texts else None
+            self._table.recall(slow.ids, slow.columns, found, texts, slow.pdus)
             self._kept_machines = len(self._table.site)
 
     def take_quotes(self, outcomes: list[Outcome]) -> bool:
@@ -122,7 +123,9 @@ class Loop:
 
     def _keep_slow_columns(self, journal: Journal) -> None:
         table = self._table
-        journal.save_accumulators(table.site.ids, table.remembered(), table.found(), table.remembered_texts())
+        journal.save_accumulators(
+            table.site.ids, table.remembered(), table.found(), table.remembered_texts(), table.remembered_pdus()
+        )
         self._kept_machines = len(self._table.site)
 
     def _think(self, snapshot: Snapshot, is_clock_trusted: bool, now_s: float) -> Cycle:

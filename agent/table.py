@@ -15,14 +15,17 @@ import logging
 import math
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
+from agent.pdu_table import KnownPdu, PduTable
 from agent.wire import Outcome
 from exporters.wording import clean
-from fleet.readings import FAULT_CODES, Fault, FaultKind, MinerReading, PduReading, Quality, RowKind
+from fleet.calibration import calibrate, learn_ratios
+from fleet.doubts import watch_meters
+from fleet.readings import FAULT_CODES, Fault, FaultKind, MinerReading
 from fleet.site import Machine, Register, Site, fold_model, found_machine, plate_of
 from fleet.snapshot import (
     FAN_SLOTS,
@@ -31,7 +34,6 @@ from fleet.snapshot import (
     WORK_SLOTS,
     MachineInfo,
     Observations,
-    PduColumns,
     Snapshot,
     assemble,
     learn_steady,
@@ -42,30 +44,18 @@ log = logging.getLogger(__name__)
 
 VALID_INTERVALS = 2
 SLOT_OF_SENSOR = {slot: column for column, slot in enumerate(SENSOR_SLOTS)}
-REMEMBERED = ("steady_hashrate_hs", "steady_power_w", "is_sha256", "is_expected_pool")
-"""Columns that outlive a restart: what a machine can do, and that it is one of ours."""
+REMEMBERED = (
+    "steady_hashrate_hs", "steady_power_w", "is_sha256", "is_expected_pool",
+    "ratio_mean", "ratio_variance", "ratio_samples", "ratio_at_s",
+)  # fmt: skip
+"""Columns that outlive a restart: what a machine can do, that it is one of ours, and what its word is worth."""
 
 MAX_ERRORS = 8
 """Errors of one machine that are kept in words; the column counts them all."""
 
 
-@dataclass(slots=True)
-class _Pdu:
-    """The last look at one PDU; the outlets of its last reading as arrays, so that a tick only joins them."""
-
-    up: float = math.nan
-    fault: int = 0
-    seen_s: float = math.nan
-    power_w: float = math.nan
-    energy_j: float = math.nan
-    temperature_c: float = math.nan
-    profile: str = ""
-    model: str = ""
-    outlet_ids: tuple[str, ...] = ()
-    outlet_machine: npt.NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
-    outlet_power_w: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-    outlet_is_measured: npt.NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, bool))
-    outlet_on: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+RECALIBRATE_S = 60.0
+"""How often the calibrations of machines and models are put in force anew."""
 
 
 class Table:
@@ -87,9 +77,12 @@ class Table:
         self._locked: set[str] = set()  # places of unknown machines that want a login, which was logged
         self._ways: dict[str, str] = {}
         self._model_codes: dict[str, int] = {}
-        self._pdus = {id: _Pdu() for id in pdu_ids}
+        self._pdus = PduTable(pdu_ids, site.claims, self._valid_for_s)
+        self._power_codes: dict[tuple[str, str, str], int] = {}
+        self._calibrated_s = math.nan
         for row in range(len(site)):
             self._know_model(row)
+            self._name(row)
 
     @property
     def site(self) -> Site:
@@ -109,13 +102,13 @@ class Table:
 
     def is_round_complete(self) -> bool:
         """True once every machine and PDU has been looked at."""
-        return not np.isnan(self.observed.up).any() and not any(math.isnan(pdu.up) for pdu in self._pdus.values())
+        return not np.isnan(self.observed.up).any() and self._pdus.is_round_complete()
 
     def take(self, outcomes: Iterable[Outcome]) -> None:
         """Write a batch of outcomes of machines and PDUs; a machine that nobody described gets a row of its own."""
         for outcome in outcomes:
             if outcome.key in self._pdus and outcome.kind == "snmp":
-                self._take_pdu(outcome)
+                self._pdus.take(outcome)
             elif outcome.reading is not None:
                 self._take_reading(outcome, outcome.reading)
             elif outcome.fault is not None:
@@ -125,10 +118,16 @@ class Table:
         """The fleet as it is known at `now_s`; learns from it what each machine does and can do."""
         if self._frozen_infos is None:
             self._frozen_infos = tuple(self._infos)
-        pdus, observed = self._pdu_columns(now_s), self.observed
+        observed = self.observed
+        pdus = self._pdus.columns(observed, now_s)
         count_work(observed)
+        if not abs(now_s - self._calibrated_s) < RECALIBRATE_S:
+            self._calibrated_s = now_s
+            calibrate(observed)
         snapshot = assemble(self.site, observed, self._frozen_infos, pdus, now_s, self._valid_for_s)
         learn_steady(observed, snapshot)
+        learn_ratios(observed, snapshot)
+        watch_meters(observed, snapshot)
         return snapshot
 
     # --- over a restart ----------------------------------------------------------------------------------------------
@@ -144,6 +143,10 @@ class Table:
     def remembered(self) -> Mapping[str, npt.NDArray[np.generic]]:
         """The columns that shall outlive a restart, in row order of `site.ids`."""
         return {name: getattr(self.observed, name).copy() for name in REMEMBERED}
+
+    def remembered_pdus(self) -> tuple[KnownPdu, ...]:
+        """What shall outlive a restart about PDUs: who they are, and where their counters stand."""
+        return self._pdus.remembered()
 
     def remembered_texts(self) -> Mapping[str, tuple[str, ...]]:
         """What shall outlive a restart beside the columns: the names that the machine of each row has shown, the
@@ -163,6 +166,7 @@ class Table:
         columns: Mapping[str, npt.NDArray[np.generic]],
         found: Iterable[Machine] = (),
         texts: Mapping[str, tuple[str, ...]] | None = None,
+        pdus: Iterable[KnownPdu] = (),
     ) -> None:
         """Take over what an earlier start remembered, matched by machine id; what is not there stays unknown.
 
@@ -180,6 +184,8 @@ class Table:
         if texts:
             for row, old in rows:
                 self._recall_texts(row, {name: column[old] for name, column in texts.items()})
+        self._pdus.recall(pdus)
+        self._calibrated_s = math.nan
 
     def _recall_texts(self, row: int, texts: Mapping[str, str]) -> None:
         """Names and home hold for the address that the operator's line names: where he wrote another, he knows more."""
@@ -188,7 +194,7 @@ class Table:
             self._ways[home] = sys.intern(way)
         if texts["address"] != (self._machines[row].address or ""):
             return
-        self._register.bind(row, texts["mac"], texts["serial"])
+        self._bind(row, texts["mac"], texts["serial"])
         if home:
             self._home[row] = home
             self._row_of_key.setdefault(home, row)
@@ -210,7 +216,7 @@ class Table:
         if reading.way:
             self._ways[key] = sys.intern(reading.way)
         if self._settle(row, key, outcome.at_s):
-            self._register.bind(row, reading.mac, reading.serial)
+            self._bind(row, reading.mac, reading.serial)
             self._describe(row, key, reading)
             self._write(row, outcome.at_s, reading)
 
@@ -246,7 +252,23 @@ class Table:
         if row >= len(self._rows.up):
             self._rows = self._rows.grown(row + row // 8 + 16)
         self._know_model(row)
+        self._name(row)
         return row
+
+    def _bind(self, row: int, mac: str | None, serial: str | None) -> None:
+        """Remember the names that a machine shows; outlets may be named after them."""
+        register, names = self._register, self._pdus.names
+        before = register.macs[row], register.serials[row]
+        register.bind(row, mac, serial)
+        if (register.macs[row], register.serials[row]) != before:
+            for name in before:
+                names.forget(row, name)
+            self._name(row)
+
+    def _name(self, row: int) -> None:
+        machine, register = self._machines[row], self._register
+        told = () if machine.is_provisional else (machine.id,)
+        self._pdus.names.tell(row, *told, register.macs[row], register.serials[row])
 
     def _settle(self, row: int, key: str, at_s: float) -> bool:
         """True if the machine of `row` lives at `key` or has moved there, False for a second one with its names.
@@ -366,6 +388,7 @@ class Table:
             self._frozen_infos = None
             if info.model != known.model:
                 self._know_model(row)
+        self._know_power(row)
 
     def _know_model(self, row: int) -> None:
         model = self._infos[row].model
@@ -376,65 +399,15 @@ class Table:
         self._rows.nameplate_hashrate_hs[row] = math.nan if plate is None else plate.hashrate_hs
         self._rows.nameplate_power_w[row] = math.nan if plate is None else plate.power_w
 
-    def _take_pdu(self, outcome: Outcome) -> None:
-        pdu = self._pdus[outcome.key]
-        if outcome.pdu is not None:
-            self._pdus[outcome.key] = _pdu_of(outcome.key, outcome.pdu, outcome.at_s, self.site)
-        elif outcome.fault is not None:
-            self._pdus[outcome.key] = replace(pdu, up=0.0, fault=FAULT_CODES[outcome.fault.kind])
-
-    def _pdu_columns(self, now_s: float) -> PduColumns:
-        pdus = list(self._pdus.values())
-        if not pdus:
-            return PduColumns()
-        outlets = [len(pdu.outlet_ids) for pdu in pdus]
-        seen_s = np.array([pdu.seen_s for pdu in pdus])
-        is_valid = now_s - seen_s <= self._valid_for_s
-        outlet_pdu = np.repeat(np.arange(len(pdus), dtype=np.int32), outlets)
-
-        def joined(name: str) -> npt.NDArray[np.float64]:
-            return np.concatenate([getattr(pdu, name) for pdu in pdus])
-
-        def valid(name: str) -> npt.NDArray[np.float64]:
-            return np.where(is_valid, np.array([getattr(pdu, name) for pdu in pdus]), np.nan)
-
-        return PduColumns(
-            ids=tuple(self._pdus),
-            up=np.array([pdu.up for pdu in pdus]),
-            fault=np.array([pdu.fault for pdu in pdus], np.uint8),
-            last_seen_s=seen_s,
-            power_w=valid("power_w"),
-            energy_j=valid("energy_j"),
-            temperature_c=valid("temperature_c"),
-            profiles=tuple(pdu.profile for pdu in pdus),
-            models=tuple(pdu.model for pdu in pdus),
-            outlet_pdu=outlet_pdu,
-            outlet_ids=tuple(id for pdu in pdus for id in pdu.outlet_ids),
-            outlet_machine=joined("outlet_machine").astype(np.int32),
-            outlet_power_w=np.where(is_valid[outlet_pdu], joined("outlet_power_w"), np.nan),
-            outlet_is_measured=joined("outlet_is_measured").astype(bool),
-            outlet_on=np.where(is_valid[outlet_pdu], joined("outlet_on"), np.nan),
-            outlet_at_s=seen_s[outlet_pdu],
-        )
-
-
-def _pdu_of(id: str, reading: PduReading, at_s: float, site: Site) -> _Pdu:
-    outlets = [row for row in reading.rows if row.kind is RowKind.OUTLET]
-    probes = [row.temperature_c for row in reading.rows if row.kind is RowKind.PROBE and row.temperature_c is not None]
-    return _Pdu(
-        up=1.0,
-        seen_s=at_s,
-        power_w=_nan(reading.power_w),
-        energy_j=_nan(reading.energy_j),
-        temperature_c=max(probes, default=math.nan),
-        profile=reading.profile,
-        model=reading.model or "",
-        outlet_ids=tuple(row.id for row in outlets),
-        outlet_machine=np.array([site.row_of_outlet.get((id, row.id), -1) for row in outlets], np.int32),
-        outlet_power_w=np.array([_nan(row.power_w) for row in outlets], np.float64),
-        outlet_is_measured=np.array([row.power_quality is Quality.MEASURED for row in outlets], bool),
-        outlet_on=np.array([_nan(None if row.is_on is None else float(row.is_on)) for row in outlets], np.float64),
-    )
+    def _know_power(self, row: int) -> None:
+        """Whose opinion the machine's watts are. After another firmware nothing that was learned about it holds."""
+        info, seen = self._infos[row], self._rows
+        kind = (fold_model(info.model), info.driver, info.power_side)
+        code = self._power_codes.setdefault(kind, len(self._power_codes))
+        if seen.calibration_code[row] not in (code, -1):
+            seen.ratio_samples[row] = 0.0
+            seen.calibration_ratio[row] = np.nan
+        seen.calibration_code[row] = code
 
 
 def _info_of(machine: Machine) -> MachineInfo:

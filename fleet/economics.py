@@ -37,8 +37,9 @@ class Economics:
     reason: Codes
 
 
-POWER_SIGMA_RATIO = np.array([np.nan, 0.01, 0.03, 0.10, 0.10, 0.15])
-"""Relative standard deviation of the watts by PowerSource code; firmware and nameplate are 5 to 20 % off."""
+POWER_SIGMA_RATIO = np.array([np.nan, 0.01, 0.03, 0.10, 0.10, 0.15, 0.05])
+"""Relative standard deviation of the watts by PowerSource code, where nothing better is known (the resolution of the
+meter, the spread of a calibration: `Snapshot.power_sigma_ratio`); firmware and nameplate are 5 to 20 % off."""
 
 CAPABLE_POWER_SIGMA_RATIO = np.array([np.nan, 0.03, 0.08, 0.10, 0.15])
 """The same by CapableSource code, for machines that stand."""
@@ -96,7 +97,11 @@ def appraise(site: Site, snapshot: Snapshot, valuation: Valuation, is_stopped: B
     power_sigma = np.where(
         stands,
         CAPABLE_POWER_SIGMA_RATIO[snapshot.power_if_running_source],
-        POWER_SIGMA_RATIO[snapshot.power_source],
+        np.where(
+            np.isnan(snapshot.power_sigma_ratio),
+            POWER_SIGMA_RATIO[snapshot.power_source],
+            snapshot.power_sigma_ratio,
+        ),
     )
     efficiency = efficiency_j_per_th(power_w, hashrate_hs)
     return Economics(

@@ -249,7 +249,8 @@ class Reason(IntEnum):
 
 
 class PowerSource(IntEnum):
-    """Where the watts of a machine come from, best first; NONE where there are none."""
+    """Where the watts of a machine come from, NONE where there are none. Best first, but for SHARED, which came later
+    and ranks behind METERED."""
 
     NONE = 0
     METERED = 1
@@ -257,6 +258,7 @@ class PowerSource(IntEnum):
     REPORTED = 3
     CONFIGURED = 4
     NAMEPLATE = 5
+    SHARED = 6  # its part of a meter that sees several machines
 
 
 class CapableSource(IntEnum):

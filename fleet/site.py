@@ -10,19 +10,22 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from types import MappingProxyType
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from fleet.outlets import Claim, parse_meters, parse_share
 from fleet.tariff import FlatTariff
 from fleet.units import TERA
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+Parsed = TypeVar("Parsed")
 
 
 class SiteError(ValueError):
@@ -51,6 +54,7 @@ class Machine:
     never_stop: bool = False
     credential: str | None = None
     is_provisional: bool = False
+    share: float | None = None  # of its meter, where several machines hang on it; NaN = by what each should draw
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ class EconomicTerms:
 
 INVENTORY_COLUMNS = (
     "id", "mac", "serial", "address", "location", "feeder", "owner", "model",
-    "hashrate_th", "power_w", "pdu", "outlet", "never_stop", "credential", "tariff",
+    "hashrate_th", "power_w", "pdu", "outlet", "share", "never_stop", "credential", "tariff",
 )  # fmt: skip
 
 
@@ -112,17 +116,16 @@ class Site:
         return tuple(machine.id for machine in self.machines)
 
     @cached_property
-    def row_of_outlet(self) -> Mapping[tuple[str, str], int]:
-        """(pdu id, outlet) -> row. An outlet that two rows claim belongs to neither."""
-        rows: dict[tuple[str, str], int] = {}
-        contested: set[tuple[str, str]] = set()
+    def claims(self) -> Mapping[str, tuple[Claim, ...]]:
+        """PDU id -> which of its meters the operator gave to whom."""
+        claims: dict[str, list[Claim]] = {}
         for row, machine in enumerate(self.machines):
             if machine.pdu and machine.outlet:
-                key = (machine.pdu, machine.outlet)
-                if key in rows:
-                    contested.add(key)
-                rows[key] = row
-        return {key: row for key, row in rows.items() if key not in contested}
+                ratio = 1.0 if machine.share is None else machine.share
+                claims.setdefault(machine.pdu, []).extend(
+                    Claim(row, meter, ratio, machine.share is not None) for meter in parse_meters(machine.outlet)
+                )
+        return {pdu: tuple(told) for pdu, told in claims.items()}
 
     @cached_property
     def never_stop(self) -> Bools:
@@ -240,12 +243,16 @@ def _rebind(index: dict[str, int], names: list[str | None], row: int, name: str)
     index[name], names[row] = row, name
 
 
+_ROUNDING = 1e-6  # three shares of 0.333333 and one of 0.000001 are a whole
+
+
 def parse_inventory(text: str, source: str = "inventory") -> tuple[Machine, ...]:
     """Machines of an inventory CSV.
 
     Columns: any of INVENTORY_COLUMNS; each line needs one of id, mac, serial, address.
     Errors:  SiteError that names file, line and column: unknown column, bad number, bad MAC, and what two lines claim:
-             an id, a MAC, a serial, an address or an outlet belongs to one machine.
+             an id, a MAC, a serial or an address belongs to one machine; a meter does, or to several that say
+             their shares of it, which make 1 at most.
     """
     reader = csv.DictReader(text.splitlines())
     header = [name.strip() for name in reader.fieldnames or ()]
@@ -254,15 +261,19 @@ def parse_inventory(text: str, source: str = "inventory") -> tuple[Machine, ...]
             raise SiteError(f"{source}: unknown column {name!r}; known: {', '.join(INVENTORY_COLUMNS)}")
     machines: list[Machine] = []
     lines: dict[tuple[str, ...], int] = {}
+    shares: dict[tuple[str, ...], float] = {}
     for raw in reader:
         line = reader.line_num  # the reader skips empty lines without a word
         row = {(k or "").strip(): v.strip() for k, v in raw.items() if isinstance(v, str) and v.strip()}
         if not row:
             continue
-        machine = _parse_line(row, f"{source} line {line}")
+        where = f"{source} line {line}"
+        machine = _parse_line(row, where)
         for claim in _claims(machine):
             if (first := lines.setdefault(claim, line)) != line:
-                raise SiteError(f"{source} line {line}: {' '.join(claim)} is already on line {first}")
+                raise SiteError(f"{where}: {' '.join(claim)} is already on line {first}")
+        for meter in _meters_of(machine):
+            _share_out(machine, meter, lines, shares, line, where)
         machines.append(machine)
     return tuple(machines)
 
@@ -273,8 +284,36 @@ def _claims(machine: Machine) -> Iterable[tuple[str, ...]]:
     for name in ("mac", "serial", "address"):
         if value := getattr(machine, name):
             yield name, repr(value)
+
+
+def _meters_of(machine: Machine) -> Iterable[tuple[str, ...]]:
+    """The meters of a line, in the words of a message."""
     if machine.pdu and machine.outlet:
-        yield "outlet", repr(machine.outlet), "of pdu", repr(machine.pdu)
+        for kind, id in parse_meters(machine.outlet):
+            yield kind.value, repr(id), "of pdu", repr(machine.pdu)
+
+
+def _share_out(
+    machine: Machine,
+    meter: tuple[str, ...],
+    lines: dict[tuple[str, ...], int],
+    shares: dict[tuple[str, ...], float],
+    line: int,
+    where: str,
+) -> None:
+    """One meter belongs to one machine, or to several that all say how they share it."""
+    share, said, first = machine.share, " ".join(meter), lines.setdefault(meter, line)
+    if first == line:
+        shares[meter] = math.inf if share is None else share
+        return
+    former = shares[meter]
+    if share is None or former == math.inf:
+        raise SiteError(f"{where}: {said} is already on line {first}; a share on each of them would split it")
+    if math.isnan(share) != math.isnan(former):
+        raise SiteError(f"{where}: share of {said} is a number on one line and nameplate on another")
+    shares[meter] = former + share
+    if shares[meter] > 1.0 + _ROUNDING:
+        raise SiteError(f"{where}: share {share:g} makes more than 1 of {said}")
 
 
 def _parse_line(row: Mapping[str, str], where: str) -> Machine:
@@ -298,7 +337,8 @@ def _parse_line(row: Mapping[str, str], where: str) -> Machine:
         hashrate_hs=None if hashrate_th is None else hashrate_th * TERA,
         power_w=_number(row, "power_w", where),
         pdu=row.get("pdu"),
-        outlet=row.get("outlet"),
+        outlet=_outlet(row, where),
+        share=_share(row, where),
         never_stop=_flag(row, "never_stop", where),
         credential=row.get("credential"),
         is_provisional=not (row.get("id") or mac or row.get("serial")),
@@ -316,6 +356,29 @@ def _number(row: Mapping[str, str], name: str, where: str) -> float | None:
     if not (0.0 < value < math.inf):
         raise SiteError(f"{where}: {name} {text!r} is not a positive number")
     return value
+
+
+def _read(row: Mapping[str, str], name: str, where: str, parse: Callable[[str], Parsed]) -> Parsed | None:
+    """A cell as `parse` reads it, None where it is empty.  Errors: SiteError that names the column."""
+    text = row.get(name)
+    if text is None:
+        return None
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise SiteError(f"{where}: {name} {error}") from None
+
+
+def _outlet(row: Mapping[str, str], where: str) -> str | None:
+    _read(row, "outlet", where, parse_meters)
+    return row.get("outlet")
+
+
+def _share(row: Mapping[str, str], where: str) -> float | None:
+    share = _read(row, "share", where, parse_share)
+    if share is not None and not ("pdu" in row and "outlet" in row):
+        raise SiteError(f"{where}: share {row['share']!r} is of nothing without pdu and outlet")
+    return share
 
 
 def _flag(row: Mapping[str, str], name: str, where: str) -> bool:

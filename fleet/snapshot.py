@@ -12,17 +12,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import IntFlag
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from fleet.readings import FAULT_CODES, CapableSource, FaultKind, OperatingState, PowerSource, Reason, Sensor
+from fleet.readings import FAULT_CODES, CapableSource, FaultKind, OperatingState, PowerSource, Reason, RowKind, Sensor
 from fleet.site import Site
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.uint8]
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int32]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 SENSOR_SLOTS: tuple[tuple[Sensor, int], ...] = (
     *((Sensor.BOARD, i) for i in range(4)),
@@ -54,6 +56,38 @@ class Suspect(IntFlag):
     WORK = 1 << 2  # the work that the pool accepted does not fit the hashrate: told, and used nevertheless
 
 
+class MeterDoubt(IntFlag):
+    """What speaks against the meter of a machine, or against the machine by its meter, as bits of one column."""
+
+    POWER_WITHOUT_HASH = 1 << 0  # it draws power and has not hashed for a while
+    HASH_WITHOUT_POWER = 1 << 1  # it proves work that its meter does not see: the meter is another's, and not used
+    RATIO = 1 << 2  # metered and reported watts are further apart than firmware explains
+    CONTESTED = 1 << 3  # inventory and outlet names disagree about it: it has no meter
+    REPLACED = 1 << 4  # its PDU has another serial than before: it has no meter until the operator restarts the agent
+
+
+class PduDoubt(IntFlag):
+    """What a PDU shows that somebody should look at, as bits of one column."""
+
+    NEAR_LIMIT = 1 << 0  # a breaker or line carries more than it may carry for long
+    AT_LIMIT = 1 << 1  # and is about to open
+    IMBALANCE = 1 << 2  # its phases carry different currents
+    SUM = 1 << 3  # its outlets do not make its total
+    FROZEN = 1 << 4  # it tells the same for long while its machines change
+    REPLACED = 1 << 5  # another serial than before
+
+
+ROW_KINDS: tuple[RowKind, ...] = tuple(RowKind)
+KIND_CODES: dict[RowKind, int] = {kind: code for code, kind in enumerate(ROW_KINDS)}
+"""Column code of each kind of PDU row, and back."""
+
+CALIBRATED_BY = ("reported", "work")
+"""What each column of a calibration multiplies: the machine's own watts, and its hashrate (then it is J per hash)."""
+
+WATCHED = 2
+"""Conditions of a machine and its meter that have to last before they are a doubt."""
+
+
 @dataclass(frozen=True, slots=True)
 class MachineInfo:
     """The descriptive part of a row: texts that change rarely and are nobody's input to a formula."""
@@ -74,30 +108,128 @@ class MachineInfo:
     rival: str = ""  # where another one with the same MAC or serial answered last
 
 
-@dataclass(eq=False)
-class PduColumns:
-    """PDUs and their outlets as two tables; `outlet_pdu` is the PDU row and `outlet_machine` the machine row or -1."""
+def _absent() -> Floats:
+    return np.empty(0)
 
-    ids: tuple[str, ...] = ()
-    up: Floats = field(default_factory=lambda: np.empty(0))
-    fault: Codes = field(default_factory=lambda: np.empty(0, np.uint8))
-    last_seen_s: Floats = field(default_factory=lambda: np.empty(0))
-    power_w: Floats = field(default_factory=lambda: np.empty(0))
-    energy_j: Floats = field(default_factory=lambda: np.empty(0))
-    temperature_c: Floats = field(default_factory=lambda: np.empty(0))
-    profiles: tuple[str, ...] = ()
-    models: tuple[str, ...] = ()
-    outlet_pdu: Ints = field(default_factory=lambda: np.empty(0, np.int32))
-    outlet_ids: tuple[str, ...] = ()
-    outlet_machine: Ints = field(default_factory=lambda: np.empty(0, np.int32))
-    outlet_power_w: Floats = field(default_factory=lambda: np.empty(0))
-    outlet_is_measured: Bools = field(default_factory=lambda: np.empty(0, bool))
-    outlet_on: Floats = field(default_factory=lambda: np.empty(0))  # 1, 0, NaN = unknown
-    outlet_at_s: Floats = field(default_factory=lambda: np.empty(0))
+
+def _absent_codes() -> Codes:
+    return np.empty(0, np.uint8)
+
+
+def _absent_truths() -> Bools:
+    return np.empty(0, bool)
+
+
+def _absent_rows() -> Ints:
+    return np.empty(0, np.int32)
 
 
 def _nans(*shape: int) -> Floats:
     return np.full(shape, np.nan)
+
+
+@dataclass(eq=False)
+class PduColumns:
+    """PDUs, their outlets, their other rows, and what hangs on them, as four tables.
+
+    `outlet_pdu` and `row_pdu` are the PDU's row; `outlet_machine` is the (first) machine on an outlet or -1.
+    A link joins a meter and a machine: `link_meter` counts the outlets and then the other rows, -1 is a meter that its
+    PDU does not show; `link_ratio` is the machine's part of it, NaN = by what the machines on it should draw.
+    `contested` and `replaced` are the machines that have no link for that reason.
+    Columns of an older journal record are filled with "nobody said".
+    """
+
+    ids: tuple[str, ...] = ()
+    up: Floats = field(default_factory=_absent)
+    fault: Codes = field(default_factory=_absent_codes)
+    last_seen_s: Floats = field(default_factory=_absent)
+    power_w: Floats = field(default_factory=_absent)
+    energy_j: Floats = field(default_factory=_absent)  # a total that never goes back (fleet.energy)
+    temperature_c: Floats = field(default_factory=_absent)
+    profiles: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    outlet_pdu: Ints = field(default_factory=_absent_rows)
+    outlet_ids: tuple[str, ...] = ()
+    outlet_machine: Ints = field(default_factory=_absent_rows)
+    outlet_power_w: Floats = field(default_factory=_absent)
+    outlet_is_measured: Bools = field(default_factory=_absent_truths)
+    outlet_on: Floats = field(default_factory=_absent)  # 1, 0, NaN = unknown
+    outlet_at_s: Floats = field(default_factory=_absent)
+    # what follows came later
+    serials: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    engines: tuple[str, ...] = ()  # what spoke SNMP
+    warnings: tuple[tuple[str, ...], ...] = ()  # of the profile, about the last reading
+    is_measured: Bools = field(default_factory=_absent_truths)  # the unit's total
+    resolution_w: Floats = field(default_factory=_absent)
+    doubt: Codes = field(default_factory=_absent_codes)  # bits of PduDoubt, those of its rows included
+    outlet_names: tuple[str, ...] = ()
+    outlet_resolution_w: Floats = field(default_factory=_absent)
+    outlet_energy_j: Floats = field(default_factory=_absent)  # as the device counts it
+    outlet_current_a: Floats = field(default_factory=_absent)
+    outlet_voltage_v: Floats = field(default_factory=_absent)
+    row_pdu: Ints = field(default_factory=_absent_rows)
+    row_ids: tuple[str, ...] = ()
+    row_names: tuple[str, ...] = ()
+    row_kind: Codes = field(default_factory=_absent_codes)  # ROW_KINDS
+    row_unit: Ints = field(default_factory=_absent_rows)  # equal for rows of one unit of a chain
+    row_power_w: Floats = field(default_factory=_absent)
+    row_is_measured: Bools = field(default_factory=_absent_truths)
+    row_resolution_w: Floats = field(default_factory=_absent)
+    row_energy_j: Floats = field(default_factory=_absent)
+    row_current_a: Floats = field(default_factory=_absent)
+    row_current_resolution_a: Floats = field(default_factory=_absent)
+    row_current_limit_a: Floats = field(default_factory=_absent)
+    row_voltage_v: Floats = field(default_factory=_absent)
+    row_at_s: Floats = field(default_factory=_absent)
+    row_doubt: Codes = field(default_factory=_absent_codes)
+    link_meter: Ints = field(default_factory=_absent_rows)
+    link_machine: Ints = field(default_factory=_absent_rows)
+    link_ratio: Floats = field(default_factory=_absent)
+    link_is_shared: Bools = field(default_factory=_absent_truths)
+    link_is_by_name: Bools = field(default_factory=_absent_truths)
+    contested: Ints = field(default_factory=_absent_rows)
+    replaced: Ints = field(default_factory=_absent_rows)
+
+    def __post_init__(self) -> None:
+        for names, size in (
+            (_LATER_OF_PDU, len(self.ids)), (_LATER_OF_OUTLET, len(self.outlet_ids)), (_LATER_OF_ROW, len(self.row_ids))
+        ):  # fmt: skip
+            for name, blank in names.items():
+                if len(getattr(self, name)) != size:
+                    setattr(self, name, blank(size))
+        if not len(self.link_machine) and (self.outlet_machine >= 0).any():
+            self.link_meter = np.flatnonzero(self.outlet_machine >= 0).astype(np.int32)
+            self.link_machine = self.outlet_machine[self.link_meter]
+        for name, blank in _LATER_OF_LINK.items():
+            if len(getattr(self, name)) != len(self.link_machine):
+                setattr(self, name, blank(len(self.link_machine)))
+
+
+def _no_texts(n: int) -> tuple[str, ...]:
+    return ("",) * n
+
+
+def _falses(n: int) -> Bools:
+    return np.zeros(n, bool)
+
+
+def _zeros(n: int) -> Codes:
+    return np.zeros(n, np.uint8)
+
+
+_LATER_OF_PDU: Mapping[str, Callable[[int], object]] = {
+    **dict.fromkeys(("serials", "names", "engines"), _no_texts), "warnings": lambda n: ((),) * n,
+    "is_measured": _falses, "resolution_w": _nans, "doubt": _zeros,
+}  # fmt: skip
+_LATER_OF_OUTLET: Mapping[str, Callable[[int], object]] = {
+    "outlet_names": _no_texts,
+    **dict.fromkeys(("outlet_resolution_w", "outlet_energy_j", "outlet_current_a", "outlet_voltage_v"), _nans),
+}
+_LATER_OF_ROW: Mapping[str, Callable[[int], object]] = {"row_doubt": _zeros}
+_LATER_OF_LINK: Mapping[str, Callable[[int], object]] = {
+    "link_ratio": np.ones, "link_is_shared": _falses, "link_is_by_name": _falses,
+}  # fmt: skip
 
 
 @dataclass(eq=False)
@@ -109,7 +241,8 @@ class Observations:
     `valid_for_s` is for how long a reading counts where its make may not be asked often (0 = two intervals).
     `rival_s`: when another address last showed the names of this machine (NaN = never, or no longer of interest).
     `steady_*` are the machine's own last steady values, kept for ever: they feed the capable columns.
-    `work_*`: `fleet.work` says how they hang together.
+    `work_*`: `fleet.work` says how they hang together; `ratio_*` and `calibration_*`: `fleet.calibration`; `doubt*` and
+    `dark_*`: `fleet.doubts`.
     """
 
     up: Floats
@@ -146,6 +279,18 @@ class Observations:
     work_claimed_h: Floats
     work_ratio: Floats  # of the last full window
     is_work_suspect: Bools
+    ratio_mean: Floats  # (n, CALIBRATED_BY): metered watts per what it says, of its own meter
+    ratio_variance: Floats
+    ratio_samples: Floats
+    ratio_at_s: Floats  # of the newest sample
+    calibration_code: Ints  # equal for machines of the same model and firmware, -1 = not known
+    calibration_ratio: Floats  # (n, CALIBRATED_BY): the ones in force, its own or its model's
+    calibration_spread: Floats  # (n, CALIBRATED_BY): their relative standard deviation
+    doubt: Codes  # bits of MeterDoubt
+    doubt_since_s: Floats  # (n, WATCHED): since when each condition of `fleet.doubts` holds
+    dark_work: Floats  # looks with new work since its meter went dark
+    dark_total: Floats  # accepted shares when it was last looked at for that
+    dark_seen_s: Floats
 
     @classmethod
     def empty(cls, n: int) -> Observations:
@@ -163,6 +308,12 @@ class Observations:
             work_total=_nans(n, len(WORK_SLOTS)), work_at_s=_nans(n), work_shares=np.zeros(n),
             work_proven_h=np.zeros(n), work_claimed_h=np.zeros(n), work_ratio=_nans(n),
             is_work_suspect=np.zeros(n, bool),
+            ratio_mean=_nans(n, len(CALIBRATED_BY)), ratio_variance=_nans(n, len(CALIBRATED_BY)),
+            ratio_samples=np.zeros((n, len(CALIBRATED_BY))), ratio_at_s=_nans(n),
+            calibration_code=np.full(n, -1, np.int32), calibration_ratio=_nans(n, len(CALIBRATED_BY)),
+            calibration_spread=_nans(n, len(CALIBRATED_BY)),
+            doubt=np.zeros(n, np.uint8), doubt_since_s=_nans(n, WATCHED),
+            dark_work=np.zeros(n), dark_total=_nans(n), dark_seen_s=_nans(n),
         )  # fmt: skip
 
     def grown(self, n: int) -> Observations:
@@ -175,14 +326,6 @@ class Observations:
     def first(self, n: int) -> Observations:
         """The first `n` rows; what is written there is written here."""
         return Observations(**{f.name: getattr(self, f.name)[:n] for f in fields(self)})
-
-
-def _absent() -> Floats:
-    return np.empty(0)
-
-
-def _absent_codes() -> Codes:
-    return np.empty(0, np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,7 +374,12 @@ class Snapshot:
     work_total: Floats = field(default_factory=_absent)  # (n, WORK_SLOTS), counted since the agent started
     work_ratio: Floats = field(default_factory=_absent)  # hashrate by accepted work over the one that is claimed
     suspect: Codes = field(default_factory=_absent_codes)  # bits of Suspect
-    is_conflict: Bools = field(default_factory=lambda: np.empty(0, bool))  # its names answer at two addresses
+    is_conflict: Bools = field(default_factory=_absent_truths)  # its names answer at two addresses
+    metered_resolution_w: Floats = field(default_factory=_absent)  # the step of its meter, 0 = it says none
+    power_sigma_ratio: Floats = field(default_factory=_absent)  # where the meter or the calibration says it
+    calibration_ratio: Floats = field(default_factory=_absent)  # metered over reported watts, its own or its model's
+    calibration_spread_ratio: Floats = field(default_factory=_absent)  # relative standard deviation of that
+    meter_doubt: Codes = field(default_factory=_absent_codes)  # bits of MeterDoubt
 
     def __post_init__(self) -> None:
         for name, blank in _LATER_COLUMNS.items():
@@ -245,7 +393,8 @@ class Snapshot:
 _LATER_COLUMNS: Mapping[str, Callable[[int], npt.NDArray[np.generic]]] = {
     "hashrate_window_s": _nans, "power_limit_w": _nans, "error_count": _nans, "warning_count": _nans,
     "work_total": lambda n: _nans(n, len(WORK_SLOTS)), "work_ratio": _nans,
-    "suspect": lambda n: np.zeros(n, np.uint8), "is_conflict": lambda n: np.zeros(n, bool),
+    "suspect": _zeros, "is_conflict": _falses, "metered_resolution_w": _nans, "power_sigma_ratio": _nans,
+    "calibration_ratio": _nans, "calibration_spread_ratio": _nans, "meter_doubt": _zeros,
 }  # fmt: skip
 
 STANDBY_W = 30.0
@@ -254,6 +403,9 @@ STANDBY_W = 30.0
 DARK_RATIO = 0.2
 """A machine metered below this share of its running power does not hash, whatever its last answer said. One board of
 three still draws 0.3 of it or more; a sleeping machine 0.01."""
+
+LEAST_J_PER_HASH = 3e-12
+"""3 J/TH: a quarter of what the best machine takes. Who hashes on less is metered at another's outlet."""
 
 STEADY_TOLERANCE_RATIO = 0.15
 """A machine is steady while what it does now lies this close to its window: neither ramping nor just stopped."""
@@ -266,6 +418,15 @@ OVERCLOCK_RATIO = 1.5
 
 IMPLAUSIBLE_POWER_RATIO = 1.5
 """Reported watts above this multiple of the nameplate's are not the machine's: some firmware says 326 W for 80 W."""
+
+METER_SIGMA_RATIO = 0.01
+"""What a meter of its class is off by, beside its resolution."""
+
+SHARE_SIGMA_RATIO = 0.05
+"""How well anybody knows which part of a meter's watts is whose."""
+
+STEP_SIGMA = 12.0**-0.5
+"""Standard deviation of a value that was rounded to steps, in steps."""
 
 SILENT_FAULTS = tuple(FAULT_CODES[kind] for kind in (FaultKind.REFUSED, FaultKind.UNREACHABLE, FaultKind.TIMEOUT))
 """Faults that mean that nobody answered; any other came from somebody."""
@@ -308,16 +469,25 @@ def assemble(
     state = np.where(is_silent, STATE_CODES[OperatingState.UNREACHABLE], state).astype(np.uint8)
     is_conflict = is_valid & (observed.up == 1.0) & (now_s - observed.rival_s <= row_valid_for_s)
     absence = _absence(observed, is_valid)
-    metered_w, metered_age_s = meter(pdus, len(site), now_s, valid_for_s)
+    is_hashing = (hashrate_hs > 0.0) & ~np.isin(observed.state, STATES_WITHOUT_WORK)
+    is_answering = observed.up == 1.0
+    should_w = np.where(
+        is_hashing, _else(reported_w, _else(site.power_configured_w, observed.nameplate_power_w)), STANDBY_W
+    )
+    metered, shared = meter(pdus, np.where(is_answering, should_w, np.nan), now_s, valid_for_s)
     can_w, can_w_source = _capable(
         observed.steady_power_w, observed.model_code, site.power_configured_w, observed.nameplate_power_w
     )
-    # the meter often sees an outlet go off before the next poll misses the machine
-    is_dark = metered_w <= DARK_RATIO * np.nan_to_num(can_w)
-    is_hashing = (hashrate_hs > 0.0) & ~np.isin(observed.state, STATES_WITHOUT_WORK)
-    is_running = (observed.up == 1.0) & is_hashing & ~is_dark
+    doubt = observed.doubt.copy()
+    doubt[pdus.contested] |= np.uint8(MeterDoubt.CONTESTED)
+    doubt[pdus.replaced] |= np.uint8(MeterDoubt.REPLACED)
+    # the meter often sees an outlet go off before the next poll misses the machine; work that goes on is the stronger
+    # evidence, and then it is the meter that is another's
+    is_other = (doubt & MeterDoubt.HASH_WITHOUT_POWER) > 0
+    is_dark = (metered.watts <= DARK_RATIO * np.nan_to_num(can_w)) & ~is_other
+    is_running = is_answering & is_hashing & ~is_dark
     power_w, power_source, power_age_s = _rank_power(
-        site, observed, hashrate_hs, is_running, metered_w, metered_age_s, reported_w, age_s
+        site, observed, hashrate_hs, is_running, metered.unless(is_other), shared, reported_w, age_s
     )
     can_hs, can_hs_source = _capable(
         observed.steady_hashrate_hs, observed.model_code, site.hashrate_configured_hs, observed.nameplate_hashrate_hs
@@ -343,8 +513,8 @@ def assemble(
             hashrate_reason=reason(hashrate_hs, is_lie),
             hashrate_expected_hs=valid(observed.hashrate_expected_hs),
             reported_power_w=reported_w,
-            metered_power_w=metered_w,
-            metered_age_s=metered_age_s,
+            metered_power_w=metered.watts,
+            metered_age_s=metered.age_s,
             power_w=power_w,
             power_source=power_source,
             power_age_s=power_age_s,
@@ -370,40 +540,93 @@ def assemble(
             work_ratio=np.where(is_valid & observed.is_sha256, observed.work_ratio, np.nan),
             suspect=np.where(is_valid, suspect, 0).astype(np.uint8),
             is_conflict=is_conflict,
+            metered_resolution_w=metered.resolution_w,
+            power_sigma_ratio=_power_sigma(power_source, metered, shared, observed, reported_w),
+            calibration_ratio=observed.calibration_ratio[:, 0].copy(),
+            calibration_spread_ratio=observed.calibration_spread[:, 0].copy(),
+            meter_doubt=doubt,
         )
     )
 
 
-def meter(pdus: PduColumns, n: int, now_s: float, valid_for_s: float) -> tuple[Floats, Floats]:
-    """Metered watts and their age per machine: the sum over its outlets, missing as soon as one of them is.
+@dataclass(frozen=True, eq=False)
+class Metered:
+    """What meters say of each machine: W, seconds, and the steps (W) in which they say it; NaN = not metered."""
 
-    Only rows that measure active power count; an estimate is never called metered.
+    watts: Floats
+    age_s: Floats
+    resolution_w: Floats
+
+    def unless(self, rows: Bools) -> Metered:
+        """The same without these machines."""
+        return Metered(*(np.where(rows, np.nan, column) for column in (self.watts, self.age_s, self.resolution_w)))
+
+
+def meter(pdus: PduColumns, should_w: Floats, now_s: float, valid_for_s: float) -> tuple[Metered, Metered]:
+    """What meters say of each machine, first of those that have theirs alone, then of those that share one.
+
+    A machine draws the sum over its cords, which is missing as soon as one of them is. Only rows that measure active
+    power count; an estimate is never called metered.
+
+    Shapes:  `should_w` (n,): what each machine on a shared meter should draw now, NaN = not known; then nobody on that
+             meter has a part of it.
     """
-    mapped = pdus.outlet_machine >= 0
-    machine = pdus.outlet_machine[mapped]
-    age_s = now_s - pdus.outlet_at_s[mapped]
-    usable = (age_s <= valid_for_s) & pdus.outlet_is_measured[mapped] & ~np.isnan(pdus.outlet_power_w[mapped])
-    outlets = np.bincount(machine, minlength=n)
-    heard = np.bincount(machine[usable], minlength=n)
-    watts = np.bincount(machine[usable], weights=pdus.outlet_power_w[mapped][usable], minlength=n)
-    oldest_s = np.zeros(n)
-    np.maximum.at(oldest_s, machine[usable], age_s[usable])
-    is_metered = (outlets > 0) & (heard == outlets)
-    return np.where(is_metered, watts, np.nan), np.where(is_metered, oldest_s, np.nan)
+    n, machine, at = len(should_w), pdus.link_machine, pdus.link_meter
+
+    def column(outlets: npt.NDArray[Scalar], rows: npt.NDArray[Scalar], none: object) -> npt.NDArray[Scalar]:
+        """By link; the last entry is the meter that is not there, number -1."""
+        told: npt.NDArray[Scalar] = np.concatenate([outlets, rows, np.array([none], outlets.dtype)])[at]
+        return told
+
+    watts = column(pdus.outlet_power_w, pdus.row_power_w, np.nan)
+    age_s = now_s - column(pdus.outlet_at_s, pdus.row_at_s, np.nan)
+    is_measured = column(pdus.outlet_is_measured, pdus.row_is_measured, False)
+    step_w = np.nan_to_num(column(pdus.outlet_resolution_w, pdus.row_resolution_w, np.nan))
+    ratio = pdus.link_ratio
+    if (by_draw := np.isnan(ratio)).any():
+        ratio = np.where(by_draw, _parts(at, np.where(by_draw, should_w[machine], 0.0)), ratio)
+    usable = (age_s <= valid_for_s) & is_measured & ~np.isnan(watts) & ~np.isnan(ratio)
+    owner = machine[usable]
+    is_whole = np.bincount(machine, minlength=n) == np.bincount(owner, minlength=n)
+    is_shared = np.bincount(machine[pdus.link_is_shared], minlength=n) > 0
+    total_w: Floats = np.bincount(owner, weights=(watts * ratio)[usable], minlength=n).astype(np.float64)
+    total_step_w: Floats = np.bincount(owner, weights=(step_w * ratio)[usable], minlength=n).astype(np.float64)
+    oldest_s = np.full(n, -np.inf)
+    np.maximum.at(oldest_s, owner, age_s[usable])
+    is_metered = is_whole & np.isfinite(oldest_s)
+    every = Metered(total_w, oldest_s, total_step_w)
+    return every.unless(~is_metered | is_shared), every.unless(~is_metered | ~is_shared)
+
+
+def _parts(meter: Ints, should_w: Floats) -> Floats:
+    """Each link's part of what all links of its meter should draw; one that is not known spoils its meter."""
+    total_w = np.bincount(meter + 1, weights=should_w)[meter + 1]
+    return should_w / np.where(total_w > 0.0, total_w, np.nan)
+
+
+TEACHES = np.isin(
+    np.arange(len(PowerSource)),
+    (PowerSource.METERED, PowerSource.SHARED, PowerSource.CALIBRATED, PowerSource.REPORTED),
+)
+"""By PowerSource code: watts that somebody measured or reported, which say what a machine draws when it runs."""
+
+
+def is_steady(observed: Observations, snapshot: Snapshot) -> Bools:
+    """Machines that run and do now what their window shows: neither ramping nor just stopped, and nobody's double."""
+    drift = np.abs(observed.hashrate_now_hs / np.where(snapshot.hashrate_hs > 0, snapshot.hashrate_hs, np.nan) - 1.0)
+    return snapshot.is_running & ~snapshot.is_conflict & ~(drift > STEADY_TOLERANCE_RATIO)
 
 
 def learn_steady(observed: Observations, snapshot: Snapshot) -> None:
     """Remember, in place, what each steadily running machine does: the basis of its capable columns.
 
     A machine that ramps up, or whose window still shows work that has stopped, is not steady; nor are watts that
-    nobody measured or reported. Two machines that pass for one teach nothing about either.
+    nobody measured or reported, or on which no machine could hash so much. Two machines that pass for one teach
+    nothing about either.
     """
-    drift = np.abs(observed.hashrate_now_hs / np.where(snapshot.hashrate_hs > 0, snapshot.hashrate_hs, np.nan) - 1.0)
-    is_steady = snapshot.is_running & ~snapshot.is_conflict & ~(drift > STEADY_TOLERANCE_RATIO)
-    observed.steady_hashrate_hs[is_steady] = snapshot.hashrate_hs[is_steady]
-    has_watts = is_steady & (snapshot.power_source >= PowerSource.METERED) & (
-        snapshot.power_source <= PowerSource.REPORTED
-    )  # fmt: skip
+    rows = is_steady(observed, snapshot)
+    observed.steady_hashrate_hs[rows] = snapshot.hashrate_hs[rows]
+    has_watts = rows & TEACHES[snapshot.power_source] & (snapshot.power_w >= LEAST_J_PER_HASH * snapshot.hashrate_hs)
     observed.steady_power_w[has_watts] = snapshot.power_w[has_watts]
 
 
@@ -442,20 +665,23 @@ def _rank_power(
     observed: Observations,
     hashrate_hs: Floats,
     is_running: Bools,
-    metered_w: Floats,
-    metered_age_s: Floats,
+    metered: Metered,
+    shared: Metered,
     reported_w: Floats,
     age_s: Floats,
 ) -> tuple[Floats, Codes, Floats]:
-    """Watts by metered > reported > configured > nameplate, with source and age.
+    """Watts by metered > shared > calibrated > reported > configured > nameplate, with source and age.
 
-    The last two are beliefs about a machine that hashes: they stand in only while it does. Nameplate watts scale with
-    the hashrate, because one model name covers many bins.
+    Calibrated watts are learned from machines that run, and the last two are beliefs about one that does: these stand
+    in only while it runs. Nameplate watts scale with the hashrate, because one model name covers many bins.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         nameplate_w = observed.nameplate_power_w * hashrate_hs / observed.nameplate_hashrate_hs
+    calibrated_w = _calibrated(observed.calibration_ratio, reported_w) * _else(reported_w, hashrate_hs)
     ladder = (
-        (PowerSource.METERED, metered_w, metered_age_s),
+        (PowerSource.METERED, metered.watts, metered.age_s),
+        (PowerSource.SHARED, shared.watts, shared.age_s),
+        (PowerSource.CALIBRATED, np.where(is_running, calibrated_w, np.nan), age_s),
         (PowerSource.REPORTED, np.where(reported_w > 0.0, reported_w, np.nan), age_s),  # what answers draws something
         (PowerSource.CONFIGURED, np.where(is_running, site.power_configured_w, np.nan), age_s),
         (PowerSource.NAMEPLATE, np.where(is_running, nameplate_w, np.nan), age_s),
@@ -464,6 +690,32 @@ def _rank_power(
         [(code, column) for code, column, _ in ladder], [a for _, _, a in ladder]
     )
     return watts, source, chosen_age_s
+
+
+def _calibrated(column: Floats, reported_w: Floats) -> Floats:
+    """The calibration that fits a machine: by its own watts where it says any, else by its hashrate."""
+    return np.where(np.isnan(reported_w), column[:, 1], column[:, 0])
+
+
+def _power_sigma(
+    source: Codes, metered: Metered, shared: Metered, observed: Observations, reported_w: Floats
+) -> Floats:
+    """Relative standard deviation of the watts where a meter or a calibration says it, NaN elsewhere."""
+
+    def of_meter(sees: Metered, ratio: float) -> Floats:
+        step = STEP_SIGMA * sees.resolution_w / np.where(sees.watts > 0.0, sees.watts, np.nan)
+        return np.hypot(ratio, np.nan_to_num(step))
+
+    spread = _calibrated(observed.calibration_spread, reported_w)
+    return np.select(
+        [source == PowerSource.METERED, source == PowerSource.SHARED, source == PowerSource.CALIBRATED],
+        [
+            of_meter(metered, METER_SIGMA_RATIO),
+            of_meter(shared, SHARE_SIGMA_RATIO),
+            np.hypot(METER_SIGMA_RATIO, spread),
+        ],
+        np.nan,
+    )
 
 
 def _capable(steady: Floats, model_code: Ints, configured: Floats, nameplate: Floats) -> tuple[Floats, Codes]:

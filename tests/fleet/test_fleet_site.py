@@ -7,6 +7,8 @@ from importlib.resources import files
 
 import pytest
 
+from fleet.outlets import Claim
+from fleet.readings import RowKind
 from fleet.site import (
     EconomicTerms,
     Machine,
@@ -61,7 +63,7 @@ def test_the_id_is_the_best_name_at_hand(line: str, id: str, is_provisional: boo
         (
             "id,colour\n",
             "inventory: unknown column 'colour'; known: id, mac, serial, address, location, feeder, owner, model, "
-            "hashrate_th, power_w, pdu, outlet, never_stop, credential, tariff",
+            "hashrate_th, power_w, pdu, outlet, share, never_stop, credential, tariff",
         ),
         ("id\na\nb\na\n", "inventory line 4: id 'a' is already on line 2"),
         ("id,location\na,row 1\n,row 2\n", "inventory line 3: needs one of id, mac, serial, address"),
@@ -86,7 +88,38 @@ def test_the_id_is_the_best_name_at_hand(line: str, id: str, is_provisional: boo
             "id,address\na,10.0.0.1\nb,10.0.0.2\nc,10.0.0.1\n",
             "inventory line 4: address '10.0.0.1' is already on line 2",
         ),
-        ("id,pdu,outlet\na,p,1\nb,q,1\nc,p,1\n", "inventory line 4: outlet '1' of pdu 'p' is already on line 2"),
+        (
+            "id,pdu,outlet\na,p,1\nb,q,1\nc,p,1\n",
+            "inventory line 4: outlet '1' of pdu 'p' is already on line 2; a share on each of them would split it",
+        ),
+        (  # one cord of two
+            "id,pdu,outlet\na,p,11+12\nb,p,Outlet 12\n",
+            "inventory line 3: outlet '12' of pdu 'p' is already on line 2; a share on each of them would split it",
+        ),
+        (
+            "id,pdu,outlet,share\na,p,bank 1,0.5\nb,p,bank 1,\n",
+            "inventory line 3: bank '1' of pdu 'p' is already on line 2; a share on each of them would split it",
+        ),
+        (
+            "id,pdu,outlet,share\na,p,bank 1,0.5\nb,p,bank 1,nameplate\n",
+            "inventory line 3: share of bank '1' of pdu 'p' is a number on one line and nameplate on another",
+        ),
+        (
+            "id,pdu,outlet,share\na,p,unit,0.4\nb,p,unit,0.4\nc,p,unit,0.3\n",
+            "inventory line 4: share 0.3 makes more than 1 of unit 'total' of pdu 'p'",
+        ),
+        ("id,share\na,0.5\n", "inventory line 2: share '0.5' is of nothing without pdu and outlet"),
+        (
+            "id,pdu,outlet,share\na,p,1,half\n",
+            "inventory line 2: share 'half' is neither a share of 1, as 0.5, nor nameplate",
+        ),
+        (
+            "id,pdu,outlet,share\na,p,1,1.5\n",
+            "inventory line 2: share '1.5' is neither a share of 1, as 0.5, nor nameplate",
+        ),
+        ("id,pdu,outlet\na,p,bank\n", "inventory line 2: outlet 'bank' names no bank; write it as in 'bank 3'"),
+        ("id,pdu,outlet\na,p,1+\n", "inventory line 2: outlet '1+' has an empty part; cords are joined as in 11+12"),
+        ("id,pdu,outlet\na,p,1+1\n", "inventory line 2: outlet '1+1' names outlet 1 twice"),
     ],
 )
 def test_a_slip_is_named_by_line_and_column(text: str, message: str) -> None:
@@ -232,19 +265,27 @@ def test_an_address_belongs_to_the_first_that_claims_it_and_to_nobody_without_on
     assert register.row_of_address == {"10.0.0.7": 1}
 
 
-def test_an_outlet_that_two_rows_claim_belongs_to_neither() -> None:
-    site = Site(
-        "north",
-        (
-            Machine("a", pdu="p", outlet="1"),
-            Machine("b", pdu="p", outlet="2"),
-            Machine("c", pdu="p", outlet="1"),
-            Machine("d", pdu="p"),
-            Machine("e", outlet="3"),
-            Machine("f", pdu="q", outlet="1"),
-        ),
+def test_a_meter_is_claimed_with_its_kind_and_the_share_of_it() -> None:
+    text = (
+        "id,pdu,outlet,share\n"
+        "a,p,1,\nb,p,11+12,\nc,q,Bank 3,0.25\nd,q,bank 3,0.75\ne,r,unit,nameplate\nf,p,,\ng,,3,\nh,q,phase L1,1\n"
     )
-    assert site.row_of_outlet == {("p", "2"): 1, ("q", "1"): 5}
+    claims = Site("north", parse_inventory(text)).claims
+    outlet, bank = RowKind.OUTLET, RowKind.BANK
+    assert claims["p"] == (Claim(0, (outlet, "1")), Claim(1, (outlet, "11")), Claim(1, (outlet, "12")))
+    assert claims["q"] == (
+        Claim(2, (bank, "3"), 0.25, True), Claim(3, (bank, "3"), 0.75, True), Claim(7, (RowKind.PHASE, "L1"), 1.0, True)
+    )  # fmt: skip
+    (unit,) = claims["r"]
+    assert (unit.machine, unit.meter, unit.is_shared) == (4, (RowKind.UNIT, "total"), True)
+    assert math.isnan(unit.ratio)
+    assert set(claims) == {"p", "q", "r"}
+
+
+def test_shares_may_make_one_in_spite_of_their_last_digits() -> None:
+    shares = (0.333334, 0.333333, 0.333333)
+    text = "id,pdu,outlet,share\n" + "".join(f"{i},p,1,{share}\n" for i, share in enumerate(shares))
+    assert [machine.share for machine in parse_inventory(text)] == list(shares)
 
 
 def test_found_machines_join_at_the_end_and_nothing_else_changes() -> None:

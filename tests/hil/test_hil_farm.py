@@ -22,8 +22,9 @@ from agent.plan import assignments_of, site_of
 from collectors.catalogue import open_device
 from collectors.feeds.catalogue import open_feed
 from fleet.market import MarketInput
+from fleet.outlets import Claim
 from fleet.ports import PollError
-from fleet.readings import MinerReading
+from fleet.readings import MinerReading, RowKind
 from hil.control import ControlError, FarmProcess
 from hil.farm import Farm, FarmSpec, _ranges
 from hil.faults import Misbehaviour
@@ -166,7 +167,8 @@ async def test_the_agent_accepts_the_files_and_finds_every_machine_and_pdu(farm:
     site = site_of(config, "model,hashrate_th,power_w\n")
     for row in range(12):
         assert site.machines[row].id == farm.ids[row]
-        assert site.row_of_outlet[farm.spec.outlet_of(row) or ("", "")] == row
+        pdu, outlet = farm.outlet_of(row) or ("", "")
+        assert Claim(row, (RowKind.OUTLET, outlet)) in site.claims[pdu]
 
 
 def test_neighbours_become_ranges_and_ports_stay_single() -> None:
@@ -183,8 +185,8 @@ async def test_one_address_can_hold_many_machines_on_ports() -> None:
 
 async def test_machines_beyond_the_outlets_hang_on_none() -> None:
     farm = Farm(FarmSpec(machines=10, pdus=1, outlets=8))
-    assert farm.spec.outlet_of(7) == ("127.30.0.1:1161", "8")
-    assert farm.spec.outlet_of(8) is None
+    assert farm.outlet_of(7) == ("127.30.0.1:1161", "8")
+    assert farm.outlet_of(8) is None
     assert farm.truth()["pdu"][9] is None
 
 
