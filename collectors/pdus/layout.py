@@ -16,7 +16,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from collectors.pdus.profile import Address, Column, Condition, Estimate, Names, Profile, Source, Table, Total
+from collectors.pdus.profile import (
+    Address,
+    Column,
+    Condition,
+    Estimate,
+    IdentityField,
+    Names,
+    Profile,
+    ProfileOid,
+    Source,
+    Table,
+    Total,
+)
 from collectors.pdus.rules import RULES
 from collectors.pdus.snmp import SYS_DESCR, SYS_UPTIME, TICKS_PER_S, Oid, Value, printable
 from fleet.readings import Counting, Gap, PduReading, PduRow, Quality, RowKind
@@ -204,7 +216,8 @@ def _named_rows(table: Table, found: Mapping[Oid, Value]) -> Iterator[Line]:
         for column in table.columns:
             if column.named is not None and (match := column.named.search(variable)):
                 said = match.groupdict()
-                grouped.setdefault((said.get("unit") or "", said.get("number") or "1"), []).append((column, holes))
+                unit = said.get("unit") or (_spoken(holes["unit"]) if "unit" in holes else "")
+                grouped.setdefault((unit, said.get("number") or "1"), []).append((column, holes))
     for (unit, number), columns in grouped.items():
         order = sorted(columns, key=lambda entry: table.columns.index(entry[0]))
         line = _line(table, {}, order)
@@ -300,6 +313,10 @@ def _say(cell: Cell, found: Mapping[Oid, Value]) -> Said:
     if raw is None:
         return Said(cell, None)
     column = cell.column
+    if column.follow:
+        raw = found.get(raw) if isinstance(raw, tuple) else None
+        if raw is None:
+            return Said(cell, found[cell.oid])
     if cell.where and not _holds(cell.where, found):
         return Said(cell, raw, gap=Gap.SENTINEL)
     if column.pick is not None:
@@ -344,6 +361,8 @@ def _word(column: Column, raw: Value) -> str | int | None:
     said = _comparable(raw)
     if said in column.null:
         return None
+    if column.words:
+        return column.words.get(str(said))
     if isinstance(raw, int):
         is_usable = 0 <= raw < 2**32 if column.quantity == "energy_since" else 0 <= raw < 10_000
         return str(raw) if is_usable else None
@@ -357,7 +376,7 @@ def _number(source: Source, raw: Value) -> tuple[float | None, Gap | None]:
         number = raw
     elif source.text and isinstance(raw, bytes):
         try:
-            number = float(raw.strip(b" \t\r\n\0"))
+            number = float(_within_text(source, raw))
         except ValueError:
             return None, Gap.WRONG_TYPE
         if not math.isfinite(number):
@@ -371,6 +390,15 @@ def _number(source: Source, raw: Value) -> tuple[float | None, Gap | None]:
     if number < 0 and not source.signed:
         return None, Gap.SENTINEL
     return round(number * source.scale, _ROUND_DIGITS), None
+
+
+def _within_text(source: Source, raw: bytes) -> str:
+    """The part of a text that ought to be a number, empty where there is none."""
+    text = raw[:64].decode("utf-8", "replace").strip(" \t\r\n\0")
+    if source.reads is None:
+        return text
+    match = source.reads.search(text)
+    return match[1] or "" if match else ""
 
 
 def _is_absence(raw: Value) -> bool:
@@ -415,11 +443,13 @@ def _row(profile: Profile, line: Line, found: Mapping[Oid, Value], warnings: dic
     for quantity, gap in gaps.items():
         if gap is not Gap.SENTINEL:
             warnings[f"{line.table.kind}.{quantity}.{gap}"] = None
-    number = known.pop("number", None) or line.index or "1"
+    printed = known.pop("number", None)
     unit = known.pop("unit", None) or line.unit
+    is_full = profile.full_numbers and printed is not None
+    number = str(printed or line.index or "1")
     return PduRow(
         kind=line.table.kind,
-        id=_row_id(line.table.kind, unit, str(number), profile.first_unit),
+        id=number if is_full else _row_id(line.table.kind, unit, number, profile.first_unit),
         unit=unit,
         **known,
         gaps=tuple(gaps.items()),
@@ -537,21 +567,28 @@ def _sum(parts: Iterable[float | None]) -> float | None:
     return round(sum(known), _ROUND_DIGITS) if known else None
 
 
+def _shown(value: Value | None) -> str | None:
+    """A text, or a number that stands for one: some serial numbers are INTEGER."""
+    return str(value) if isinstance(value, int) and value > 0 else printable(value)
+
+
 def _identity(profile: Profile, found: Mapping[Oid, Value]) -> dict[str, Any]:
     identity = profile.identity
-    fields = (
+    fields: tuple[tuple[IdentityField, tuple[ProfileOid, ...]], ...] = (
         ("model", identity.model),
         ("serial", identity.serial),
         ("firmware", identity.firmware),
         ("name", identity.name),
     )
-    said: dict[str, str | None] = {
-        field: next((text for oid in oids if (text := printable(found.get(oid)))), None) for field, oids in fields
-    }
+    said: dict[str, str | None] = {}
+    for name, oids in fields:
+        like = identity.like.get(name)
+        texts = filter(None, (_shown(found.get(oid)) for oid in oids))
+        said[name] = next((text for text in texts if like is None or like.search(text)), None)
     described = printable(found.get(SYS_DESCR), limit=512)
     for pattern in identity.sys_descr if described else ():
         if match := pattern.search(described or ""):
-            for field, text in match.groupdict().items():
-                if field in said and said[field] is None and text:
-                    said[field] = text[:64]
+            for part, text in match.groupdict().items():
+                if part in said and said[part] is None and text:
+                    said[part] = text[:64]
     return said

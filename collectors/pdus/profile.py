@@ -33,6 +33,7 @@ Number = Literal[
 ]  # fmt: skip
 Word = Literal["name", "number", "unit", "phase", "bank", "energy_since"]
 Quantity = Literal[Number, Word, "is_on"]
+IdentityField = Literal["model", "serial", "firmware", "name"]
 Estimate = Literal["apparent", "apparent_x_factor", "volts_x_amperes", "volts_x_amperes_x_factor"]
 
 ROOT = "{root}"
@@ -154,6 +155,7 @@ class Source(_Part, frozen=True, kw_only=True):
     scale_by: ScaleBy | None = None
     fahrenheit: Condition | None = None  # where it holds the number is in degrees Fahrenheit
     text: bool = False  # a number in text
+    reads: re.Pattern[str] | None = None  # where in the text the number is, as its first group: `^(\d+) ?A`
     null: tuple[int | str, ...] = ()  # sentinels of this source
     signed: bool = False  # negative numbers are data, not "not available"
     magnitude: bool = False  # the sign tells something else: lead or lag of a power factor
@@ -170,6 +172,8 @@ class Source(_Part, frozen=True, kw_only=True):
             raise ValueError("quality is measured or estimated")
         if not self.scale > 0:
             raise ValueError("scale is a positive number")
+        if self.reads is not None and not (self.text and self.reads.groups == 1):
+            raise ValueError("reads is for text, and has one group: the number")
 
 
 class Column(Source, frozen=True, kw_only=True):
@@ -185,6 +189,8 @@ class Column(Source, frozen=True, kw_only=True):
     at: int | None = None  # the item to pick, from 1, whatever the {number}
     where: tuple[Condition, ...] = ()  # the cell counts only if all hold
     named: re.Pattern[str] | None = None  # in a table by names: which variable this is
+    follow: bool = False  # the object holds the OID of the object that says it
+    words: Mapping[str, str] = {}  # of a name, phase or bank told as a number: what the number says; no other is a word
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -199,7 +205,7 @@ class Table(_Part, frozen=True, kw_only=True):
 
     With `count`, each of them stands for that many rows with {number} 1..count. With `names` there is no index that
     could be known beforehand: `names` is a column of variable names, each column of ours is found by `named`, and the
-    groups `number` and `unit` of the expression tell the row.
+    groups `number` and `unit` of the expression tell the row; without such a group the hole `{unit}` of the index does.
     """
 
     kind: RowKind
@@ -251,13 +257,17 @@ class Limits(_Part, frozen=True, kw_only=True):
 
 
 class Identity(_Part, frozen=True, kw_only=True):
-    """Objects that hold the identity, the first that answers; `sys_descr` finds what is left by named groups."""
+    """Objects that hold the identity, the first that answers; `sys_descr` finds what is left by named groups.
+
+    `like` says by field what an answer must look like, where firmwares disagree about what is in an object.
+    """
 
     model: tuple[ProfileOid, ...] = ()
     serial: tuple[ProfileOid, ...] = ()
     firmware: tuple[ProfileOid, ...] = ()
     name: tuple[ProfileOid, ...] = ()
     sys_descr: tuple[re.Pattern[str], ...] = ()
+    like: Mapping[IdentityField, re.Pattern[str]] = {}
 
 
 class Total(_Part, frozen=True, kw_only=True):
@@ -308,6 +318,7 @@ class Profile(_Part, frozen=True, kw_only=True):
     total: Totals = Totals()
     rules: tuple[RuleUse, ...] = ()
     first_unit: int = 1  # the unit of a chain whose rows keep their printed numbers
+    full_numbers: bool = False  # printed numbers tell the unit as well: AA1, BA1
 
     def scalars(self) -> Iterator[Oid]:
         """Objects outside the tables that a full read asks for."""
