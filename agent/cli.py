@@ -107,6 +107,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     capture.add_argument("--insecure", action="store_true", help="permit an address outside private address space")
     capture.add_argument("--credential", metavar="NAME", help="log in with [credentials.NAME] of the configuration")
+    pdu = add("pdu", _pdu_list, "try PDU profiles on saved walks; list those that are known")
+    pdu.epilog = "A new model needs one file and no Python: docs/adding-a-pdu.md shows it from start to end."
+    of_pdu = pdu.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, command, text in (
+        ("test", _pdu_test, "show what a profile makes of a saved walk; exit 0 if it is recognised and read"),
+        ("list", _pdu_list, "the known profiles, your own among them"),
+    ):
+        sub = of_pdu.add_parser(name, help=text, description=text, parents=[common], allow_abbrev=False)
+        sub.set_defaults(command=command)
+        sub.add_argument("--json", action="store_true", help="JSON instead of text")
+        if name == "test":
+            sub.add_argument("profile", metavar="PROFILE", help="a profile's file, or the id of a known one")
+            sub.add_argument("walk", metavar="WALK", help=".snmprec, a capture's folder, or output of snmpwalk -On")
     discover = add("discover", _discover, "find the machines behind addresses; whoever is silent costs one connect")
     discover.add_argument("targets", metavar="CIDR", nargs="+", help="10.1.0.0/22, 10.1.0.7-90 or 10.1.0.7")
     form = discover.add_mutually_exclusive_group()
@@ -230,6 +243,18 @@ def _capture(args: argparse.Namespace) -> int:
     from agent import capture
 
     return capture.run(args.host, args.out, _known_config(args), insecure=args.insecure, credential=args.credential)
+
+
+def _pdu_test(args: argparse.Namespace) -> int:
+    from agent import pdu
+
+    return pdu.test(args.profile, args.walk, _known_config(args), as_json=args.json)
+
+
+def _pdu_list(args: argparse.Namespace) -> int:
+    from agent import pdu
+
+    return pdu.show(_known_config(args), as_json=args.json)
 
 
 def _discover(args: argparse.Namespace) -> int:

@@ -24,6 +24,19 @@ class Recognition:
     why: str
 
 
+class UnknownPdu(PollError):
+    """A device that answers and that no profile knows, with what it says of itself: () and "" where it is silent."""
+
+    def __init__(self, identity: Oid, descr: str) -> None:
+        super().__init__(
+            FaultKind.UNSUPPORTED,
+            f"unknown PDU: sysObjectID {format_oid(identity)[:100] if identity else 'none'}, sysDescr "
+            f"{descr[:100] or 'none'}; one profile file makes it known (docs/adding-a-pdu.md)",
+        )
+        self.identity = identity
+        self.descr = descr
+
+
 def shortlist(profiles: Iterable[Profile], found: Mapping[Oid, Value]) -> tuple[Profile, ...]:
     """Profiles that the device's own words point at: longest prefix first, then those by description."""
     ranked: list[tuple[tuple[int, int, int], Profile]] = []
@@ -51,12 +64,7 @@ def recognise(profiles: Sequence[Profile], found: Mapping[Oid, Value]) -> Recogn
     for profile in sorted(profiles, key=lambda p: -p.match.priority):
         if said := _evidence(profile, found):
             return Recognition(profile, said)
-    descr, identity = _descr(found), _identity(found)
-    raise PollError(
-        FaultKind.UNSUPPORTED,
-        f"unknown PDU: sysObjectID {format_oid(identity)[:100] if identity else 'none'}, sysDescr "
-        f"{descr[:100] or 'none'}; one profile file makes it known (docs/adding-a-pdu.md)",
-    )
+    raise UnknownPdu(_identity(found), _descr(found))
 
 
 def probes(profiles: Iterable[Profile]) -> tuple[Oid, ...]:
