@@ -83,6 +83,10 @@ def _check_access(status: int) -> None:
         raise PollError(FaultKind.DENIED, "auth: the agent refuses this credential access")
 
 
+def no_answer(timeout_s: float, times: int) -> PollError:
+    return PollError(FaultKind.TIMEOUT, f"no answer within {timeout_s:g} s, asked {times} times")
+
+
 async def resolve(host: str, port: int) -> Address:
     """Errors: PollError UNREACHABLE."""
     try:

@@ -61,6 +61,11 @@ def refused(report: int) -> PollError:
     return PollError(FaultKind.DENIED, REFUSALS.get(report, "auth: the device refuses without saying why"))
 
 
+def silently_refused() -> PollError:
+    """Some agents do not answer at all to what they cannot decrypt, but they do say who they are."""
+    return PollError(FaultKind.DENIED, "auth: the device is there but stays silent; wrong privacy key or protocol?")
+
+
 class Datagram(NamedTuple):
     """A datagram that holds together."""
 
@@ -75,6 +80,8 @@ class Datagram(NamedTuple):
     """v3: IS_SIGNED, IS_ENCRYPTED."""
     signature: tuple[int, int] = (0, 0)
     """v3: where the signature begins and ends."""
+    engine_id: bytes = b""
+    """v3: whose keys and clock hold."""
 
 
 def message_number(data: bytes) -> int | None:
@@ -108,6 +115,19 @@ def inspect(data: bytes) -> Datagram:
     return Datagram(bytes(mended), version, status, position, report)
 
 
+def discovery(number: int) -> bytes:
+    """The v3 request that every agent answers, with a REPORT that bears its engine id; `number` is below 2^31."""
+    four = bytes((INTEGER, 4)) + number.to_bytes(4, "big")
+    header = four + bytes.fromhex("020300ffe3 040104 020103")  # the largest answer we take, "do report", USM
+    nobody = bytes.fromhex("300e 0400 020100 020100 0400 0400 0400")
+    nothing = bytes((0xA0, 14)) + four + bytes.fromhex("020100 020100 3000")
+    message = bytes.fromhex("020103") + b"".join(
+        bytes((tag, len(body))) + body
+        for tag, body in ((SEQUENCE, header), (OCTETS, nobody), (SEQUENCE, bytes.fromhex("0400 0400") + nothing))
+    )
+    return bytes((SEQUENCE, len(message))) + message
+
+
 def _inspect_v3(data: bytes, at: int) -> Datagram:
     header, at = _open(data, at, len(data), SEQUENCE)
     _, header = _integer(data, header, at)
@@ -117,7 +137,8 @@ def _inspect_v3(data: bytes, at: int) -> Datagram:
         raise Unreadable("flags")
     wrapped, at = _open(data, at, len(data), OCTETS)
     inside, security_end = _open(data, wrapped, at, SEQUENCE)
-    _, inside = _open(data, inside, security_end, OCTETS)  # engine id
+    engine, inside = _open(data, inside, security_end, OCTETS)
+    engine_id = data[engine:inside]
     _, inside = _integer(data, inside, security_end)  # boots
     _, inside = _integer(data, inside, security_end)  # time
     _, inside = _open(data, inside, security_end, OCTETS)  # user
@@ -127,12 +148,12 @@ def _inspect_v3(data: bytes, at: int) -> Datagram:
         raise Unreadable("security parameters")
     if data[flags] & IS_ENCRYPTED:
         _open(data, at, len(data), OCTETS)
-        return Datagram(data, V3, None, 0, None, data[flags], signature)
+        return Datagram(data, V3, None, 0, None, data[flags], signature, engine_id)
     scoped, at = _open(data, at, len(data), SEQUENCE)
     _, scoped = _open(data, scoped, at, OCTETS)
     _, scoped = _open(data, scoped, at, OCTETS)
     status, position, report = _inspect_pdu(data, scoped, at, None)
-    return Datagram(data, V3, status, position, report, data[flags], signature)
+    return Datagram(data, V3, status, position, report, data[flags], signature, engine_id)
 
 
 def _inspect_pdu(data: bytes, at: int, end: int, mended: bytearray | None) -> tuple[int, int, int | None]:

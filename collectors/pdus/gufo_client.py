@@ -29,6 +29,7 @@ from weakref import WeakKeyDictionary
 
 from gufo.snmp._fast import (
     GetIter,
+    SnmpAuthError,
     SnmpEncodeError,
     SnmpError,
     SnmpV1ClientSocket,
@@ -38,7 +39,7 @@ from gufo.snmp._fast import (
     get_master_key,
 )
 
-from collectors.pdus.asking import Address, Answer, get_all, resolve, walk_all
+from collectors.pdus.asking import Address, Answer, get_all, no_answer, resolve, walk_all
 from collectors.pdus.datagrams import (
     IS_ENCRYPTED,
     IS_SIGNED,
@@ -54,6 +55,7 @@ from collectors.pdus.datagrams import (
     inspect,
     message_number,
     refused,
+    silently_refused,
     wrong_version,
 )
 from collectors.pdus.snmp import SYS_UPTIME, Credential, Oid, Pace, Value, WalkLimits, format_oid
@@ -170,7 +172,7 @@ class _Wire(asyncio.DatagramProtocol):
             del numbers[number]
             if not numbers:
                 self._open.pop(address, None)
-        raise fault or PollError(FaultKind.TIMEOUT, f"no answer within {timeout_s:g} s, asked {retries + 1} times")
+        raise fault or no_answer(timeout_s, retries + 1)
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
         numbers = self._open.get(addr[:2])
@@ -308,9 +310,16 @@ class GufoClient:
             codec = user.codec or await self._discover(wire, user)
             if (request := _encode(wire, codec, send)) is None:
                 return Answer(TOO_BIG, 0, ())
-            found = await self._ask(wire, request, V3)
+            try:
+                found = await self._ask(wire, request, V3)
+            except PollError as error:
+                if error.kind is FaultKind.TIMEOUT and not user.is_let_in:
+                    await self._discover(wire, user)
+                    raise silently_refused() from None
+                raise
             if found.report is None:
                 user.verify(found, user.flags)
+                user.is_let_in = True
                 return _decode(wire, codec, found, receive)
             if found.report not in excused:
                 raise refused(found.report)
@@ -345,6 +354,7 @@ class _User:
         self._credential = credential
         self._keys = _master_keys(credential)
         self._signing_key = b""
+        self.is_let_in = False
         self.codec: SnmpV3ClientSocket | None = None
         self.flags = {"noAuthNoPriv": 0, "authNoPriv": IS_SIGNED, "authPriv": IS_SIGNED | IS_ENCRYPTED}[
             credential.level
@@ -418,6 +428,8 @@ def _decode(wire: _Wire, codec: _Codec, found: Datagram, receive: Callable[[_Cod
         return NOTHING
     except BlockingIOError:
         raise Unreadable("it is not for us") from None  # another community, another user, another engine
+    except SnmpAuthError:  # a REPORT inside what is encrypted; its signature is right, so it is meant
+        raise refused(0) from None
     except (SnmpError, RuntimeError):  # whose texts may quote the device
         raise Unreadable("what gufo says") from None
     except BaseException as error:
