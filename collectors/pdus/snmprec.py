@@ -92,7 +92,7 @@ def _value(tag: str, raw: str) -> Value | None:
         return int(raw)
     if tag == "4":
         return raw.encode("utf-8", "surrogateescape")
-    if tag == "4e":
+    if tag in ("4e", "64e"):
         return raw.encode("latin-1", "backslashreplace").decode("unicode_escape").encode("latin-1", "replace")
     if tag in ("4x", "64x", "68x"):
         return bytes.fromhex(raw)
