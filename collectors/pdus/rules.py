@@ -12,7 +12,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from collectors.pdus.snmp import Value
-from fleet.readings import Gap, PduRow, Quality, RowKind
+from fleet.readings import Counting, Gap, PduRow, Quality, RowKind
 
 Rule = Callable[[Sequence[PduRow], Sequence[Value | None]], Sequence[PduRow]]
 
@@ -62,8 +62,101 @@ def wired_phases(rows: Sequence[PduRow], objects: Sequence[Value | None]) -> Seq
     return tuple(row for row in rows if row.kind is not RowKind.PHASE or ("voltage_v", Gap.SENTINEL) not in row.gaps)
 
 
+_PARTS = (RowKind.PHASE, RowKind.BANK, RowKind.OUTLET)
+"""What may stand for a unit, best first: what is nearer to the inlet sees more of the load."""
+
+
+def units_from_parts(rows: Sequence[PduRow], objects: Sequence[Value | None]) -> Sequence[PduRow]:
+    """Chatsworth, Schleifenbauer: what a unit of a ring or a chain does not tell of itself is the sum of its parts.
+
+    Watts and energy, each from the first kind of part of which every row tells it. A unit that has rows and no row of
+    its own gets one; a unit with a part that is silent stays silent.
+    """
+    own = {row.unit: row for row in rows if row.kind is RowKind.UNIT}
+    parts: dict[str, dict[RowKind, list[PduRow]]] = {}
+    for row in rows:
+        if row.unit is not None and row.kind in _PARTS:
+            parts.setdefault(row.unit, {}).setdefault(row.kind, []).append(row)
+    units = {
+        unit: own.get(unit) or PduRow(RowKind.UNIT, unit, unit=unit) for unit in (*own, *parts) if unit is not None
+    }
+    summed = (_with_energy(_with_power(row, parts.get(unit, {})), parts.get(unit, {})) for unit, row in units.items())
+    return (*summed, *(row for row in rows if row.kind is not RowKind.UNIT or row.unit is None))
+
+
+def _with_power(unit: PduRow, parts: Mapping[RowKind, Sequence[PduRow]]) -> PduRow:
+    for kind in _PARTS if unit.power_w is None else ():
+        watts = [row.power_w for row in parts.get(kind, ())]
+        known = [value for value in watts if value is not None]
+        if known and len(known) == len(watts):
+            is_measured = all(row.power_quality is Quality.MEASURED for row in parts[kind])
+            steps = [row.power_resolution_w for row in parts[kind] if row.power_resolution_w is not None]
+            return replace(
+                unit,
+                power_w=round(sum(known), 6),
+                power_quality=Quality.MEASURED if is_measured else Quality.ESTIMATED,
+                power_resolution_w=max(steps, default=None),
+                gaps=tuple(gap for gap in unit.gaps if gap[0] != "power_w"),
+            )
+    return unit
+
+
+def _with_energy(unit: PduRow, parts: Mapping[RowKind, Sequence[PduRow]]) -> PduRow:
+    for kind in _PARTS if unit.energy_j is None else ():
+        joules = [row.energy_j for row in parts.get(kind, ())]
+        known = [value for value in joules if value is not None]
+        if known and len(known) == len(joules):
+            is_lifetime = all(row.energy_counting is Counting.LIFETIME for row in parts[kind])
+            return replace(
+                unit,
+                energy_j=round(sum(known), 6),
+                energy_counting=Counting.LIFETIME if is_lifetime else Counting.RESETTABLE,
+                energy_wraps_j=parts[kind][0].energy_wraps_j if len(known) == 1 else None,
+                gaps=tuple(gap for gap in unit.gaps if gap[0] != "energy_j"),
+            )
+    return unit
+
+
+def delta_phases_after_lines(rows: Sequence[PduRow], objects: Sequence[Value | None]) -> Sequence[PduRow]:
+    """Enlogic: where a delta unit has rows 4 to 6 they are its phases, and rows 1 to 3 are the lines of the same load.
+
+    Lines keep their amperes and lose their watts, which the phases tell again.
+    """
+    phases = [(row.unit, row.id.rpartition(".")[2]) for row in rows if row.kind is RowKind.PHASE]
+    deltas = {unit for unit, number in phases if number in ("4", "5", "6")}
+
+    def told(row: PduRow) -> PduRow:
+        number = row.id.rpartition(".")[2]
+        if row.kind is not RowKind.PHASE or row.unit not in deltas or number in ("4", "5", "6"):
+            return row
+        return PduRow(
+            RowKind.LINE,
+            row.id,
+            name=row.name,
+            unit=row.unit,
+            current_a=row.current_a,
+            current_resolution_a=row.current_resolution_a,
+            gaps=tuple(gap for gap in row.gaps if gap[0] == "current_a"),
+        )
+
+    return tuple(told(row) for row in rows)
+
+
+def phase_of_circuit(rows: Sequence[PduRow], objects: Sequence[Value | None]) -> Sequence[PduRow]:
+    """Rittal: the circuit of a socket, `L1_F2`, names its phase and its fuse."""
+
+    def told(row: PduRow) -> PduRow:
+        phase, separator, _ = (row.bank or "").partition("_")
+        return replace(row, phase=phase) if separator and phase in ("L1", "L2", "L3") else row
+
+    return tuple(told(row) for row in rows)
+
+
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
+        "units_from_parts": units_from_parts,
+        "delta_phases_after_lines": delta_phases_after_lines,
+        "phase_of_circuit": phase_of_circuit,
         "standby_inlets": standby_inlets,
         "single_infeed_watts": single_infeed_watts,
         "wired_phases": wired_phases,
