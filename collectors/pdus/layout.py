@@ -180,6 +180,8 @@ def survey(profile: Profile, found: Mapping[Oid, Value]) -> Layout:
     """The rows that a device has, by the objects below `roots` of each table."""
     lines: list[Line] = []
     for table in profile.tables:
+        if any(line.table.kind in table.unless for line in lines):
+            continue
         rows = _named_rows(table, found) if table.names is not None else _indexed_rows(table, found)
         lines += (line for line, _ in zip(rows, range(MAX_ROWS - len(lines)), strict=False))
     return Layout(profile, tuple(lines))

@@ -214,6 +214,7 @@ class Table(_Part, frozen=True, kw_only=True):
     index: Address = Address((Hole("number"),))
     count: int | None = None
     where: tuple[Condition, ...] = ()  # the row counts only if all hold
+    unless: tuple[RowKind, ...] = ()  # only where no table before it has found a row of these kinds
     names: ProfileOid | None = None
     estimate: tuple[Estimate, ...] = ()  # watts where no column gives any, the first that can be made
 

@@ -7,7 +7,7 @@ that count. It decides from what one family does and why; it never sees a device
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -152,6 +152,93 @@ def phase_of_circuit(rows: Sequence[PduRow], objects: Sequence[Value | None]) ->
     return tuple(told(row) for row in rows)
 
 
+SAME_LOAD = 0.05
+"""By how much banks may miss the phase that they hang on, in parts of it: they are read one after the other."""
+
+
+def phases_before_banks(rows: Sequence[PduRow], objects: Sequence[Value | None]) -> Sequence[PduRow]:
+    """APC, CyberPower: rows of kind line become phases and, behind them, banks, which carry the same load once more.
+
+    How many are phases is told by the bank numbers; or by the first of the objects that is a count; or by the phase
+    numbers 1, 2, 3 in front; a single row is the phase; several are one phase and its banks if these add up to it.
+    Where nothing tells, all are banks, for no total adds up banks. Rows of kind bank that were there before lend the
+    banks their limit.
+    """
+    lines = [row for row in rows if row.kind is RowKind.LINE]
+    if not lines:
+        return rows
+    count = _phases_in_front(lines, objects)
+    limits = {row.id: row.current_limit_a for row in rows if row.kind is RowKind.BANK}
+    told: dict[tuple[RowKind, str], PduRow] = {}
+    for place, row in enumerate(lines, start=1):
+        if place <= count:
+            made = replace(row, kind=RowKind.PHASE, id=row.phase or str(place), phase=None, bank=None)
+        else:
+            number = row.bank or str(place - count)
+            made = replace(row, kind=RowKind.BANK, id=number, bank=None, current_limit_a=limits.get(number))
+        told.setdefault((made.kind, made.id), made)
+    others = (row for row in rows if row.kind not in (RowKind.LINE, RowKind.BANK))
+    return (*told.values(), *others)
+
+
+def _phases_in_front(lines: Sequence[PduRow], objects: Iterable[Value | None]) -> int:
+    if any(row.bank is not None for row in lines):
+        return next(place for place, row in enumerate(lines) if row.bank is not None)
+    for told in objects:
+        if isinstance(told, int) and 0 < told <= len(lines):
+            return told
+    numbered = 0
+    while numbered < len(lines) and lines[numbered].phase == str(numbered + 1):
+        numbered += 1
+    if numbered:
+        return numbered
+    return 1 if len(lines) == 1 or _add_up(lines[0], lines[1:]) else 0
+
+
+def _add_up(whole: PduRow, parts: Sequence[PduRow]) -> bool:
+    """Whether the parts carry what the whole does: in watts, or in amperes where some watts are not known."""
+    watts = [row.power_w for row in (whole, *parts)]
+    loads = watts if None not in watts else [row.current_a for row in (whole, *parts)]
+    known = [load for load in loads if load is not None]
+    return len(known) == len(loads) and abs(known[0] - sum(known[1:])) <= SAME_LOAD * known[0]
+
+
+WHOLE, TENTHS, HUNDREDTHS = 0, 1, 2
+
+
+def whole_amperes(rows: Sequence[PduRow], objects: Sequence[Value | None]) -> Sequence[PduRow]:
+    """Tripp Lite: watts of a meter in whole amperes are volts times rounded amperes, so they are an estimate.
+
+    The only object tells how precise the meter is; a unit without it that says nothing but whole amperes has no more.
+    """
+    (precision,) = objects
+    currents = [row.current_a for row in rows if row.current_a is not None]
+    says_only_whole = bool(currents) and all(ampere.is_integer() for ampere in currents)
+    if precision != WHOLE and (precision in (TENTHS, HUNDREDTHS) or not says_only_whole):
+        return rows
+    return tuple(
+        replace(
+            row,
+            power_quality=row.power_quality if row.power_w is None else Quality.ESTIMATED,
+            current_resolution_a=None if row.current_a is None else 1.0,
+        )
+        for row in rows
+    )
+
+
+def only_rows_that_speak(rows: Sequence[PduRow], objects: Sequence[Value | None]) -> Sequence[PduRow]:
+    """Aten: tables of fixed length hold rows for what the unit does not have, without a name, a state or a number."""
+    return tuple(row for row in rows if _speaks(row))
+
+
+def _speaks(row: PduRow) -> bool:
+    said = (
+        row.name, row.is_on, row.power_w, row.energy_j, row.current_a, row.voltage_v, row.temperature_c,
+        row.humidity_ratio,
+    )  # fmt: skip
+    return any(value is not None for value in said)
+
+
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
         "units_from_parts": units_from_parts,
@@ -160,5 +247,8 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "standby_inlets": standby_inlets,
         "single_infeed_watts": single_infeed_watts,
         "wired_phases": wired_phases,
+        "phases_before_banks": phases_before_banks,
+        "whole_amperes": whole_amperes,
+        "only_rows_that_speak": only_rows_that_speak,
     }
 )
