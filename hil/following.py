@@ -120,7 +120,8 @@ class Following:
         self.face = face
         self.profile = full.recognition.profile.id
         self.sockets = share_out([row for row, _ in rows], len(face.outlets))
-        self._metered = [row for row, _ in rows if row.power_w is not None]
+        metered = {row.kind for row, _ in rows if row.power_w is not None}
+        self._meter_kind = next((kind for kind in (RowKind.OUTLET, RowKind.BANK) if kind in metered), RowKind.UNIT)
         own: dict[Oid, bytes] = {}
         serial = next((oid for oid in full.recognition.profile.identity.serial if _is_text(found.get(oid))), None)
         if serial is not None:
@@ -151,10 +152,9 @@ class Following:
 
     def meter(self, socket: int) -> str:
         """What measures a socket (from 0), as an inventory names it: an outlet, a bank, or the whole unit."""
-        for kind, words in ((RowKind.OUTLET, ""), (RowKind.BANK, "bank ")):
-            for row in self._metered:
-                if row.kind is kind and socket in self.sockets[kind, row.id]:
-                    return words + row.id
+        for (kind, id), sockets in self.sockets.items():
+            if kind is self._meter_kind is not RowKind.UNIT and socket in sockets:
+                return id if kind is RowKind.OUTLET else f"{kind} {id}"
         return "unit"
 
     def _uptime_ticks(self) -> int:
