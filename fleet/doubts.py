@@ -57,7 +57,7 @@ IMBALANCE_LEAST_A = 2.0
 SUM_RATIO, SUM_STEPS = 0.10, 3.0
 """Outlets and total may differ by this share, or by this many steps of each outlet."""
 
-FROZEN_S = 3600.0
+STILL_S, FROZEN_S = 300.0, 3600.0
 FROZEN_RATIO = 0.05
 """Change of what the machines of a PDU report that its meters cannot have missed."""
 
@@ -111,7 +111,8 @@ def _count_dark_work(observed: Observations, snapshot: Snapshot, is_dark: Bools)
 class PduWatch:
     """What has to be remembered about PDUs between two looks at them; owned and changed by the agent's table.
 
-    `unchanged_since_s`: when its numbers last changed. `load_*`: what its machines have reported since, in sum.
+    `unchanged_since_s`: when its numbers last changed. `load_*`: what its machines have reported in sum since a little
+    after that.
     """
 
     near_limit_since_s: Floats  # per row
@@ -175,17 +176,22 @@ def _is_sum_off(pdus: PduColumns) -> Bools:
 
 
 def _is_frozen(pdus: PduColumns, watch: PduWatch, observed: Observations, now_s: float) -> Bools:
-    """PDUs that have told the same for an hour in which the same machines reported more or less than before.
+    """PDUs that have told the same for an hour, in most of which the same machines reported more or less than before.
 
-    A machine that comes or goes begins a new comparison: it is the network that may have lost it.
+    A machine that comes or goes begins a new comparison: it is the network that may have lost it. A PDU that has just
+    changed is compared with nothing, which is every PDU of a healthy farm.
     """
     count = len(pdus.ids)
+    is_still = now_s - watch.unchanged_since_s >= STILL_S
+    if not is_still.any():
+        watch.load_machines[:] = np.nan
+        return is_still
     of_meter = np.concatenate([pdus.outlet_pdu, pdus.row_pdu, np.array([-1], np.int32)])
     pdu, reported_w = of_meter[pdus.link_meter], observed.reported_power_w[pdus.link_machine]
     heard = (pdu >= 0) & ~np.isnan(reported_w) & (observed.up[pdus.link_machine] == 1.0)
     load_w = np.bincount(pdu[heard], weights=reported_w[heard], minlength=count)
     machines = np.bincount(pdu[heard], minlength=count).astype(np.float64)
-    begins = (machines != watch.load_machines) | (watch.unchanged_since_s >= now_s)
+    begins = ~is_still | (machines != watch.load_machines)
     watch.load_least_w = np.where(begins, load_w, np.fmin(watch.load_least_w, load_w))
     watch.load_most_w = np.where(begins, load_w, np.fmax(watch.load_most_w, load_w))
     watch.load_machines = machines

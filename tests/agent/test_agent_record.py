@@ -107,19 +107,28 @@ floats = hnp.arrays(np.float64, st.integers(0, 40), elements=st.floats(allow_nan
 
 def test_a_snapshot_of_an_older_version_is_read_with_its_later_columns_missing() -> None:
     later = {"hashrate_window_s", "power_limit_w", "error_count", "warning_count", "work_total", "work_ratio",
-             "suspect", "is_conflict"}  # fmt: skip
+             "suspect", "is_conflict", "metered_resolution_w", "power_sigma_ratio", "calibration_ratio",
+             "calibration_spread_ratio", "meter_doubt"}  # fmt: skip
     snapshot = make_inputs(2).snapshot
     hints = get_type_hints(Snapshot)
     names = [field.name for field in dataclasses.fields(Snapshot) if field.name not in later]
     older_info = dataclasses.make_dataclass("MachineInfo", [(name, str, "") for name in ("address", "make")])
     hints["infos"] = tuple[older_info, ...]  # type: ignore[valid-type]
+    first = [field.name for field in dataclasses.fields(PduColumns)]
+    first = first[: first.index("serials")]
+    pdu_hints = get_type_hints(PduColumns)
+    older_pdus = dataclasses.make_dataclass("PduColumns", [(name, pdu_hints[name]) for name in first])
+    hints["pdus"] = older_pdus
     older = dataclasses.make_dataclass("Snapshot", [(name, hints[name]) for name in names])
     values = {name: getattr(snapshot, name) for name in names} | {"infos": (older_info("127.0.0.1", "x"),) * 2}
+    values["pdus"] = older_pdus(*(getattr(snapshot.pdus, name) for name in first))
     again = decode(Snapshot, encode(older(**values)))
     assert again.infos == (MachineInfo("127.0.0.1", "x"),) * 2
     assert_same(again.hashrate_hs, snapshot.hashrate_hs)
     assert np.isnan(again.work_total).all()
     assert again.is_conflict.tolist() == [False, False]
+    assert again.meter_doubt.tolist() == [0, 0]
+    assert (again.pdus.models, again.pdus.serials) == (("AP8641",), ("",))
 
 
 @given(

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fleet.readings import FAULT_CODES, CapableSource, FaultKind, OperatingState, PowerSource, Reason, Sensor
+from fleet.readings import FAULT_CODES, CapableSource, FaultKind, OperatingState, PowerSource, Reason, RowKind, Sensor
 from fleet.site import Machine, Site
 from fleet.snapshot import (
+    KIND_CODES,
     SENSOR_SLOTS,
     STANDBY_W,
     STATE_CODES,
@@ -342,6 +343,78 @@ def test_metered_is_the_sum_of_measured_outlets_or_nothing(
     np.testing.assert_array_equal(snapshot.metered_age_s, [age_s, NAN])
 
 
+def shared(watts: tuple[float, ...], *links: tuple[int, int, float], resolution_w: float = 10.0) -> PduColumns:
+    """One PDU with banks that several machines share; each link is (bank, machine, part of it, NaN = by nameplate)."""
+    meter, machine, ratio = zip(*links, strict=True)
+    n = len(watts)
+    return PduColumns(
+        ids=("p",),
+        row_pdu=np.zeros(n, np.int32),
+        row_ids=tuple(map(str, range(n))),
+        row_kind=np.full(n, KIND_CODES[RowKind.BANK], np.uint8),
+        row_power_w=np.array(watts),
+        row_is_measured=np.ones(n, bool),
+        row_resolution_w=np.full(n, resolution_w),
+        row_at_s=np.full(n, NOW_S - 7.0),
+        link_meter=np.array(meter, np.int32),
+        link_machine=np.array(machine, np.int32),
+        link_ratio=np.array(ratio),
+        link_is_shared=np.ones(len(links), bool),
+    )
+
+
+def test_one_meter_of_several_machines_is_split_as_the_operator_says() -> None:
+    observed = observe(4, hashrate_hs=1e14, reported_power_w=[3000, NAN, NAN, 3000])
+    pdus = shared((8000.0, 500.0), (0, 0, 0.25), (0, 1, 0.5), (0, 2, 0.25), (1, 2, 1.0), (-1, 3, 0.25), (0, 3, 0.1))
+    snapshot = freeze(observed, pdus)
+    # the third has a cord on another bank too; a meter that is not there leaves nothing of the fourth's
+    np.testing.assert_array_equal(snapshot.power_w, [2000, 4000, 2500, 3000])
+    assert snapshot.power_source.tolist() == [PowerSource.SHARED] * 3 + [PowerSource.REPORTED]
+    assert np.isnan(snapshot.metered_power_w).all()
+    np.testing.assert_array_equal(snapshot.power_age_s, [7, 7, 7, 0])
+    # 5 % for the share, and 12 W of steps in 2500 W are nothing beside it
+    np.testing.assert_allclose(snapshot.power_sigma_ratio, [0.05, 0.05, 0.05, NAN], rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("said", "parts"),
+    [
+        ({"reported_power_w": [3000, 1000, NAN]}, [3000, 1000, 2000]),  # the last by its nameplate of 2000 W
+        ({"reported_power_w": [3000, 1000, NAN], "hashrate_hs": [1e14, 1e14, 0.0]}, [3000, 1000, STANDBY_W]),
+        ({"reported_power_w": [3000, 1000, NAN], "up": [1, 0, 1]}, None),  # nobody knows what a silent one draws
+        ({"reported_power_w": [3000, 1000, NAN], "nameplate_power_w": NAN}, None),
+    ],
+)
+def test_without_a_stated_share_a_meter_is_split_by_what_each_should_draw(
+    said: dict[str, Any], parts: list[float] | None
+) -> None:
+    observed = observe(3, **({"hashrate_hs": 1e14, "nameplate_power_w": 2000.0} | said))
+    snapshot = freeze(observed, shared((6600.0,), (0, 0, NAN), (0, 1, NAN), (0, 2, NAN)))
+    if parts is None:
+        assert PowerSource.SHARED not in snapshot.power_source
+    else:
+        np.testing.assert_allclose(snapshot.power_w, 6600.0 * np.array(parts) / sum(parts))
+        assert set(snapshot.power_source) == {PowerSource.SHARED}
+
+
+def test_a_part_of_a_meter_makes_nobody_dark() -> None:
+    # a quarter of nearly nothing is no proof about one of the four
+    observed = observe(1, hashrate_hs=1e14, steady_power_w=3000.0)
+    assert freeze(observed, shared((40.0,), (0, 0, 0.25))).is_running.tolist() == [True]
+
+
+def test_columns_of_pdus_that_came_later_are_filled_with_nobody_said() -> None:
+    old = PduColumns(
+        ids=("p", "q"), outlet_pdu=np.zeros(2, np.int32), outlet_ids=("1", "2"),
+        outlet_machine=np.array([-1, 4], np.int32), outlet_power_w=np.zeros(2),
+    )  # fmt: skip
+    assert (old.serials, old.warnings, old.outlet_names) == (("", ""), ((), ()), ("", ""))
+    assert (old.is_measured.tolist(), old.doubt.tolist()) == ([False, False], [0, 0])
+    assert np.isnan(old.outlet_current_a).all()
+    assert (old.link_meter.tolist(), old.link_machine.tolist(), old.link_ratio.tolist()) == ([1], [4], [1.0])
+    assert old.row_ids == ()
+
+
 def test_a_meter_outlives_the_machine_that_it_feeds() -> None:
     snapshot = freeze(observe(1, up=0.0, seen_s=NOW_S - 3600.0), outlets((0, 28.0, True, 3.0)))
     assert (snapshot.power_w[0], snapshot.power_source[0]) == (28.0, PowerSource.METERED)
@@ -425,7 +498,8 @@ def test_the_first_rows_of_a_table_are_the_table() -> None:
 def test_columns_that_came_later_are_missing_in_what_was_written_before() -> None:
     whole = freeze(observe(2, hashrate_hs=1e14))
     later = ("hashrate_window_s", "power_limit_w", "error_count", "warning_count", "work_total", "work_ratio",
-             "suspect", "is_conflict")  # fmt: skip
+             "suspect", "is_conflict", "metered_resolution_w", "power_sigma_ratio", "calibration_ratio",
+             "calibration_spread_ratio", "meter_doubt")  # fmt: skip
     old = Snapshot(**{f.name: getattr(whole, f.name) for f in fields(Snapshot) if f.name not in later})
     assert np.isnan(old.power_limit_w).all()
     assert old.work_total.shape == (2, len(WORK_SLOTS))
