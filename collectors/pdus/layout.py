@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from collectors.pdus.profile import (
     Address,
@@ -36,13 +37,14 @@ from fleet.readings import Counting, Gap, PduReading, PduRow, Quality, RowKind
 WORDS = ("name", "phase", "bank", "energy_since")
 MAX_ROWS = 4096
 """Of one device: a ring of 48 units with 80 outlets each."""
+SHARED_ROWS, SHARED_SHAPES = 256, 64
+"""Tables up to so many rows are remembered, so many of them. A farm has thousands of PDUs of a few kinds."""
 
 _NOTHING = (b"", b"\0")
 _ROUND_DIGITS = 6  # 49 x 0.1 A is 4.9 A to everybody but a binary float
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(NamedTuple):
     """One object of one row, with everything that its reading needs."""
 
     column: Column
@@ -61,7 +63,7 @@ class Cell:
         yield from (oid for oid, _ in self.where)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Line:
     """One row as the device has it, before anybody knows whether it counts."""
 
@@ -72,8 +74,7 @@ class Line:
     where: tuple[tuple[Oid, Condition], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(NamedTuple):
     """What one cell says: a value, or why there is none (no gap: the device does not have this object)."""
 
     cell: Cell
@@ -187,8 +188,23 @@ def survey(profile: Profile, found: Mapping[Oid, Value]) -> Layout:
     return Layout(profile, tuple(lines))
 
 
-def _indexed_rows(table: Table, found: Mapping[Oid, Value]) -> Iterator[Line]:
-    for names in _indexes(table, found):
+def _indexed_rows(table: Table, found: Mapping[Oid, Value]) -> Iterable[Line]:
+    indexes = tuple(tuple(names.items()) for names in _indexes(table, found))
+    make = _shared_rows if len(indexes) * (table.count or 1) <= SHARED_ROWS else _rows_at
+    return make(table, indexes)
+
+
+_Indexes = tuple[tuple[tuple[str, Oid], ...], ...]
+
+
+@lru_cache(maxsize=SHARED_SHAPES)
+def _shared_rows(table: Table, indexes: _Indexes) -> tuple[Line, ...]:
+    """The same rows for every device that has these: most of a full read's work, and most of a device's memory."""
+    return tuple(_rows_at(table, indexes))
+
+
+def _rows_at(table: Table, indexes: _Indexes) -> Iterator[Line]:
+    for names in map(dict, indexes):
         for number in range(1, table.count + 1) if table.count is not None else (None,):
             filled = names if number is None else {**names, "number": (number,)}
             yield _line(table, filled, ((column, filled) for column in table.columns))
@@ -222,9 +238,7 @@ def _named_rows(table: Table, found: Mapping[Oid, Value]) -> Iterator[Line]:
                 grouped.setdefault((unit, said.get("number") or "1"), []).append((column, holes))
     for (unit, number), columns in grouped.items():
         order = sorted(columns, key=lambda entry: table.columns.index(entry[0]))
-        line = _line(table, {}, order)
-        line.index, line.unit = number.lstrip("0") or "0", unit or None
-        yield line
+        yield replace(_line(table, {}, order), index=number.lstrip("0") or "0", unit=unit or None)
 
 
 def _line(table: Table, names: Names, columns: Iterable[tuple[Column, Names]]) -> Line:

@@ -200,7 +200,7 @@ class Column(Source, frozen=True, kw_only=True):
             raise ValueError(f"on and off belong to is_on, not to {self.quantity}")
 
 
-class Table(_Part, frozen=True, kw_only=True):
+class Table(_Part, frozen=True, kw_only=True, eq=False):
     """Rows of one kind, found by the columns in `rows` (the first that answers).
 
     With `count`, each of them stands for that many rows with {number} 1..count. With `names` there is no index that

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from collectors.pdus.layout import decode, survey
+from collectors.pdus.layout import SHARED_ROWS, decode, survey
 from collectors.pdus.profile import Profile, ProfileError, parse_address, parse_profile
 from collectors.pdus.snmp import SYS_UPTIME, Oid, Value, parse_oid
 from fleet.readings import Counting, Gap, PduReading, PduRow, Quality, RowKind
@@ -54,6 +54,18 @@ def test_an_index_tells_the_unit_and_the_number() -> None:
         walk({"1.1.1.7": 0, "1.1.2.7": 0, "1.2.1.7": 100, "1.2.2.7": 200}),
     )
     assert [(row.id, row.unit, row.power_w) for row in reading.rows] == [("7", "1", 100.0), ("2.7", "2", 200.0)]
+
+
+def test_devices_of_one_kind_share_their_rows() -> None:
+    made = profile(table(WATTS))
+    one, like, longer = (survey(made, walk(cells)) for cells in ({"1.1.1": 0}, {"1.1.1": 7}, {"1.1.1": 0, "1.1.2": 0}))
+    assert [a is b for a, b in zip(one.lines, like.lines, strict=True)] == [True]
+    assert len(longer.lines) == 2
+
+
+def test_a_table_too_long_to_be_shared_is_read_all_the_same() -> None:
+    cells = {f"1.1.{row}": 0 for row in range(1, 2 * SHARED_ROWS)} | {f"1.2.{2 * SHARED_ROWS - 1}": 70}
+    assert rows(decode(profile(table(WATTS)), walk(cells)))[-1].power_w == 70.0
 
 
 def test_the_first_unit_of_a_chain_may_be_number_zero() -> None:
