@@ -170,11 +170,31 @@ def _inspect_pdu(data: bytes, at: int, end: int, mended: bytearray | None) -> tu
         raise Unreadable("something follows the rows")
     at = first
     while at < end:
-        at = _inspect_row(data, at, end, mended)
+        # Nearly every row is a name and a small integer, and but for its digits the same in every poll.
+        digits = at + 6 + data[at + 3] if at + 3 < end else end
+        is_plain = _is_row_of_number(data[at:digits])
+        at = digits + data[digits - 1] if is_plain else _inspect_row(data, at, end, mended)
+    if at != end:
+        raise Unreadable("cut off")
     if kind == RESPONSE:
         return status, position, None
     found = data.find(USM_STATS, first, end)
     return status, position, data[found + len(USM_STATS)] if found > 0 else 0
+
+
+@lru_cache(maxsize=32_768)
+def _is_row_of_number(head: bytes) -> bool:
+    """Whether a row that begins with these octets is sound if they are all of it but the digits of an INTEGER."""
+    if len(head) < 6 or len(head) != 6 + head[3]:
+        return False
+    row_tag, row_octets, name_tag, name_octets, *name, tag, digits = head
+    return (
+        (row_tag, name_tag, tag) == (SEQUENCE, OBJECT_ID, INTEGER)
+        and row_octets == name_octets + digits + 4
+        and row_octets < 0x80
+        and 0 < digits <= 4
+        and _is_name(bytes(name))
+    )
 
 
 def _inspect_row(data: bytes, at: int, end: int, mended: bytearray | None) -> int:

@@ -58,7 +58,7 @@ from collectors.pdus.datagrams import (
     silently_refused,
     wrong_version,
 )
-from collectors.pdus.snmp import SYS_UPTIME, Credential, Oid, Pace, Value, WalkLimits, format_oid
+from collectors.pdus.snmp import SYS_UPTIME, Credential, Oid, Pace, Value, Varbind, WalkLimits, format_oid
 from fleet.ports import PollError
 from fleet.readings import FaultKind
 
@@ -451,9 +451,11 @@ def _next(codec: _Codec, within: GetIter) -> Answer:
 
 def _bulk(codec: _Codec, within: GetIter) -> Answer:
     # gufo ends the list with None where the subtree ends; for a walk that is a row without a value.
-    return Answer(
-        NO_ERROR, 0, [(_oid(row[0]), _plain(row[1])) if row else ((), None) for row in codec.recv_get_bulk(within)]
-    )
+    rows = codec.recv_get_bulk(within)
+    found: list[Varbind] = [(_oid(row[0]), _plain(row[1])) for row in rows if row is not None]
+    if rows[-1] is None:
+        found.append(((), None))
+    return Answer(NO_ERROR, 0, found)
 
 
 @lru_cache(maxsize=65_536)
@@ -467,10 +469,10 @@ def _oid(text: str) -> Oid:
 
 
 def _plain(value: object) -> Value | None:
+    if type(value) is int or type(value) is bytes:
+        return value
     if isinstance(value, str):
         # Only under v3 can four parts be an IpAddress too; nothing that we read is an OID of four parts.
         parts = _oid(value)
         return bytes(parts) if len(parts) == 4 and max(parts) < 256 else parts
-    if isinstance(value, int | bytes):
-        return int(value) if isinstance(value, bool) else value
-    return None if value is None else str(value).encode()
+    return None if value is None else str(value).encode()  # BOOLEAN and REAL, which no agent sends

@@ -188,23 +188,24 @@ class Walk:
         Errors: PollError MALFORMED if an OID does not come after the one before it (a looping agent), OVERSIZE past
         the caps.
         """
-        if not varbinds:
-            self._is_done = True
+        root, depth, limits, answers, last = self._root, len(self._root), self._limits, self.answers, self._last
+        self._is_done = not varbinds
         for oid, value in varbinds:
-            if value is None or oid[: len(self._root)] != self._root:
+            if value is None or oid[:depth] != root:
                 # The end, even if this OID is smaller: some agents wrap to their first object after the last.
                 self._is_done = True
-                return
-            if oid <= self._last:
-                raise PollError(FaultKind.MALFORMED, f"OIDs do not increase in the walk of {format_oid(self._root)}")
-            self._last = oid
+                break
+            if oid <= last:
+                raise PollError(FaultKind.MALFORMED, f"OIDs do not increase in the walk of {format_oid(root)}")
+            last = oid
             self._octets += 4 * len(oid) + (len(value) if isinstance(value, bytes) else 8)
-            if len(self.answers) >= self._limits.rows or self._octets > self._limits.octets:
-                raise PollError(FaultKind.OVERSIZE, f"the walk of {format_oid(self._root)} does not end")
-            self.answers[oid] = value
-            if len(self.answers) == self._limits.enough:
+            if len(answers) >= limits.rows or self._octets > limits.octets:
+                raise PollError(FaultKind.OVERSIZE, f"the walk of {format_oid(root)} does not end")
+            answers[oid] = value
+            if len(answers) == limits.enough:
                 self._is_done = True
-                return
+                break
+        self._last = last
 
     def too_big(self) -> None:
         """The answer did not fit: ask for half as many rows. One row that does not fit ends the walk."""
