@@ -454,7 +454,8 @@ def _row(profile: Profile, line: Line, found: Mapping[Oid, Value], warnings: dic
         elif said.gap is not None:
             gaps.setdefault(quantity, said.gap)
     if "power_w" not in known and (estimate := _estimate(line.table.estimate, known)) is not None:
-        known["power_w"], known["power_quality"] = estimate, Quality.ESTIMATED
+        known["power_w"], known["power_resolution_w"] = estimate
+        known["power_quality"] = Quality.ESTIMATED
         gaps.pop("power_w", None)
     for quantity, gap in gaps.items():
         if gap is not Gap.SENTINEL:
@@ -491,16 +492,17 @@ def _row_id(kind: RowKind, unit: str | None, number: str, first_unit: int) -> st
     return number if unit in (None, str(first_unit)) else f"{unit}.{number}"
 
 
-def _estimate(ways: Iterable[Estimate], known: Mapping[str, Any]) -> float | None:
-    """Watts by the first formula of which everything is known."""
+def _estimate(ways: Iterable[Estimate], known: Mapping[str, Any]) -> tuple[float, float | None] | None:
+    """Watts by the first formula of which everything is known, and their step, where that of the amperes is known."""
     apparent_va, factor = known.get("apparent_power_va"), known.get("power_factor")
-    volts, amperes = known.get("voltage_v"), known.get("current_a")
+    volts, amperes, ampere_step = known.get("voltage_v"), known.get("current_a"), known.get("current_resolution_a")
     product = None if volts is None or amperes is None else volts * amperes
     for way in ways:
-        lead = apparent_va if way.startswith("apparent") else product
+        lead, step = (apparent_va, None) if way.startswith("apparent") else (product, ampere_step)
         by = factor if way.endswith("_x_factor") else 1.0
         if lead is not None and by is not None:
-            return float(round(lead * by, _ROUND_DIGITS))
+            step_w = None if step is None else round(volts * step * by, _ROUND_DIGITS)
+            return float(round(lead * by, _ROUND_DIGITS)), step_w
     return None
 
 

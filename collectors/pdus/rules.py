@@ -216,14 +216,15 @@ def whole_amperes(rows: Sequence[PduRow], objects: Sequence[Value | None]) -> Se
     says_only_whole = bool(currents) and all(ampere.is_integer() for ampere in currents)
     if precision != WHOLE and (precision in (TENTHS, HUNDREDTHS) or not says_only_whole):
         return rows
-    return tuple(
-        replace(
-            row,
-            power_quality=row.power_quality if row.power_w is None else Quality.ESTIMATED,
-            current_resolution_a=None if row.current_a is None else 1.0,
-        )
-        for row in rows
-    )
+    return tuple(_of_whole_amperes(row) for row in rows)
+
+
+def _of_whole_amperes(row: PduRow) -> PduRow:
+    if row.current_a is not None:
+        row = replace(row, current_resolution_a=1.0)
+    if row.power_w is not None:
+        row = replace(row, power_quality=Quality.ESTIMATED, power_resolution_w=row.voltage_v)  # of one ampere
+    return row
 
 
 def only_rows_that_speak(rows: Sequence[PduRow], objects: Sequence[Value | None]) -> Sequence[PduRow]:

@@ -159,7 +159,7 @@ def test_probes_count_only_where_they_answer(rpdu2: Profile, synthetic: dict[Oid
 def test_a_total_with_a_missing_part_is_missing_or_the_fallback(rpdu2: Profile, synthetic: dict[Oid, Value]) -> None:
     synthetic[parse_oid("1.3.6.1.4.1.318.1.1.26.4.3.1.5.2")] = -1
     reading = decode(rpdu2, synthetic)
-    assert (reading.power_w, reading.power_quality, reading.power_resolution_w) == (11_340.0, Quality.ESTIMATED, 1.0)
+    assert (reading.power_w, reading.power_quality, reading.power_resolution_w) == (11_340.0, Quality.ESTIMATED, 24.0)
     del synthetic[parse_oid("1.3.6.1.4.1.318.1.1.12.1.16.0")]
     reading = decode(rpdu2, synthetic)
     assert (reading.power_w, reading.power_quality) == (None, Quality.MISSING)
