@@ -76,6 +76,7 @@ def decode_integer(data: bytes, at: int) -> tuple[int, int]:
     return int.from_bytes(body, "big", signed=True), end
 
 
+@lru_cache(maxsize=65536)
 def decode_oid(body: bytes) -> Oid:
     arcs: list[int] = []
     arc = 0

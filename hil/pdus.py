@@ -181,12 +181,10 @@ class Rpdu2:
         return read(self, outlet)
 
     def outlet_w(self, outlet: int) -> float:
-        wall_w = self.scene.view.wall_w
-        return sum(wall_w[row] for row in self.face.outlets[outlet - 1])
+        return sum(map(self.scene.view.wall_w.__getitem__, self.face.outlets[outlet - 1]))
 
     def outlet_j(self, outlet: int) -> float:
-        energy_j = self.scene.view.energy_j
-        return sum(energy_j[row] for row in self.face.outlets[outlet - 1])
+        return sum(map(self.scene.view.energy_j.__getitem__, self.face.outlets[outlet - 1]))
 
     def is_on(self, outlet: int) -> bool:
         rows = self.face.outlets[outlet - 1]
@@ -197,12 +195,10 @@ class Rpdu2:
         return str(socket + 1)
 
     def unit_w(self) -> float:
-        wall_w = self.scene.view.wall_w
-        return sum(wall_w[row] for row in self._rows)
+        return sum(map(self.scene.view.wall_w.__getitem__, self._rows))
 
     def unit_j(self) -> float:
-        energy_j = self.scene.view.energy_j
-        return sum(energy_j[row] for row in self._rows)
+        return sum(map(self.scene.view.energy_j.__getitem__, self._rows))
 
 
 Cell = tuple[Oid, Callable[[Rpdu2, int], bytes], int]
