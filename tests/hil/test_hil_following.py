@@ -188,4 +188,7 @@ def test_captured_pdus_show_the_watts_of_the_farm(captures_dir: Path, name: str)
     states = [row.is_on for row in reading.rows if row.kind is RowKind.OUTLET][:machines]
     if None not in states and len(states) > DARK:
         assert states == [row != DARK for row in range(machines)]
+    for row in reading.rows:
+        if row.kind in (RowKind.INLET, RowKind.PHASE) and row.power_w and row.current_a and row.voltage_v:
+            assert row.current_a == pytest.approx(row.power_w / row.voltage_v / 0.98, rel=0.02, abs=0.6)
     assert tree.victims

@@ -306,10 +306,10 @@ async def test_copies_arrive_one_after_the_other(agent: SnmpAgent) -> None:
 
 
 async def test_a_healed_pdu_is_honest_again_and_a_new_tree_gets_the_fault(agent: SnmpAgent) -> None:
-    agent.fault = PduMisbehaviour.REBOOTED
-    agent.tree = read_snmprec("1.3.6.1.2.1.1.3.0|67|4000\n1.3.6.1.4.1.318.1.1.26.4.3.1.5.1|2|7\n")
+    agent.fault = PduMisbehaviour.OUT_OF_RANGE
+    agent.tree = read_snmprec("1.3.6.1.4.1.318.1.1.26.4.3.1.5.1|2|7\n")
     [(answer, _)] = await received(agent, 1)
-    assert heard(answer)[3] == [(UNIT_W10, 2, b"\x07")]
+    assert heard(answer)[3] == [(UNIT_W10, 2, b"\x00\xfd\xe8")]
     agent.fault = Misbehaviour.NONE
     [(answer, _)] = await received(agent, 1)
-    assert heard(answer)[2] == 0
+    assert heard(answer)[3] == [(UNIT_W10, 2, b"\x07")]

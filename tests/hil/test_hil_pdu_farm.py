@@ -14,8 +14,9 @@ import pytest
 
 from agent.config import load
 from agent.plan import site_of
+from collectors.catalogue import open_device
 from collectors.pdus.device import read_walk
-from fleet.readings import PduReading, RowKind
+from fleet.readings import MinerReading, PduReading, RowKind
 from hil.control import ControlError, FarmProcess
 from hil.farm import Farm, FarmSpec, main
 from hil.faults import Misbehaviour, PduMisbehaviour
@@ -151,7 +152,8 @@ def test_faults_are_dealt_to_shares_of_the_pdus() -> None:
 
 @pytest.fixture
 async def farm() -> AsyncIterator[Farm]:
-    async with Farm(FarmSpec.in_block(free_block(), machines=4, pdus=2, tick_s=3600.0)) as farm:
+    whatsminers = {"WhatsMiner M50": 1.0}
+    async with Farm(FarmSpec.in_block(free_block(), machines=4, pdus=2, mix=whatsminers, tick_s=3600.0)) as farm:
         yield farm
 
 
@@ -188,6 +190,11 @@ async def test_a_firmware_can_be_bent_and_the_wall_still_knows(farm: Farm) -> No
     assert after["reported_w"][2] == pytest.approx(0.85 * after["wall_w"][2])
     assert after["wall_w"] == before["wall_w"]
     assert after["reported_w"][3] == before["reported_w"][3]
+    miner = open_device("whatsminer", *farm.spec.endpoints[2], PATIENCE_S)
+    reading = await miner.read()
+    await miner.aclose()
+    assert isinstance(reading, MinerReading)
+    assert reading.reported_power_w == round(after["reported_w"][2])
 
 
 def test_the_firmware_of_a_model_lies_by_a_known_factor() -> None:

@@ -90,6 +90,11 @@ def test_object_ids_are_encoded_as_the_standard_says() -> None:
     assert encode_oid((1, 3, 6, 1, 4, 1, 2**32 - 1)).hex() == "060a2b060104018fffffff7f"
 
 
+def test_texts_are_utf_8_and_bytes_of_a_file_stay_what_they_were() -> None:
+    assert encode_text("\u00e9").hex() == "0402c3a9"
+    assert encode_text(b"\xe9".decode("utf-8", "surrogateescape")).hex() == "0401e9"
+
+
 @given(st.lists(st.integers(0, 2**32 - 1), max_size=20), st.integers(0, 2), st.integers(0, 39))
 def test_object_ids_survive_the_round_trip(rest: list[int], first: int, second: int) -> None:
     oid = (first, second, *rest)
