@@ -165,6 +165,9 @@ def _title(document: Document, now_s: float) -> Text:
     line = _line(("Hashwatt  ", "bold"), (_plain(document["site"]), "bold cyan"), f"  {_clock(document['at'])}")
     line.append(f"  {age(age_s)} ago", "red" if not age_s < OLD_S else "dim")
     line.append(f"   PDUs {document['pdus']['up']} of {document['pdus']['count']} up")
+    if doubts := document["pdus"].get("doubts"):
+        told = ", ".join(f"{_plain(doubt).replace('_', ' ')} {count}" for doubt, count in doubts.items())
+        line.append(f" ({told})", "yellow")
     return line
 
 
@@ -266,6 +269,8 @@ def _troubles(machine: Document) -> Iterable[str]:
         yield f"its name also answers at {_plain(machine['conflict_with'])}"
     if machine["suspect"]:
         yield f"doubtful {', '.join(map(_plain, machine['suspect']))}"
+    if doubts := machine.get("meter_doubt"):
+        yield f"its meter: {', '.join(_plain(doubt).replace('_', ' ') for doubt in doubts)}"
     yield from map(_plain, machine["errors"])
 
 

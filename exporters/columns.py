@@ -12,8 +12,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from exporters.labels import InfoOpenings, closing, machine_openings, opening, outlet_openings, pdu_openings
+from exporters.labels import (
+    InfoOpenings,
+    WiredOpenings,
+    closing,
+    machine_openings,
+    opening,
+    outlet_openings,
+    pdu_info_openings,
+    pdu_openings,
+    row_openings,
+)
 from fleet.cycle import Cycle
+from fleet.snapshot import PduColumns
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.uint8]
@@ -52,6 +63,7 @@ class View:
 
 Columns = Callable[[View], Sequence[Column]]
 _info_openings = InfoOpenings()
+_wired_openings = WiredOpenings()
 
 
 def single(value: float, **labels: str) -> Column:
@@ -147,3 +159,70 @@ def outlets(values: Callable[[Cycle], Floats]) -> Columns:
         return [Column(outlet_openings(table.ids, table.outlet_pdu, table.outlet_ids), values(view.cycle))]
 
     return columns
+
+
+def pdu_flags(label: str, words: Sequence[str], codes: Callable[[PduColumns], Codes]) -> Columns:
+    """1 for each bit that is set for a PDU; no series for the others."""
+    return _flags(label, words, codes, lambda table: pdu_openings(table.ids))
+
+
+def pdu_row_flags(label: str, words: Sequence[str], codes: Callable[[PduColumns], Codes]) -> Columns:
+    """1 for each bit that is set for a row of a PDU that is no outlet."""
+    return _flags(label, words, codes, row_openings)
+
+
+def _flags(
+    label: str,
+    words: Sequence[str],
+    codes: Callable[[PduColumns], Codes],
+    openings: Callable[[PduColumns], Sequence[bytes]],
+) -> Columns:
+    ends = [closing(**{label: word}) for word in words]
+
+    def columns(view: View) -> Sequence[Column]:
+        table = view.cycle.snapshot.pdus
+        starts, bits = openings(table), codes(table)
+        return [Column(starts, np.where(bits & (1 << bit), 1.0, np.nan), end) for bit, end in enumerate(ends)]
+
+    return columns
+
+
+def pdu_codes(label: str, words: Sequence[str | None], codes: Callable[[PduColumns], Codes]) -> Columns:
+    """1 for the code that holds for a PDU, no series for the others and none for a code without a word."""
+    ends = [closing(**{label: word or ""}) for word in words]
+    shown = np.array([1.0 if word else np.nan for word in words])
+
+    def columns(view: View) -> Sequence[Column]:
+        table = view.cycle.snapshot.pdus
+        column = codes(table)
+        return [Column(pdu_openings(table.ids), shown[column], [ends[code] for code in column.tolist()])]
+
+    return columns
+
+
+def pdu_rows(values: Callable[[PduColumns], Floats]) -> Columns:
+    """One series per row of a PDU that is no outlet."""
+
+    def columns(view: View) -> Sequence[Column]:
+        table = view.cycle.snapshot.pdus
+        return [Column(row_openings(table), values(table))]
+
+    return columns
+
+
+def pdu_infos(view: View) -> Sequence[Column]:
+    """Always 1, once a PDU has answered."""
+    openings = pdu_info_openings(view.cycle.snapshot.pdus)
+    return [Column(openings, np.ones(len(openings)))]
+
+
+def wired_outlets(view: View) -> Sequence[Column]:
+    """Always 1; which machine is on which outlet."""
+    outlets, _ = _wired_openings(view.cycle.snapshot.pdus, view.cycle.snapshot.ids)
+    return [Column(outlets, np.ones(len(outlets)))]
+
+
+def wired_rows(view: View) -> Sequence[Column]:
+    """Always 1; which machine is metered at which other row."""
+    _, rows = _wired_openings(view.cycle.snapshot.pdus, view.cycle.snapshot.ids)
+    return [Column(rows, np.ones(len(rows)))]

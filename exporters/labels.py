@@ -11,13 +11,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
 
-from exporters.wording import clean, unique_names
+from exporters.wording import KINDS, clean, unique_names
 from fleet.site import Machine, Site
-from fleet.snapshot import MachineInfo
+from fleet.snapshot import MachineInfo, PduColumns
 
 MAX_DISTINCT = 200
 OTHER = b"other"
@@ -54,21 +55,86 @@ def outlet_openings(
     pdu_ids: tuple[str, ...], outlet_pdu: npt.NDArray[np.int32], outlet_ids: tuple[str, ...]
 ) -> Sequence[bytes]:
     """`{pdu="...",outlet="..."` per outlet."""
-    return _outlet_openings(pdu_ids, outlet_pdu.astype(np.int32).tobytes(), outlet_ids)
+    return _part_openings(pdu_ids, outlet_pdu.astype(np.int32).tobytes(), (), outlet_ids)
 
 
-@lru_cache(maxsize=2)
-def _outlet_openings(pdu_ids: tuple[str, ...], outlet_pdu: bytes, outlet_ids: tuple[str, ...]) -> Sequence[bytes]:
+def row_openings(table: PduColumns) -> Sequence[bytes]:
+    """`{pdu="...",kind="...",row="..."` per row of a PDU that is no outlet."""
+    return _part_openings(table.ids, table.row_pdu.astype(np.int32).tobytes(), table.row_kind.tobytes(), table.row_ids)
+
+
+@lru_cache(maxsize=4)
+def _part_openings(
+    pdu_ids: tuple[str, ...], of_pdu: bytes, kinds: bytes | tuple[()], ids: tuple[str, ...]
+) -> Sequence[bytes]:
     pdus = pdu_openings(pdu_ids)
-    rows = np.frombuffer(outlet_pdu, np.int32).tolist()
+    pieces = [b'%s,kind="%s",row' % (b"%s", escape(word)) for word in KINDS] if kinds else [b"%s,outlet"]
+    rows = np.frombuffer(of_pdu, np.int32).tolist()
     # A device that numbers two outlets alike would give one series twice and spoil the whole scrape.
-    seen: Counter[tuple[int, str]] = Counter()
+    seen: Counter[tuple[int, int, str]] = Counter()
     result: list[bytes] = []
-    for row, outlet in zip(rows, map(clean, outlet_ids), strict=True):
-        seen[row, outlet] += 1
-        name = outlet if seen[row, outlet] == 1 else f"{outlet}~{seen[row, outlet]}"
-        result.append(b'%s,outlet="%s"' % (pdus[row], escape(name)))
+    for row, kind, id in zip(rows, kinds or repeat(0, len(rows)), map(clean, ids), strict=True):
+        seen[row, kind, id] += 1
+        name = id if seen[row, kind, id] == 1 else f"{id}~{seen[row, kind, id]}"
+        result.append(pieces[kind] % pdus[row] + b'="%s"' % escape(name))
     return result
+
+
+Openings = Sequence[bytes]
+
+
+class WiredOpenings:
+    """Label sets of outlets and of other rows with the machine on each and who says so; kept until any of it changes.
+
+    One per machine on it. An outlet without a machine has one with empty labels, so that its name is told; another row
+    without a machine has none.
+    """
+
+    def __init__(self) -> None:
+        self._made_of: tuple[object, ...] = ()
+        self._openings: tuple[Openings, Openings] = ((), ())
+
+    def __call__(self, table: PduColumns, machine_ids: tuple[str, ...]) -> tuple[Openings, Openings]:
+        columns = (table.outlet_pdu, table.row_pdu, table.row_kind, table.link_meter, table.link_machine,
+                   table.link_is_by_name)  # fmt: skip
+        texts = (table.ids, table.outlet_ids, table.outlet_names, table.row_ids, table.row_names, machine_ids)
+        made_of = (*texts, *(column.tobytes() for column in columns))
+        if made_of != self._made_of:
+            self._made_of, self._openings = made_of, _wired(table, unique_names(machine_ids))
+        return self._openings
+
+
+def _wired(table: PduColumns, machines: Sequence[str]) -> tuple[Openings, Openings]:
+    on: dict[int, list[bytes]] = {}
+    by = (b"inventory", b"name")
+    links = (table.link_meter.tolist(), table.link_machine.tolist(), table.link_is_by_name.tolist())
+    for meter, machine, is_by_name in zip(*links, strict=True):
+        on.setdefault(meter, []).append(b',machine="%s",by="%s"' % (escape(machines[machine]), by[is_by_name]))
+    outlets = outlet_openings(table.ids, table.outlet_pdu, table.outlet_ids)
+    told = zip(outlets, map(escape, table.outlet_names), strict=True)
+    rows = zip(row_openings(table), map(escape, table.row_names), strict=True)
+    return (
+        [
+            b'%s,name="%s"%s' % (start, name, end)
+            for meter, (start, name) in enumerate(told)
+            for end in on.get(meter, (b',machine="",by=""',))
+        ],
+        [
+            b'%s,name="%s"%s' % (start, name, end)
+            for meter, (start, name) in enumerate(rows, start=len(outlets))
+            for end in on.get(meter, ())
+        ],
+    )
+
+
+def pdu_info_openings(table: PduColumns) -> Sequence[bytes]:
+    """What and who each PDU is."""
+    columns = (pdu_openings(table.ids), table.profiles, table.models, table.serials, table.names, table.engines)
+    return [
+        b'%s,profile="%s",model="%s",serial="%s",name="%s",engine="%s"' % (start, *map(escape, texts))
+        for start, *texts in zip(*columns, strict=True)
+        if any(texts)
+    ]
 
 
 def capped(values: Iterable[str]) -> dict[str, bytes]:

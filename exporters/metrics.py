@@ -27,12 +27,28 @@ from exporters.columns import (
     machine_truths,
     machines,
     outlets,
+    pdu_codes,
+    pdu_flags,
+    pdu_infos,
+    pdu_row_flags,
+    pdu_rows,
     pdus,
     single,
     site,
     while_leased,
+    wired_outlets,
+    wired_rows,
 )
-from exporters.wording import ACTIONS, FAULTS, OPERATING_STATES, POWER_SOURCES, REASONS, SUSPICIONS
+from exporters.wording import (
+    ACTIONS,
+    FAULTS,
+    METER_DOUBTS,
+    OPERATING_STATES,
+    PDU_DOUBTS,
+    POWER_SOURCES,
+    REASONS,
+    SUSPICIONS,
+)
 from fleet.cycle import Cycle
 from fleet.snapshot import FAN_SLOTS, SENSOR_SLOTS, WORK_SLOTS
 
@@ -140,6 +156,7 @@ def _valid_until(view: View) -> Sequence[Column]:
 _SENSORS = [{"sensor": sensor.value, "index": str(index)} for sensor, index in SENSOR_SLOTS]
 _FANS = [{"fan": str(index)} for index in range(FAN_SLOTS)]
 _M = ("machine",)
+_ROW = ("pdu", "kind", "row")
 _USD_H = "usd_per_hour"
 _AT = "timestamp_seconds"
 
@@ -163,7 +180,7 @@ MACHINE_POWER = Metric("hashwatt_machine_power_watts",
     "Wall power that economics uses, from the best source at hand.",
     Kind.GAUGE, "watts", _M, machines(lambda c: c.snapshot.power_w))
 MACHINE_METERED_POWER = Metric("hashwatt_machine_metered_power_watts",
-    "Power metered at the machine's outlet.",
+    "Power metered at the machine's own meter: an outlet, the sum of its cords, a bank.",
     Kind.GAUGE, "watts", _M, machines(lambda c: c.snapshot.metered_power_w))
 MACHINE_REPORTED_POWER = Metric("hashwatt_machine_reported_power_watts",
     "Power that the machine says it draws.",
@@ -174,6 +191,16 @@ MACHINE_POWER_LIMIT = Metric("hashwatt_machine_power_limit_watts",
 MACHINE_POWER_SOURCE = Metric("hashwatt_machine_power_source",
     "1 for the source of hashwatt_machine_power_watts.",
     Kind.GAUGE, "", ("machine", "source"), machine_codes("source", POWER_SOURCES, _power_source))
+MACHINE_CALIBRATION = Metric("hashwatt_machine_power_calibration_ratio",
+    "Metered over reported power as learned from the machine's own meter, or else from others of its model.",
+    Kind.GAUGE, "ratio", _M, machines(lambda c: c.snapshot.calibration_ratio))
+MACHINE_CALIBRATION_SPREAD = Metric("hashwatt_machine_power_calibration_spread_ratio",
+    "Relative standard deviation of that ratio.",
+    Kind.GAUGE, "ratio", _M, machines(lambda c: c.snapshot.calibration_spread_ratio))
+MACHINE_METER_DOUBT = Metric("hashwatt_machine_meter_doubt",
+    "1 for what its meter says against the machine, or speaks against its meter: power_without_hash, ratio, "
+    "hash_without_power (then it is not used), contested and replaced (then it has none).",
+    Kind.GAUGE, "", ("machine", "reason"), machine_flags("reason", METER_DOUBTS, lambda c: c.snapshot.meter_doubt))
 MACHINE_TEMPERATURE = Metric("hashwatt_machine_temperature_celsius",
     "Temperature by place: board, chip, inlet, outlet, psu, regulator.",
     Kind.GAUGE, "celsius", ("machine", "sensor", "index"), machine_slots(lambda c: c.snapshot.temperature_c, _SENSORS))
@@ -255,14 +282,51 @@ PDU_POWER = Metric("hashwatt_pdu_power_watts",
     "Power of the whole PDU, by its own total.",
     Kind.GAUGE, "watts", ("pdu",), pdus(lambda c: c.snapshot.pdus.power_w))
 PDU_ENERGY = Metric("hashwatt_pdu_energy_joules_total",
-    "Energy counter of the PDU; it may wrap or be reset.",
+    "Energy that the PDU has counted; a counter that wraps or is set back goes on from here.",
     Kind.COUNTER, "joules", ("pdu",), pdus(lambda c: c.snapshot.pdus.energy_j))
 PDU_TEMPERATURE = Metric("hashwatt_pdu_temperature_celsius",
     "Temperature that the PDU measures.",
     Kind.GAUGE, "celsius", ("pdu",), pdus(lambda c: c.snapshot.pdus.temperature_c))
+PDU_FAULT = Metric("hashwatt_pdu_fault",
+    "1 for the fault of the last poll; no series without one.",
+    Kind.GAUGE, "", ("pdu", "kind"), pdu_codes("kind", FAULTS, lambda t: t.fault))
+PDU_WARNINGS = Metric("hashwatt_pdu_warnings",
+    "What was missing or doubtful in the PDU's last reply; the status document has the words.",
+    Kind.GAUGE, "", ("pdu",), pdus(lambda c: np.array([float(len(words)) for words in c.snapshot.pdus.warnings])))
+PDU_DOUBT = Metric("hashwatt_pdu_doubt",
+    "1 for what somebody should look at: near_limit (80 % of a rating for 10 minutes), at_limit (95 %), imbalance of "
+    "phases, sum of outlets unlike the total, frozen values, replaced by another serial.",
+    Kind.GAUGE, "", ("pdu", "reason"), pdu_flags("reason", PDU_DOUBTS, lambda t: t.doubt))
+PDU_INFO = Metric("hashwatt_pdu_info",
+    "What and who the PDU is, and which engine speaks SNMP with it; always 1, join on pdu.",
+    Kind.GAUGE, "info", ("pdu", "profile", "model", "serial", "name", "engine"), pdu_infos)
+PDU_ROW_POWER = Metric("hashwatt_pdu_row_power_watts",
+    "Power of a unit, inlet, phase or bank. Rows of different kinds see the same load and are never added.",
+    Kind.GAUGE, "watts", _ROW, pdu_rows(lambda t: t.row_power_w))
+PDU_CURRENT = Metric("hashwatt_pdu_current_amperes",
+    "Current of a unit, inlet, phase, line or bank.",
+    Kind.GAUGE, "amperes", _ROW, pdu_rows(lambda t: t.row_current_a))
+PDU_CURRENT_LIMIT = Metric("hashwatt_pdu_current_limit_amperes",
+    "Rating of its breaker or line.",
+    Kind.GAUGE, "amperes", _ROW, pdu_rows(lambda t: t.row_current_limit_a))
+PDU_VOLTAGE = Metric("hashwatt_pdu_voltage_volts",
+    "Voltage of a unit, inlet, phase or bank.",
+    Kind.GAUGE, "volts", _ROW, pdu_rows(lambda t: t.row_voltage_v))
+PDU_ROW_DOUBT = Metric("hashwatt_pdu_row_doubt",
+    "1 for what somebody should look at on this row: near_limit, at_limit.",
+    Kind.GAUGE, "", (*_ROW, "reason"), pdu_row_flags("reason", PDU_DOUBTS, lambda t: t.row_doubt))
+PDU_ROW_INFO = Metric("hashwatt_pdu_row_info",
+    "Which machine is metered at a row that is no outlet, and who says so; always 1.",
+    Kind.GAUGE, "info", (*_ROW, "name", "machine", "by"), wired_rows)
+OUTLET_INFO = Metric("hashwatt_outlet_info",
+    "Name of the outlet, the machine on it, and who says so (inventory or name); always 1, once per machine.",
+    Kind.GAUGE, "info", ("pdu", "outlet", "name", "machine", "by"), wired_outlets)
 OUTLET_POWER = Metric("hashwatt_outlet_power_watts",
     "Power of one outlet.",
     Kind.GAUGE, "watts", ("pdu", "outlet"), outlets(lambda c: c.snapshot.pdus.outlet_power_w))
+OUTLET_CURRENT = Metric("hashwatt_outlet_current_amperes",
+    "Current of one outlet.",
+    Kind.GAUGE, "amperes", ("pdu", "outlet"), outlets(lambda c: c.snapshot.pdus.outlet_current_a))
 OUTLET_ON = Metric("hashwatt_outlet_on",
     "1 if the outlet is switched on, 0 if off.",
     Kind.GAUGE, "", ("pdu", "outlet"), outlets(lambda c: c.snapshot.pdus.outlet_on))

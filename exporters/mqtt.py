@@ -21,6 +21,7 @@ from exporters.wording import (
     POWER_SOURCES,
     clean,
     instant,
+    meter_doubts,
     names,
     numbers,
     suspicions,
@@ -171,6 +172,7 @@ def watched_machines(cycle: Cycle) -> Watched:
             snapshot.power_source,
             snapshot.error_count,
             snapshot.suspect,
+            snapshot.meter_doubt,
             snapshot.is_conflict,
             snapshot.is_expected_pool,
         ),
@@ -182,7 +184,7 @@ def watched_pdus(cycle: Cycle) -> Watched:
     table = cycle.snapshot.pdus
     count = len(table.ids)
     on = np.bincount(table.outlet_pdu, weights=np.nan_to_num(table.outlet_on), minlength=count)
-    return Watched.of((table.power_w,), table.temperature_c[:, None], (table.up, table.fault, on))
+    return Watched.of((table.power_w,), table.temperature_c[:, None], (table.up, table.fault, table.doubt, on))
 
 
 # --- state and batch messages ------------------------------------------------------------------------------------
@@ -215,6 +217,7 @@ def _machine_states(cycle: Cycle, rows: Rows) -> list[dict[str, object]]:
         "is_expected_pool": snapshot.is_expected_pool[rows].tolist(),
         "conflict_with": [rival(cycle, row) for row in rows.tolist()],
         "suspect": [suspicions(bits) for bits in snapshot.suspect[rows].tolist()],
+        "meter_doubt": [meter_doubts(bits) for bits in snapshot.meter_doubt[rows].tolist()],
         "errors": [errors(cycle, row) for row in rows.tolist()],
         "margin_usd_h": numbers(money.margin_usd_h[rows]),
         "breakeven_usd_kwh": numbers(money.breakeven_usd_kwh[rows]),

@@ -7,7 +7,7 @@ number of machines that it covers.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,14 +15,19 @@ import numpy.typing as npt
 from exporters.wording import (
     ACTIONS,
     FAULTS,
+    KINDS,
+    METER_DOUBTS,
     OPERATING_STATES,
+    PDU_DOUBTS,
     POWER_SOURCES,
     REASONS,
     clean,
     instant,
+    meter_doubts,
     names,
     number,
     numbers,
+    pdu_doubts,
     reasons,
     suspicions,
     truths,
@@ -31,7 +36,7 @@ from exporters.wording import (
 from fleet.curtailment import Action
 from fleet.cycle import Cycle
 from fleet.market import InputState, MarketInput, Valuation
-from fleet.snapshot import SENSOR_SLOTS
+from fleet.snapshot import SENSOR_SLOTS, MeterDoubt
 
 Floats = npt.NDArray[np.float64]
 Document = dict[str, object]
@@ -69,8 +74,13 @@ def status_document(cycle: Cycle, lease_valid_until_s: float = math.nan) -> Docu
         "marginal": machine_rows(cycle, marginal_rows(cycle.economics.margin_usd_h).tolist()),
         "faults": _counts(snapshot.fault, FAULTS),
         "unpriced": _counts(cycle.economics.reason, REASONS),
+        "meter_doubts": _bit_counts(snapshot.meter_doubt, METER_DOUBTS),
         "troubled": troubled_machines(cycle),
-        "pdus": {"count": len(snapshot.pdus.ids), "up": int(np.count_nonzero(snapshot.pdus.up == 1.0))},
+        "pdus": {
+            "count": len(snapshot.pdus.ids),
+            "up": int(np.count_nonzero(snapshot.pdus.up == 1.0)),
+            "doubts": _bit_counts(snapshot.pdus.doubt, PDU_DOUBTS),
+        },
         "recommendation": {**recommendation_document(cycle), "valid_until": instant(lease_valid_until_s)},
     }
 
@@ -81,12 +91,24 @@ def _counts(codes: npt.NDArray[np.uint8], words: Sequence[str | None]) -> dict[s
     return {word: count for word, count in zip(words, counts, strict=True) if word and count}
 
 
+def _bit_counts(bits: npt.NDArray[np.uint8], words: Sequence[str]) -> dict[str, int]:
+    """How many rows each bit's word holds for; without those that it does not."""
+    counts = {word: int(np.count_nonzero(bits & (1 << bit))) for bit, word in enumerate(words)}
+    return {word: count for word, count in counts.items() if count}
+
+
+GRAVE = ~MeterDoubt.RATIO & 0xFF
+"""Doubts about a meter that somebody should look at; firmware whose watts are off is too common for that."""
+
+
 def troubled_machines(cycle: Cycle, limit: int = TROUBLED_MACHINES) -> list[Document]:
     """The first machines that somebody should look at, with the words why: wrong pool, shared name, doubtful numbers,
-    their own errors."""
+    a meter that contradicts them, their own errors."""
     snapshot, ids = cycle.snapshot, unique_names(cycle.snapshot.ids)
     is_wrong_pool = ~snapshot.is_expected_pool & (snapshot.up == 1.0)
-    is_troubled = is_wrong_pool | snapshot.is_conflict | (snapshot.suspect > 0) | (snapshot.error_count > 0.0)
+    is_doubted = (snapshot.meter_doubt & GRAVE) > 0
+    is_troubled = is_wrong_pool | snapshot.is_conflict | is_doubted | (snapshot.suspect > 0)
+    is_troubled |= snapshot.error_count > 0.0
     return [
         {
             "id": ids[row],
@@ -94,6 +116,7 @@ def troubled_machines(cycle: Cycle, limit: int = TROUBLED_MACHINES) -> list[Docu
             "wrong_pool": _text(snapshot.infos[row].pool) if is_wrong_pool[row] else None,
             "conflict_with": rival(cycle, row),
             "suspect": list(suspicions(int(snapshot.suspect[row]))),
+            "meter_doubt": list(meter_doubts(int(snapshot.meter_doubt[row]))),
             "errors": errors(cycle, row),
         }
         for row in np.flatnonzero(is_troubled)[:limit].tolist()
@@ -169,6 +192,8 @@ def machine_rows(cycle: Cycle, rows: Sequence[int]) -> list[Document]:
         "hashrate_window_s": numbers(snapshot.hashrate_window_s[chosen]),
         "power_w": numbers(snapshot.power_w[chosen]),
         "power_source": names(np.where(has_power, snapshot.power_source[chosen], 0).astype(np.uint8), POWER_SOURCES),
+        "calibration_ratio": numbers(snapshot.calibration_ratio[chosen]),
+        "meter_doubt": [list(meter_doubts(bits)) for bits in snapshot.meter_doubt[chosen].tolist()],
         "temperature_c": temperatures(snapshot.temperature_c[chosen]),
         "work_ratio": numbers(snapshot.work_ratio[chosen]),
         "suspect": [list(suspicions(bits)) for bits in snapshot.suspect[chosen].tolist()],
@@ -217,37 +242,76 @@ def _text(value: str | None) -> str | None:
 
 
 def pdu_rows(cycle: Cycle, rows: Sequence[int]) -> list[Document]:
-    """One object per chosen PDU, with its outlets."""
+    """One object per chosen PDU, with its outlets and its other rows."""
     table, ids = cycle.snapshot.pdus, unique_names(cycle.snapshot.pdus.ids)
-    machines = unique_names(cycle.snapshot.ids)
-    outlets: dict[int, list[Document]] = {row: [] for row in rows}
-    wanted = np.flatnonzero(np.isin(table.outlet_pdu, np.asarray(rows, dtype=np.int64)))
-    on, power = truths(table.outlet_on[wanted]), numbers(table.outlet_power_w[wanted])
-    for position, outlet in enumerate(wanted.tolist()):
-        machine = int(table.outlet_machine[outlet])
-        outlets[int(table.outlet_pdu[outlet])].append(
-            {
-                "id": clean(table.outlet_ids[outlet]),
-                "on": on[position],
-                "power_w": power[position],
-                "is_measured": bool(table.outlet_is_measured[outlet]),
-                "machine": machines[machine] if machine >= 0 else None,
-            }
-        )
+    outlets, others = _outlet_documents(cycle, rows), _row_documents(cycle, rows)
     return [
         {
             "id": ids[row],
+            "name": _text(table.names[row]),
             "model": _text(table.models[row]),
+            "serial": _text(table.serials[row]),
             "profile": _text(table.profiles[row]),
+            "engine": _text(table.engines[row]),
             "up": None if math.isnan(table.up[row]) else bool(table.up[row]),
             "fault": FAULTS[table.fault[row]],
+            "doubts": list(pdu_doubts(int(table.doubt[row]))),
+            "warnings": [clean(words) for words in table.warnings[row]],
             "power_w": number(table.power_w[row]),
+            "is_measured": bool(table.is_measured[row]),
+            "resolution_w": number(table.resolution_w[row]),
             "energy_j": number(table.energy_j[row]),
             "temperature_c": number(table.temperature_c[row]),
+            "rows": others[row],
             "outlets": outlets[row],
         }
         for row in rows
     ]
+
+
+def _outlet_documents(cycle: Cycle, rows: Sequence[int]) -> dict[int, list[Document]]:
+    """Outlets by PDU row."""
+    table, machines = cycle.snapshot.pdus, unique_names(cycle.snapshot.ids)
+    wanted = np.flatnonzero(np.isin(table.outlet_pdu, np.asarray(rows, dtype=np.int64)))
+    columns: dict[str, Sequence[object]] = {
+        "id": [clean(table.outlet_ids[outlet]) for outlet in wanted.tolist()],
+        "name": [_text(table.outlet_names[outlet]) for outlet in wanted.tolist()],
+        "on": truths(table.outlet_on[wanted]),
+        "power_w": numbers(table.outlet_power_w[wanted]),
+        "is_measured": table.outlet_is_measured[wanted].tolist(),
+        "resolution_w": numbers(table.outlet_resolution_w[wanted]),
+        "current_a": numbers(table.outlet_current_a[wanted]),
+        "energy_j": numbers(table.outlet_energy_j[wanted]),
+        "machine": [machines[row] if row >= 0 else None for row in table.outlet_machine[wanted].tolist()],
+    }
+    return _by_pdu(rows, table.outlet_pdu[wanted], columns)
+
+
+def _row_documents(cycle: Cycle, rows: Sequence[int]) -> dict[int, list[Document]]:
+    """Units, inlets, phases, lines and banks by PDU row."""
+    table = cycle.snapshot.pdus
+    wanted = np.flatnonzero(np.isin(table.row_pdu, np.asarray(rows, dtype=np.int64)))
+    columns: dict[str, Sequence[object]] = {
+        "kind": names(table.row_kind[wanted], KINDS),
+        "id": [clean(table.row_ids[row]) for row in wanted.tolist()],
+        "name": [_text(table.row_names[row]) for row in wanted.tolist()],
+        "power_w": numbers(table.row_power_w[wanted]),
+        "is_measured": table.row_is_measured[wanted].tolist(),
+        "current_a": numbers(table.row_current_a[wanted]),
+        "current_limit_a": numbers(table.row_current_limit_a[wanted]),
+        "voltage_v": numbers(table.row_voltage_v[wanted]),
+        "doubts": [list(pdu_doubts(bits)) for bits in table.row_doubt[wanted].tolist()],
+    }
+    return _by_pdu(rows, table.row_pdu[wanted], columns)
+
+
+def _by_pdu(
+    rows: Sequence[int], of_pdu: npt.NDArray[np.int32], columns: Mapping[str, Sequence[object]]
+) -> dict[int, list[Document]]:
+    found: dict[int, list[Document]] = {row: [] for row in rows}
+    for pdu, *told in zip(of_pdu.tolist(), *columns.values(), strict=True):
+        found[pdu].append(dict(zip(columns, told, strict=True)))
+    return found
 
 
 def market_document(valuation: Valuation) -> Document:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from fleet.curtailment import Action, Why
 from fleet.readings import FAULT_KINDS, PowerSource, Reason
-from fleet.snapshot import STATES, Suspect
+from fleet.snapshot import ROW_KINDS, STATES, MeterDoubt, PduDoubt, Suspect
 
 MAX_TEXT_BYTES = 128
 
@@ -28,6 +28,9 @@ POWER_SOURCES: tuple[str | None, ...] = tuple(source.name.lower() if source else
 FAULTS: tuple[str | None, ...] = tuple(kind.value if kind else None for kind in FAULT_KINDS)
 REASONS: tuple[str | None, ...] = tuple(reason.name.lower() if reason else None for reason in Reason)
 SUSPICIONS: tuple[str, ...] = tuple((bit.name or "").lower() for bit in Suspect)
+METER_DOUBTS: tuple[str, ...] = tuple((bit.name or "").lower() for bit in MeterDoubt)
+PDU_DOUBTS: tuple[str, ...] = tuple((bit.name or "").lower() for bit in PduDoubt)
+KINDS: tuple[str, ...] = tuple(kind.value for kind in ROW_KINDS)
 OPERATING_STATES: tuple[str, ...] = tuple(state.value for state in STATES)
 
 _CONTROLS = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029))
@@ -82,6 +85,18 @@ def _told_apart(ids: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]
 def suspicions(bits: int) -> tuple[str, ...]:
     """Words of the `Suspect` bits that are set."""
     return tuple(word for word, bit in zip(SUSPICIONS, Suspect, strict=True) if bits & bit)
+
+
+@lru_cache(maxsize=256)
+def meter_doubts(bits: int) -> tuple[str, ...]:
+    """Words of the `MeterDoubt` bits that are set."""
+    return tuple(word for word, bit in zip(METER_DOUBTS, MeterDoubt, strict=True) if bits & bit)
+
+
+@lru_cache(maxsize=256)
+def pdu_doubts(bits: int) -> tuple[str, ...]:
+    """Words of the `PduDoubt` bits that are set."""
+    return tuple(word for word, bit in zip(PDU_DOUBTS, PduDoubt, strict=True) if bits & bit)
 
 
 @lru_cache(maxsize=4096)

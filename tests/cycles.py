@@ -11,15 +11,18 @@ from fleet.curtailment import Action, Decision, Memory, Mode, Policy, Status, Wh
 from fleet.cycle import Cycle
 from fleet.economics import Economics
 from fleet.market import InputState, MarketInput, Quote, Valuation
-from fleet.readings import OperatingState, PowerSource, Reason
+from fleet.readings import OperatingState, PowerSource, Reason, RowKind
 from fleet.site import Machine, Site
 from fleet.snapshot import (
     FAN_SLOTS,
+    KIND_CODES,
     SENSOR_SLOTS,
     STATE_CODES,
     WORK_SLOTS,
     MachineInfo,
+    MeterDoubt,
     PduColumns,
+    PduDoubt,
     Snapshot,
     Suspect,
 )
@@ -44,13 +47,14 @@ def make_snapshot(ids: tuple[str, ...], **columns: Any) -> Snapshot:
             "up", "last_seen_s", "age_s", "hashrate_hs", "hashrate_expected_hs", "reported_power_w", "metered_power_w",
             "metered_age_s", "power_w", "power_age_s", "uptime_s", "hashrate_if_running_hs", "power_if_running_w",
             "standby_w", "hashrate_window_s", "power_limit_w", "error_count", "warning_count", "work_ratio",
+            "metered_resolution_w", "power_sigma_ratio", "calibration_ratio", "calibration_spread_ratio",
         )
     }  # fmt: skip
     empty |= {
         name: np.zeros(n, np.uint8)
         for name in (
             "fault", "hashrate_reason", "power_source", "power_reason", "hashrate_if_running_source",
-            "power_if_running_source", "suspect",
+            "power_if_running_source", "suspect", "meter_doubt",
         )
     }  # fmt: skip
     empty |= {name: np.ones(n, bool) for name in ("is_sha256", "is_expected_pool")}
@@ -155,7 +159,8 @@ def make_cycle(
 
 
 def small_pdus() -> PduColumns:
-    """One PDU with two outlets: the first carries machine 0, the second is off and its power unknown."""
+    """One PDU with two outlets, two phases and a bank: the first outlet carries machine 0 by its name, the second is
+    off and its power unknown; machine 1 is on the bank, which carries more than it may for long."""
     return PduColumns(
         ids=("pdu-1",),
         up=np.array([1.0]),
@@ -173,6 +178,38 @@ def small_pdus() -> PduColumns:
         outlet_is_measured=np.array([True, True]),
         outlet_on=np.array([1.0, 0.0]),
         outlet_at_s=np.array([AT_S - 4, AT_S - 4]),
+        serials=("5A1234",),
+        names=('rack "7"',),
+        engines=("gufo",),
+        warnings=(("no energy",),),
+        is_measured=np.array([True]),
+        resolution_w=np.array([10.0]),
+        doubt=np.array([PduDoubt.NEAR_LIMIT | PduDoubt.SUM], np.uint8),
+        outlet_names=("a1", "Outlet 2"),
+        outlet_resolution_w=np.array([10.0, 10.0]),
+        outlet_energy_j=np.array([3.6e9, NAN]),
+        outlet_current_a=np.array([14.1, 0.0]),
+        outlet_voltage_v=np.array([230.0, NAN]),
+        row_pdu=np.zeros(3, np.int32),
+        row_ids=("L1", "L2", "1"),
+        row_names=("", "", "left"),
+        row_kind=np.array([KIND_CODES[RowKind.PHASE]] * 2 + [KIND_CODES[RowKind.BANK]], np.uint8),
+        row_unit=np.zeros(3, np.int32),
+        row_power_w=np.array([3300.0, 0.0, NAN]),
+        row_is_measured=np.array([True, True, False]),
+        row_resolution_w=np.array([10.0, 10.0, NAN]),
+        row_energy_j=np.full(3, NAN),
+        row_current_a=np.array([14.1, 0.0, 14.1]),
+        row_current_resolution_a=np.full(3, 0.1),
+        row_current_limit_a=np.array([32.0, 32.0, 16.0]),
+        row_voltage_v=np.array([230.0, 231.0, NAN]),
+        row_at_s=np.full(3, AT_S - 4),
+        row_doubt=np.array([0, 0, PduDoubt.NEAR_LIMIT], np.uint8),
+        link_meter=np.array([0, 4], np.int32),
+        link_machine=np.array([0, 1], np.int32),
+        link_ratio=np.ones(2),
+        link_is_shared=np.zeros(2, bool),
+        link_is_by_name=np.array([True, False]),
     )
 
 
@@ -247,6 +284,9 @@ def small_cycle() -> Cycle:
             "work_ratio": [0.99, 0.5, NAN],
             "suspect": [0, Suspect.POWER | Suspect.WORK, 0],
             "is_conflict": [False, True, False],
+            "calibration_ratio": [1.08, 1.05, NAN],
+            "calibration_spread_ratio": [0.004, 0.02, NAN],
+            "meter_doubt": [0, MeterDoubt.POWER_WITHOUT_HASH | MeterDoubt.RATIO, 0],
             "is_expected_pool": [True, False, True],
             "is_running": [True, True, False],
             "pdus": small_pdus(),

@@ -102,6 +102,11 @@ def test_every_part_of_the_status_is_on_the_screen() -> None:
     ]  # fmt: skip
 
 
+def test_what_somebody_should_look_at_on_pdus_is_told_beside_their_number() -> None:
+    document = STATUS | {"pdus": {"count": 30, "up": 29, "doubts": {"near_limit": 2, "frozen": 1}}}
+    assert "PDUs 29 of 30 up (near limit 2, frozen 1)" in drawn(document)[0]
+
+
 def test_who_has_no_margin_and_who_needs_a_look_is_told_in_words() -> None:
     lines = drawn(STATUS)
     assert not any("look at" in line or "missing:" in line for line in lines)
@@ -110,14 +115,21 @@ def test_who_has_no_margin_and_who_needs_a_look_is_told_in_words() -> None:
         "unpriced": {"unreachable": 20, "wrong_pool": 1},
         "troubled": [
             trouble | {"id": "a\x1b[2J", "wrong_pool": "evil.example", "errors": ["111: fan 1 is lost"]},
-            trouble | {"id": "b", "conflict_with": "10.1.0.7", "suspect": ["power", "work"]},
+            trouble
+            | {
+                "id": "b",
+                "conflict_with": "10.1.0.7",
+                "suspect": ["power", "work"],
+                "meter_doubt": ["hash_without_power"],
+            },
             *(trouble | {"id": f"c{i}", "errors": ["1: x"]} for i in range(3)),
         ],
     }
     lines = drawn(document)
     assert "missing: unreachable 20, wrong_pool 1" in line_with(lines, "margin  ")
     assert "a·[2J  works for evil.example; 111: fan 1 is lost" in line_with(lines, "look at")
-    assert "b  its name also answers at 10.1.0.7; doubtful power, work" in line_with(lines, "doubtful")
+    told = "b  its name also answers at 10.1.0.7; doubtful power, work; its meter: hash without power"
+    assert told in line_with(lines, "doubtful")
     assert "and 2 more" in line_with(lines, "more")
     assert len(drawn(document, height=20)) <= 20
 

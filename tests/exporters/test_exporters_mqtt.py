@@ -62,6 +62,7 @@ def test_everybody_is_told_about_at_first():
         ({"power_source": [0, 2]}, [1]),
         ({"error_count": [0, 2]}, [0, 1]),
         ({"suspect": [0, 2]}, [1]),
+        ({"meter_doubt": [0, 1]}, [1]),
         ({"is_conflict": [True, False]}, [0]),
         ({"is_expected_pool": [True, False]}, [1]),
     ],
@@ -127,6 +128,7 @@ def test_the_state_of_a_machine_that_has_troubles_names_them():
         "10.1.0.9",
         ["power", "work"],
     )
+    assert state["meter_doubt"] == ["power_without_hash", "ratio"]
 
 
 def test_advice_is_never_in_a_message_that_outlives_its_lease():
@@ -144,6 +146,8 @@ def test_the_state_of_a_pdu_carries_its_outlets():
     state = json.loads(message.payload)
     assert message.topic == "hashwatt/north/pdus/pdu-1/state"
     assert [outlet["on"] for outlet in state["outlets"]] == [True, False]
+    assert (state["serial"], state["doubts"]) == ("5A1234", ["near_limit", "sum"])
+    assert [row["current_a"] for row in state["rows"]] == [14.1, 0.0, 14.1]
 
 
 def test_the_batch_covers_the_fleet_in_bounded_chunks():

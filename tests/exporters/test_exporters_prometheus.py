@@ -49,6 +49,45 @@ def test_the_page_of_a_small_farm_is_the_golden_one():
     assert page() == GOLDEN.read_text()
 
 
+def test_the_join_is_told_once_for_every_machine_on_an_outlet_or_row():
+    cycle = small_cycle()
+    table = cycle.snapshot.pdus
+    table.link_meter, table.link_machine = np.array([0, 0, 4, -1], np.int32), np.array([0, 1, 1, 2], np.int32)
+    table.link_is_by_name = np.array([False, True, False, False])
+    read = {name: [] for name in ("hashwatt_outlet_info", "hashwatt_pdu_row_info")}
+    for (name, labels), _ in samples(page(cycle)).items():
+        if name in read:
+            read[name].append(tuple(value for key, value in sorted(labels) if key != "pdu"))
+    # by, machine, name, outlet; and by, kind, machine, name, row
+    assert sorted(read["hashwatt_outlet_info"]) == [
+        ("", "", "Outlet 2", "2"), ("inventory", "a1", "a1", "1"), ("name", "b2", "a1", "1"),
+    ]  # fmt: skip
+    assert read["hashwatt_pdu_row_info"] == [("inventory", "bank", "b2", "left", "1")]
+
+
+def test_the_join_is_told_anew_when_a_name_or_a_link_changes():
+    cycle = small_cycle()
+    before = page(cycle)
+    cycle.snapshot.pdus.outlet_names = ("x", "y")
+    named = page(cycle)
+    cycle.snapshot.pdus.link_machine = np.array([2, 1], np.int32)
+    linked = page(cycle)
+    assert 'outlet="1",name="x",machine="a1",by="name"' in named
+    assert 'outlet="1",name="x",machine="c3",by="name"' in linked
+    assert 'outlet="1",name="a1",machine="a1",by="name"' in before
+
+
+def test_a_pdu_that_never_answered_has_no_description():
+    cycle = small_cycle()
+    table = cycle.snapshot.pdus
+    table.profiles = table.models = table.serials = table.names = table.engines = ("",)
+    assert "hashwatt_pdu_info{" not in page(cycle)
+    assert (
+        'hashwatt_pdu_info{pdu="pdu-1",profile="apc_rpdu2",model="AP8853",serial="5A1234",name="rack \\"7\\"",'
+        in page()
+    )
+
+
 def test_a_parser_of_the_format_reads_the_numbers_that_went_in():
     read = samples(page())
     assert read["hashwatt_machine_hashrate_hashes_per_second", frozenset({("machine", "a1")})] == 1.0e14

@@ -10,7 +10,7 @@ from cycles import AT_S, NAN, make_cycle, small_cycle
 
 from exporters.report import marginal_rows, once_document, status_document
 from fleet.market import InputState, MarketInput
-from fleet.snapshot import MachineInfo
+from fleet.snapshot import MachineInfo, MeterDoubt
 
 
 def as_json(document):
@@ -28,6 +28,7 @@ def test_once_tells_each_machine_with_what_is_unknown_as_null():
         "pool": "pool.example", "up": True, "fault": None, "state": "mining", "age_s": 3.0,
         "hashrate_hs": 1.0e14, "hashrate_window_s": 1800.0, "hashrate_key": "GHS 30m",
         "power_w": 3250.0, "power_source": "metered", "power_key": None, "power_side": None,
+        "calibration_ratio": 1.08, "meter_doubt": [],
         "temperature_c": {"board_0": 61.0, "chip_0": 74.5, "inlet": 24.0},
         "work_ratio": 0.99, "suspect": [], "conflict_with": None, "errors": [],
         "margin_usd_h": 0.025, "breakeven_usd_kwh": 0.0366, "unpriced": None, "action": "run", "reasons": [],
@@ -36,7 +37,8 @@ def test_once_tells_each_machine_with_what_is_unknown_as_null():
         "id": "c3", "provisional": True, "ip": "10.1.0.3", "make": None, "model": None, "mode": None, "pool": None,
         "up": False, "fault": "timeout", "state": "unreachable", "age_s": None,
         "hashrate_hs": None, "hashrate_window_s": None, "hashrate_key": None,
-        "power_w": None, "power_source": None, "power_key": None, "power_side": None, "temperature_c": {},
+        "power_w": None, "power_source": None, "power_key": None, "power_side": None,
+        "calibration_ratio": None, "meter_doubt": [], "temperature_c": {},
         "work_ratio": None, "suspect": [], "conflict_with": None, "errors": [],
         "margin_usd_h": None, "breakeven_usd_kwh": None, "unpriced": "unreachable", "action": "run",
         "reasons": ["UNREACHABLE"],
@@ -47,11 +49,25 @@ def test_once_tells_each_machine_with_what_is_unknown_as_null():
 
 def test_once_tells_the_outlets_and_whose_they_are():
     (pdu,) = as_json(once_document(small_cycle()))["pdus"]
-    assert pdu["power_w"] == 3300.0
-    assert pdu["outlets"] == [
-        {"id": "1", "on": True, "power_w": 3250.0, "is_measured": True, "machine": "a1"},
-        {"id": "2", "on": False, "power_w": None, "is_measured": True, "machine": None},
-    ]
+    outlets, rows = pdu.pop("outlets"), pdu.pop("rows")
+    assert pdu == {
+        "id": "pdu-1", "name": 'rack "7"', "model": "AP8853", "serial": "5A1234", "profile": "apc_rpdu2",
+        "engine": "gufo", "up": True, "fault": None, "doubts": ["near_limit", "sum"], "warnings": ["no energy"],
+        "power_w": 3300.0, "is_measured": True, "resolution_w": 10.0, "energy_j": 7.2e9, "temperature_c": 31.5,
+    }  # fmt: skip
+    assert outlets == [
+        {"id": "1", "name": "a1", "on": True, "power_w": 3250.0, "is_measured": True, "resolution_w": 10.0,
+         "current_a": 14.1, "energy_j": 3.6e9, "machine": "a1"},
+        {"id": "2", "name": "Outlet 2", "on": False, "power_w": None, "is_measured": True, "resolution_w": 10.0,
+         "current_a": 0.0, "energy_j": None, "machine": None},
+    ]  # fmt: skip
+    assert [(row["kind"], row["id"], row["name"]) for row in rows] == [
+        ("phase", "L1", None), ("phase", "L2", None), ("bank", "1", "left"),
+    ]  # fmt: skip
+    assert rows[2] == {
+        "kind": "bank", "id": "1", "name": "left", "power_w": None, "is_measured": False, "current_a": 14.1,
+        "current_limit_a": 16.0, "voltage_v": None, "doubts": ["near_limit"],
+    }  # fmt: skip
 
 
 def test_market_inputs_stand_with_state_age_and_sources():
@@ -95,7 +111,7 @@ def test_status_of_a_farm_that_nobody_has_seen_yet_knows_nothing_and_says_no_zer
 def test_status_names_faults_and_the_recommendation():
     document = as_json(status_document(small_cycle(), AT_S + 120))
     assert document["faults"] == {"timeout": 1}
-    assert document["pdus"] == {"count": 1, "up": 1}
+    assert document["pdus"] == {"count": 1, "up": 1, "doubts": {"near_limit": 1, "sum": 1}}
     assert document["recommendation"]["actions"] == {"run": 2, "stop": 1, "preset": 0, "hold": 0}
     assert document["recommendation"]["valid_until"] == "2027-01-15T08:02:00.000Z"
 
@@ -104,8 +120,10 @@ def test_status_names_the_machines_that_somebody_should_look_at_and_why():
     document = as_json(status_document(small_cycle(), AT_S + 120))
     assert document["troubled"] == [{
         "id": "b2", "ip": "10.1.0.2", "wrong_pool": "evil.example", "conflict_with": "10.1.0.9",
-        "suspect": ["power", "work"], "errors": ["111: fan 1 is lost", "540: board 0 does not answer"],
+        "suspect": ["power", "work"], "meter_doubt": ["power_without_hash", "ratio"],
+        "errors": ["111: fan 1 is lost", "540: board 0 does not answer"],
     }]  # fmt: skip
+    assert document["meter_doubts"] == {"power_without_hash": 1, "ratio": 1}
     assert document["unpriced"] == {"unreachable": 1}
     counts = {name: document["fleet"][name] for name in
               ("provisional", "wrong_pool", "conflict", "suspect", "with_errors")}  # fmt: skip
@@ -133,3 +151,13 @@ def test_texts_of_devices_are_cleaned_everywhere():
     cycle = make_cycle(("id\x1b[2J",), snapshot={"infos": (MachineInfo(make="Ant\ud800", model="S19\n\x00"),)})
     (machine,) = as_json(once_document(cycle))["machines"]
     assert (machine["id"], machine["make"], machine["model"]) == ("id[2J", "Ant", "S19")
+
+
+@pytest.mark.parametrize(
+    ("doubt", "is_troubled"),
+    [(MeterDoubt.RATIO, False), *((bit, True) for bit in MeterDoubt if bit is not MeterDoubt.RATIO)],
+)
+def test_a_meter_that_contradicts_its_machine_is_trouble_and_watts_of_firmware_are_not(doubt, is_troubled):
+    document = as_json(status_document(make_cycle(("a",), snapshot={"meter_doubt": [doubt]})))
+    assert bool(document["troubled"]) is is_troubled
+    assert document["meter_doubts"] == {doubt.name.lower(): 1}

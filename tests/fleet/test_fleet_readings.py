@@ -32,9 +32,7 @@ def test_the_numbers_in_old_journals_keep_their_meaning() -> None:
         "NONE NEVER_SEEN UNREACHABLE STALE NOT_REPORTED IMPLAUSIBLE NOT_SHA256 WRONG_POOL NO_MARKET NO_POWER "
         "NO_HASHRATE CONFLICT"
     )
-    assert " ".join(PowerSource.__members__) == (
-        "NONE METERED CALIBRATED REPORTED CONFIGURED NAMEPLATE SHARED"
-    )
+    assert " ".join(PowerSource.__members__) == ("NONE METERED CALIBRATED REPORTED CONFIGURED NAMEPLATE SHARED")
     assert " ".join(CapableSource.__members__) == "NONE STEADY MODEL_MEAN CONFIGURED NAMEPLATE"
     assert " ".join(Action.__members__) == "RUN STOP PRESET HOLD"
     for numbers in (Reason, PowerSource, CapableSource, Action):
