@@ -89,6 +89,13 @@ def test_the_meters_go_on_with_the_scene() -> None:
     assert {row.is_on for row in after.rows if row.kind is RowKind.OUTLET and row.id in "123"} == {False}
 
 
+def test_a_counter_that_is_full_begins_anew_and_is_never_negative() -> None:
+    tree = following(SYNTHETIC, 1)
+    tree.scene.view.energy_j[0] = (2**31 + 5) * 3.6e5  # 0.1 kWh each, in an INTEGER
+    at = list(tree.oids).index((1, 3, 6, 1, 4, 1, 318, 1, 1, 26, 4, 3, 1, 9, 1))
+    assert tree.value(at) == bytes.fromhex("020105")
+
+
 def test_a_machine_is_put_down_where_it_is_metered() -> None:
     assert [following(SYNTHETIC, 6).meter(k) for k in range(6)] == ["1", "2", "3", "4", "2.1", "2.2"]
     unit = "1.3.6.1.2.1.1.2.0|6|1.3.6.1.4.1.318.1.3.4.6\n1.3.6.1.4.1.318.1.1.26.4.3.1.1.1|2|1\n"
@@ -158,6 +165,9 @@ def test_rows_of_one_kind_share_the_sockets_out() -> None:
     assert list(shared[RowKind.UNIT, "1"]) == list(range(12))
     assert list(shared[RowKind.INLET, "2"]) == [6, 7, 8, 9, 10, 11]
     assert [list(shared[RowKind.PHASE, id]) for id in "146"] == [[0, 3], [6, 9], [8, 11]]
+    chain = [PduRow(RowKind.INLET, f"{unit}.{k}", unit=unit) for unit in "12" for k in (1, 2)]
+    shared = share_out(chain, 8)
+    assert [list(shared[RowKind.INLET, row.id]) for row in chain] == [[0, 1], [2, 3], [4, 5], [6, 7]]
     told = [PduRow(RowKind.OUTLET, str(k), bank="AB"[k % 2]) for k in range(4)]
     banks = [PduRow(RowKind.BANK, "1", name="A"), PduRow(RowKind.BANK, "2", name="B")]
     shared = share_out([*told, *banks], 4)

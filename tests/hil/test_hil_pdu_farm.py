@@ -182,19 +182,24 @@ async def test_somebody_can_pull_the_plug_of_one_meter(farm: Farm) -> None:
     assert await answers(farm, (0, 1)) == [True, True]
 
 
+async def reported_w(farm: Farm, row: int) -> float | None:
+    miner = open_device("whatsminer", *farm.spec.endpoints[row], PATIENCE_S)
+    reading = await miner.read()
+    await miner.aclose()
+    assert isinstance(reading, MinerReading)
+    return reading.reported_power_w
+
+
 async def test_a_firmware_can_be_bent_and_the_wall_still_knows(farm: Farm) -> None:
     before = farm.truth()
+    assert await reported_w(farm, 2) == round(before["reported_w"][2])
     await farm.obey({"do": "firmware", "machines": [farm.ids[2]], "ratio": 0.85})
     after = (await farm.obey({"do": "truth"}))["truth"]
     assert after["firmware_ratio"][2] == 0.85
     assert after["reported_w"][2] == pytest.approx(0.85 * after["wall_w"][2])
     assert after["wall_w"] == before["wall_w"]
     assert after["reported_w"][3] == before["reported_w"][3]
-    miner = open_device("whatsminer", *farm.spec.endpoints[2], PATIENCE_S)
-    reading = await miner.read()
-    await miner.aclose()
-    assert isinstance(reading, MinerReading)
-    assert reading.reported_power_w == round(after["reported_w"][2])
+    assert await reported_w(farm, 2) == round(after["reported_w"][2])
 
 
 def test_the_firmware_of_a_model_lies_by_a_known_factor() -> None:
