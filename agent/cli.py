@@ -97,7 +97,11 @@ def _parser() -> argparse.ArgumentParser:
     probe = add("probe", _probe, "look at one device and print every value it gives")
     device = probe.add_mutually_exclusive_group(required=True)
     device.add_argument("host", metavar="HOST", nargs="?", help="address, or address:port")
-    device.add_argument("--replay", metavar="DIR", help="look at recorded replies instead; contacts nobody")
+    device.add_argument("--replay", metavar="DIR", help="look at a recording instead (folder or walk); contacts nobody")
+    world = probe.add_mutually_exclusive_group()
+    for name in ("miner", "pdu"):
+        text = f"ask only as a {name}"
+        world.add_argument(f"--{name}", dest="world", action="store_const", const=name, default=None, help=text)
     probe.add_argument("--json", action="store_true", help="one JSON object instead of text")
     probe.add_argument("--insecure", action="store_true", help="permit an address outside private address space")
     capture = add("capture", _capture, "record what one machine answers, without secrets, as a folder")
@@ -160,6 +164,16 @@ def _known_config(args: argparse.Namespace) -> Config | None:
     """The configuration if there is one: a file that the operator names must be good, the usual one may be absent."""
     is_there = args.config is not None or Path(DEFAULT_CONFIG).exists()
     return _config_of(args) if is_there else None
+
+
+def _own_profiles(args: argparse.Namespace) -> Path | None:
+    """The folder of the operator's PDU profiles, without a look at his secrets: offline commands need none."""
+    from agent.config import PROFILES_DIR, load_profiles_folder
+
+    if args.config is not None or Path(DEFAULT_CONFIG).exists():
+        return load_profiles_folder(args.config or DEFAULT_CONFIG)
+    usual = Path(DEFAULT_CONFIG).parent / PROFILES_DIR
+    return usual if usual.is_dir() else None
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -235,8 +249,8 @@ def _probe(args: argparse.Namespace) -> int:
     from agent import probe
 
     if args.replay is not None:
-        return probe.replay(args.replay, as_json=args.json)
-    return probe.run(args.host, _known_config(args), as_json=args.json, insecure=args.insecure)
+        return probe.replay(args.replay, _own_profiles(args), as_json=args.json)
+    return probe.run(args.host, _known_config(args), args.world, as_json=args.json, insecure=args.insecure)
 
 
 def _capture(args: argparse.Namespace) -> int:
@@ -248,13 +262,13 @@ def _capture(args: argparse.Namespace) -> int:
 def _pdu_test(args: argparse.Namespace) -> int:
     from agent import pdu
 
-    return pdu.test(args.profile, args.walk, _known_config(args), as_json=args.json)
+    return pdu.test(args.profile, args.walk, _own_profiles(args), as_json=args.json)
 
 
 def _pdu_list(args: argparse.Namespace) -> int:
     from agent import pdu
 
-    return pdu.show(_known_config(args), as_json=args.json)
+    return pdu.show(_own_profiles(args), as_json=args.json)
 
 
 def _discover(args: argparse.Namespace) -> int:

@@ -343,6 +343,22 @@ def load_listener(path: Path | str) -> PrometheusSection:
     return section
 
 
+def load_profiles_folder(path: Path | str) -> Path | None:
+    """Only where the operator's PDU profiles are, for the same readers. None where he has none.
+
+    Errors: ConfigError, as `load`.
+    """
+    source = Path(path)
+    try:
+        site = _expect(_document(source).get("site", {}), dict, "a table", "site")
+        named = site.get("pdus_dir")
+        return _pdu_profiles(
+            None if named is None else _expect(named, str, "a folder", "site.pdus_dir"), source.absolute().parent
+        )
+    except ConfigError as error:
+        raise ConfigError(error.key, error.message, source.name) from None
+
+
 def _document(source: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(source.read_bytes().decode("utf-8"))

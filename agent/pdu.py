@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.config import Config, ConfigError
+from agent.config import ConfigError
 from agent.pdu_view import Document, document_of, lines_of, unread, unread_lines
 from agent.spoken import plain
 from collectors.pdus.device import FullRead, replay
@@ -25,17 +25,17 @@ from collectors.redaction import Redactor
 READ, NOT_READ = 0, 1
 
 
-def test(profile: str, walk: str, config: Config | None, *, as_json: bool) -> int:
-    """Try a profile (a file, or the id of a known one) on a walk and print what came out.
+def test(profile: str, walk: str, own: Path | None, *, as_json: bool) -> int:
+    """Try a profile (a file, or the id of a known one) on a walk and print what came out. `own`: the operator's folder.
 
     Returns 0 where the walk is taken for this family and at least one value is read, else 1. Errors: ConfigError.
     """
     try:
-        tested = _profile(profile, config)
+        tested = _profile(profile, own)
         found = load_walk(Path(walk))
     except ValueError as error:  # a ProfileError is one
         raise ConfigError("pdu test", str(error)) from None
-    told = judged(tested, _known(config), found)
+    told = judged(tested, _known(own), found)
     if as_json:
         import orjson
 
@@ -46,12 +46,12 @@ def test(profile: str, walk: str, config: Config | None, *, as_json: bool) -> in
     return READ if told["recognised"] and told["values"] else NOT_READ
 
 
-def show(config: Config | None, *, as_json: bool) -> int:
+def show(own: Path | None, *, as_json: bool) -> int:
     """Every known profile: id, makers and models, whose it is. Errors: ConfigError for a bad file of the operator's."""
-    own = () if config is None or config.pdu_profiles is None else _own_ids(config.pdu_profiles)
+    his = set() if own is None else _own_ids(own)
     listed = [
-        {"id": profile.id, "title": profile.title, "own": profile.id in own, "reads": bool(profile.tables)}
-        for profile in {p.id: p for p in _known(config)}.values()
+        {"id": profile.id, "title": profile.title, "own": profile.id in his, "reads": bool(profile.tables)}
+        for profile in {p.id: p for p in _known(own)}.values()
     ]
     if as_json:
         import orjson
@@ -145,7 +145,7 @@ def _lines(walk: str, told: dict[str, Any]) -> Iterator[str]:
 # --- which profiles there are ----------------------------------------------------------------------------------------
 
 
-def _profile(named: str, config: Config | None) -> tuple[Profile, ...]:
+def _profile(named: str, own: Path | None) -> tuple[Profile, ...]:
     """The profile in a file, or the known one with this id. Errors: ProfileError."""
     path = Path(named)
     if path.suffix == ".toml" or path.is_file():
@@ -155,16 +155,16 @@ def _profile(named: str, config: Config | None) -> tuple[Profile, ...]:
             raise ProfileError(f"cannot read {named}: {error.strerror}") from None
         except UnicodeDecodeError as error:
             raise ProfileError(f"{named} is not UTF-8 text (byte {error.start})") from None
-    known = _known(config)
+    known = _known(own)
     if chosen := tuple(profile for profile in known if profile.id == named):
         return chosen
     ids = ", ".join(dict.fromkeys(profile.id for profile in known))
     raise ProfileError(f"{named!r} is neither a file nor a known profile; known: {ids}")
 
 
-def _known(config: Config | None) -> tuple[Profile, ...]:
+def _known(own: Path | None) -> tuple[Profile, ...]:
     try:
-        return profiles_with(None if config is None else config.pdu_profiles)
+        return profiles_with(own)
     except ProfileError as error:
         raise ConfigError("site.pdus_dir", str(error)) from None
 

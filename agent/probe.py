@@ -1,9 +1,10 @@
 """One look at one device from the command line: what is it, and what does it say.
 
 Asked as a miner (our own drivers, then pyasic) and as an SNMP device at the same time, with the credentials that the
-configuration gives this address, and with nothing but `public` where it gives none. Whatever answers is printed value
-by value with its unit; whatever does not is named by its fault. A folder of recorded replies is looked at in the same
-way, without any network (`--replay`).
+configuration gives this address; a PDU that it does not name is asked as its first `[[pdus]]` entry is, or with
+`public` where there is none. Whatever answers is printed value by value with its unit, the values of a PDU with their
+objects; whatever does not is named by its fault. A recording is looked at in the same way, without any network
+(`--replay`).
 """
 
 from __future__ import annotations
@@ -12,32 +13,31 @@ import asyncio
 import logging
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields, is_dataclass
-from enum import Enum
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent.config import Config, ConfigError
-from agent.plan import DEADLINE_S, assignments_of, site_of
+from agent.plan import DEADLINE_S, assignments_of, pdu_options, site_of
+from agent.spoken import NOTHING, plain, spoken, text_of
 from agent.targets import MINER_PORT, SNMP_PORT, TargetError, parse_target
 from agent.wire import Job
+from collectors.pdus.snmprec import SUFFIX
 from collectors.redaction import Redactor
 from fleet.ports import PollError
-from fleet.readings import Board, Fault, FaultKind, MachineError, MinerReading, PduReading, PduRow, Temperature
+from fleet.readings import Board, Fault, FaultKind, MachineError, MinerReading, PduReading, Temperature
+
+if TYPE_CHECKING:
+    from collectors.pdus.device import FullRead
 
 GRACE_S = 1.0
 """What a look gets beyond its own deadline before we end it."""
 
 DEEP_S = 20.0
-"""How long a machine of our own drivers may take to tell everything, and not only what every look needs."""
+"""How long a machine of our own drivers, or a PDU, may take to tell everything, and not only what every look needs."""
 
 WORTH_PYASIC = {FaultKind.UNSUPPORTED, FaultKind.REFUSED, FaultKind.MALFORMED, FaultKind.DENIED, FaultKind.IDENTITY}
 """Faults of a host that is there: another driver may read it."""
-
-UNITS = {
-    "hs": "H/s", "w": "W", "j": "J", "a": "A", "v": "V", "c": "°C", "s": "s", "rpm": "rpm", "ratio": "", "hz": "Hz",
-}  # fmt: skip
-"""Unit of a field by the last word of its name."""
 
 Reading = MinerReading | PduReading
 
@@ -46,27 +46,38 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one driver made of the device: exactly one of reading and fault."""
+    """What one driver made of the device: exactly one of reading and fault.
+
+    `pdu` tells the reading of a PDU step by step (`agent.pdu_view`); `unknown` is what a PDU without a profile says of
+    itself.
+    """
 
     driver: str
     reading: Reading | None = None
     fault: Fault | None = None
+    pdu: dict[str, Any] | None = None
+    unknown: dict[str, str | None] | None = None
 
 
-def run(host: str, config: Config | None, as_json: bool, insecure: bool) -> int:
-    """Probe and print. Returns 0 where something was recognised, else 1. Errors: ConfigError for a bad HOST."""
-    address, port = one_address("probe", host, insecure)
-    return _told(host, asyncio.run(look(address, port, config)), as_json)
+def run(host: str, config: Config | None, world: str | None = None, *, as_json: bool, insecure: bool) -> int:
+    """Probe and print; `world` is "miner" or "pdu" to ask nothing else. Returns 0 where something was recognised.
 
-
-def replay(folder: str, as_json: bool) -> int:
-    """The same for a folder of recorded replies, or one walk of a PDU (`.snmprec`): nothing is contacted.
-
-    Errors: ConfigError for what is no recording.
+    Errors: ConfigError for a bad HOST.
     """
-    path = Path(folder)
-    walk = path if path.suffix == ".snmprec" else next(path.glob("*.snmprec"), None)
-    return _told(folder, _of_folder(path) if walk is None else _of_walk(walk), as_json)
+    address, port = one_address("probe", host, insecure)
+    secrets = [] if config is None else [secret for section in config.pdus for secret in section.snmp.secrets()]
+    findings = asyncio.run(look(address, port, config, world))
+    return _told(host, findings, f"hashwatt capture {host} --snmp -o my-pdu", as_json, secrets)
+
+
+def replay(recording: str, own: Path | None = None, *, as_json: bool) -> int:
+    """The same for a folder of recorded replies, or the walk of a PDU: nothing is contacted.
+
+    `own` is the folder of the operator's PDU profiles. Errors: ConfigError for what is no recording.
+    """
+    path = Path(recording)
+    is_walk = path.is_file() or next(path.glob(f"*{SUFFIX}"), None) is not None
+    return _told(recording, _of_walk(path, own) if is_walk else _of_folder(path), None, as_json)
 
 
 def one_address(command: str, host: str, insecure: bool) -> tuple[str, int | None]:
@@ -82,7 +93,9 @@ def one_address(command: str, host: str, insecure: bool) -> tuple[str, int | Non
     return next(span.hosts()), span.port
 
 
-def _told(host: str, findings: list[Finding], as_json: bool) -> int:
+def _told(
+    host: str, findings: list[Finding], how_to_record: str | None, as_json: bool, secrets: Iterable[str] = ()
+) -> int:
     recognised = any(finding.reading is not None for finding in findings)
     if as_json:
         import msgspec
@@ -91,8 +104,8 @@ def _told(host: str, findings: list[Finding], as_json: bool) -> int:
         document = {"host": host, "recognised": recognised, "findings": msgspec.to_builtins(findings)}
         text = orjson.dumps(document).decode()
     else:
-        text = "\n".join([f"{host}:", *(line for found in findings for line in _lines(found))])
-    sys.stdout.write(Redactor().text(text) + "\n")  # a device may put a secret into any text of its own
+        text = "\n".join([f"{host}:", *(line for found in findings for line in _lines(found, how_to_record))])
+    sys.stdout.write(Redactor(known=secrets).text(text) + "\n")  # a device may put a secret into any text of its own
     return 0 if recognised else 1
 
 
@@ -110,27 +123,33 @@ def _of_folder(folder: Path) -> list[Finding]:
         return [Finding(make or "auto", fault=error.as_fault())]
 
 
-def _of_walk(path: Path) -> list[Finding]:
-    from collectors.pdus.device import read_walk
-    from collectors.pdus.snmprec import parse_snmprec
+def _of_walk(path: Path, own: Path | None) -> list[Finding]:
+    from collectors.pdus.device import replay as replayed
+    from collectors.pdus.profile import ProfileError, profiles_with
+    from collectors.pdus.snmprec import load_walk
 
     try:
-        walk = parse_snmprec(path.read_text("utf-8"), path.name)
-    except (OSError, ValueError) as error:
-        raise ConfigError("probe", f"{path}: {error}") from None
+        walk, profiles = load_walk(path), profiles_with(own)
+    except (ValueError, ProfileError) as error:
+        raise ConfigError("probe", str(error)) from None
     try:
-        return [Finding("snmp", reading=read_walk(walk))]
+        return [_pdu_finding(replayed(walk, profiles))]
     except PollError as error:
-        return [Finding("snmp", fault=error.as_fault())]
+        return [_pdu_fault(error)]
 
 
-async def look(address: str, port: int | None, config: Config | None) -> list[Finding]:
+async def look(address: str, port: int | None, config: Config | None, world: str | None = None) -> list[Finding]:
     """Findings of every driver that was tried, miners first; both worlds are asked at the same time."""
-    as_miner, as_pdu = await asyncio.gather(
-        _look_at_miner(miner_job(address, port, config)),
-        _look(_pdu_job(address, port, config)),
-    )
-    return [*as_miner, as_pdu]
+    looks = []
+    if world != "pdu":
+        looks.append(_look_at_miner(miner_job(address, port, config)))
+    if world != "miner":
+        looks.append(_look_at_pdu(pdu_job(address, port, config)))
+    return [finding for found in await asyncio.gather(*looks) for finding in found]
+
+
+async def _look_at_pdu(job: Job) -> list[Finding]:
+    return [await _look(job)]
 
 
 async def _look_at_miner(job: Job) -> list[Finding]:
@@ -145,17 +164,21 @@ async def _look(job: Job) -> Finding:
     """One look by one driver; what goes wrong in it is a finding too."""
     from collectors.catalogue import LIBRARIES, open_device
     from collectors.miners.native import NativeMiner
+    from collectors.pdus.device import SnmpPdu
 
-    deadline_s = job.deadline_s if job.kind in ("snmp", *LIBRARIES) else max(job.deadline_s, DEEP_S)
+    deadline_s = job.deadline_s if job.kind in LIBRARIES else max(job.deadline_s, DEEP_S)
     try:
         device = open_device(job.kind, job.host, job.port, deadline_s, job.options)
         try:
+            if isinstance(device, SnmpPdu):
+                full = await asyncio.wait_for(device.read_everything(), deadline_s + GRACE_S)
+                return _pdu_finding(full, device.engine)
             everything = device.read(is_deep=True) if isinstance(device, NativeMiner) else device.read()
             reading = await asyncio.wait_for(everything, deadline_s + GRACE_S)
         finally:
             await device.aclose()
     except PollError as error:
-        return Finding(job.kind, fault=error.as_fault())
+        return _pdu_fault(error) if job.kind == "snmp" else Finding(job.kind, fault=error.as_fault())
     except TimeoutError:
         return Finding(job.kind, fault=Fault(FaultKind.TIMEOUT, f"no end after {deadline_s:g} s"))
     except Exception as error:  # a probe of an unknown device must not end in a traceback
@@ -166,17 +189,43 @@ async def _look(job: Job) -> Finding:
     return Finding(job.kind, reading=reading)
 
 
+def _pdu_finding(full: FullRead, engine: str = "") -> Finding:
+    from agent.pdu_view import document_of
+
+    reading = replace(full.layout.read(full.found), engine=engine)
+    return Finding("snmp", reading=reading, pdu=document_of(full, engine))
+
+
+def _pdu_fault(error: PollError) -> Finding:
+    from collectors.pdus.matching import UnknownPdu
+    from collectors.pdus.snmp import format_oid
+
+    if not isinstance(error, UnknownPdu):
+        return Finding("snmp", fault=error.as_fault())
+    unknown = {
+        "sys_object_id": format_oid(error.identity) if error.identity else None,
+        "sys_descr": error.descr or None,
+    }
+    return Finding("snmp", fault=error.as_fault(), unknown=unknown)
+
+
 def miner_job(address: str, port: int | None, config: Config | None) -> Job:
     """How the agent would look at a miner at this address: with the configuration's login, or without one."""
     wanted = _configured(address, port, config, ("miners", "pyasic"))
     return wanted or Job(address, "auto", address, port or MINER_PORT, 0.0, DEADLINE_S["miners"])
 
 
-def _pdu_job(address: str, port: int | None, config: Config | None) -> Job:
+def pdu_job(address: str, port: int | None, config: Config | None) -> Job:
+    """How the agent would look at a PDU at this address; one that it does not know is let in like its first PDU."""
     wanted = _configured(address, port, config, ("snmp",))
-    community = config.pdus[0].snmp.reveal() if config is not None and config.pdus else "public"
-    options: dict[str, str | float | bool] = {"profile": "auto", "community": community}
-    return wanted or Job(address, "snmp", address, port or SNMP_PORT, 0.0, DEADLINE_S["snmp"], options)
+    options: dict[str, str | float | bool] = {"community": "public"}
+    if config is not None and config.pdus:
+        options = pdu_options(config, config.pdus[0])
+    elif config is not None and config.pdu_profiles is not None:
+        options["profiles"] = str(config.pdu_profiles)
+    options["profile"] = "auto"
+    deadline_s = DEADLINE_S["snmp"]
+    return wanted or Job(address, "snmp", address, port or SNMP_PORT, 0.0, deadline_s, options)
 
 
 def _configured(address: str, port: int | None, config: Config | None, workers: Iterable[str]) -> Job | None:
@@ -190,14 +239,33 @@ def _configured(address: str, port: int | None, config: Config | None, workers: 
 # --- printing --------------------------------------------------------------------------------------------------------
 
 
-def _lines(finding: Finding) -> Iterator[str]:
+def _lines(finding: Finding, how_to_record: str | None) -> Iterator[str]:
     if finding.fault is not None:
-        detail = f" ({_plain(finding.fault.detail)})" if finding.fault.detail else ""
+        detail = f" ({plain(finding.fault.detail)})" if finding.fault.detail else ""
         yield f"  as {finding.driver}: {finding.fault.kind.value}{detail}"
+        if finding.unknown is not None:
+            yield from _advice(finding.unknown, how_to_record)
         return
     yield f"  as {finding.driver}: recognised"
+    if finding.pdu is not None:
+        from agent.pdu_view import lines_of
+
+        yield from (f"    {line}" for line in lines_of(finding.pdu))
+        return
     for name, value in _values(finding.reading):
         yield f"    {name:<28}{value}"
+
+
+def _advice(unknown: dict[str, str | None], how_to_record: str | None) -> Iterator[str]:
+    """What an operator can do about a PDU that no profile knows."""
+    yield "    It answers, but no profile knows it. It says of itself:"
+    yield f"      sysObjectID  {unknown['sys_object_id'] or 'nothing'}"
+    yield f"      sysDescr     {plain(unknown['sys_descr'] or 'nothing')}"
+    yield "    One file makes it known, without Python (docs/adding-a-pdu.md):"
+    if how_to_record is not None:
+        yield f"      {how_to_record:<46}records what it has to say, without secrets"
+    yield f"      {'hashwatt pdu test my-pdu.toml my-pdu':<46}tries the file on the recording while you write it"
+    yield f"      {'cp my-pdu.toml /etc/hashwatt/pdus.d/':<46}the agent reads it from its next start on"
 
 
 def _values(part: object, lead: str = "") -> Iterator[tuple[str, str]]:
@@ -208,47 +276,21 @@ def _values(part: object, lead: str = "") -> Iterator[tuple[str, str]]:
         if isinstance(value, tuple) and value and is_dataclass(value[0]):
             yield from _items(value)
         elif isinstance(value, tuple):
-            yield f"{lead}{_spoken(field.name)}", ", ".join(_text(field.name, item) for item in value) or "–"
+            yield f"{lead}{spoken(field.name)}", ", ".join(text_of(field.name, item) for item in value) or NOTHING
         else:
-            yield f"{lead}{_spoken(field.name)}", _text(field.name, value)
+            yield f"{lead}{spoken(field.name)}", text_of(field.name, value)
 
 
 def _items(items: Iterable[Any]) -> Iterator[tuple[str, str]]:
     for item in items:
         if isinstance(item, Temperature):
             yield f"temperature {item.sensor.value} {item.index}", f"{item.celsius:g} °C"
-        elif isinstance(item, PduRow):
-            yield f"{item.kind.value} {_plain(item.id)}", _all_of(item)
         elif isinstance(item, Board):
-            yield f"board {_plain(item.id)}", _all_of(item)
+            yield f"board {plain(item.id)}", _all_of(item)
         elif isinstance(item, MachineError):
-            yield f"error {_plain(item.code)}", _plain(item.text)
+            yield f"error {plain(item.code)}", plain(item.text)
 
 
 def _all_of(item: object) -> str:
-    said = [(name, value) for name, value in _values(item) if value != "–" and name not in ("kind", "id")]
-    return ", ".join(f"{name} {value}" for name, value in said) or "–"
-
-
-def _spoken(name: str) -> str:
-    words = name.split("_")
-    return " ".join(words[:-1] if words[-1] in UNITS and words[-1] != "ratio" and len(words) > 1 else words)
-
-
-def _text(name: str, value: object) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int | float):
-        unit = UNITS.get(name.split("_")[-1], "")
-        if unit == "H/s" and value >= 1e9:
-            return f"{value / 1e12:.2f} TH/s"
-        if unit == "Hz" and value >= 1e6:
-            return f"{value / 1e6:,.10g} MHz"
-        return f"{value:,.10g} {unit}".rstrip()
-    return _plain(value.value if isinstance(value, Enum) else str(value))
-
-
-def _plain(text: object) -> str:
-    return "".join(c if c.isprintable() else "·" for c in str(text))
+    said = [(name, value) for name, value in _values(item) if value != NOTHING and name not in ("kind", "id")]
+    return ", ".join(f"{name} {value}" for name, value in said) or NOTHING

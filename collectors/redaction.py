@@ -25,7 +25,7 @@ REDACTED = "REDACTED"
 
 
 class Kind(StrEnum):
-    """What a value is. A log keeps the last four: without them its reader would not know which machine it speaks of."""
+    """What a value is. A log keeps the last five: without them its reader would not know which machine it speaks of."""
 
     SECRET = "secret"  # noqa: S105  password, token, session, salt, key
     ACCOUNT = "account"  # pool user, worker
@@ -33,8 +33,9 @@ class Kind(StrEnum):
     EMAIL = "e-mail"
     MAC = "MAC"
     SERIAL = "serial number"
-    NAME = "host or network name"
+    NAME = "name of a host, a network or a place"
     ADDRESS = "IP address"
+    TEXT = "text of unknown meaning"  # never behind a name: only whoever knows where it stands can tell
 
 
 UNSPEAKABLE = frozenset({Kind.SECRET, Kind.ACCOUNT, Kind.WALLET, Kind.EMAIL})
@@ -162,6 +163,10 @@ class Redactor:
     def text(self, text: str) -> str:
         """The same for a text: a log line, a page, a document."""
         return self._without_learned(self._quoted(text, 0))
+
+    def value(self, kind: Kind, value: str) -> str:
+        """What stands in the place of a value of which the caller knows what it is."""
+        return self._value(kind, value)
 
     # --- by name
 

@@ -85,6 +85,11 @@ class SnmpPdu:
         self._restarts_left = MAX_RESTARTS
         self._forget()
 
+    @property
+    def engine(self) -> str:
+        """The library that speaks SNMP."""
+        return self._client.engine
+
     async def read(self) -> PduReading:
         """One look. Errors: PollError; TIMEOUT past the deadline, UNSUPPORTED if no profile fits."""
         try:

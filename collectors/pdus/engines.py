@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from collectors.pdus.snmp import Credential, EngineName, SnmpClient
+from collectors.pdus.snmp import Credential, EngineName, Oid, SnmpClient
 
 
 def open_client(
@@ -29,6 +29,13 @@ def open_client(
     from collectors.pdus.pysnmp_client import PysnmpClient
 
     return PysnmpClient(host, port, credential, timeout_s=timeout_s, retries=retries)
+
+
+def open_recorder(host: str, port: int, credential: Credential, tags: dict[Oid, int]) -> SnmpClient:
+    """A client for a recording: `tags` learns the BER tag of every object, which only pysnmp tells."""
+    from collectors.pdus.pysnmp_client import PysnmpClient
+
+    return PysnmpClient(host, port, credential, tags=tags)
 
 
 def available() -> tuple[str, ...]:

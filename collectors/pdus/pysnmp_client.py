@@ -259,10 +259,20 @@ def open_sessions() -> int:
 
 
 class PysnmpClient:
-    """One device; implements `snmp.SnmpClient`. A wrong community looks like silence: TIMEOUT."""
+    """One device; implements `snmp.SnmpClient`. A wrong community looks like silence: TIMEOUT.
+
+    `tags` learns the BER tag of every object that answers, which only a recording needs.
+    """
 
     def __init__(
-        self, host: str, port: int, credential: Credential, *, timeout_s: float = 2.0, retries: int = 1
+        self,
+        host: str,
+        port: int,
+        credential: Credential,
+        *,
+        timeout_s: float = 2.0,
+        retries: int = 1,
+        tags: dict[Oid, int] | None = None,
     ) -> None:
         self._host = host
         self._port = port
@@ -273,6 +283,7 @@ class PysnmpClient:
         self._session: _Session | None = None
         self._address: Address = (host, port)
         self._is_let_in = credential.version != "3"
+        self._tags = tags
 
     @property
     def engine(self) -> str:
@@ -330,7 +341,7 @@ class PysnmpClient:
         while tries:
             tries -= 1
             try:
-                answer = await self._try(session, lambda request: send(request.take))
+                answer = await self._try(session, lambda request: send(self._noting(request.take)))
             except _OtherEngine as error:
                 if isinstance(fault, _OtherEngine):
                     raise refused(UNKNOWN_ENGINE) from None
@@ -347,6 +358,19 @@ class PysnmpClient:
         if fault is None and not self._is_let_in:
             await self._check_whether_there(session)
         raise fault or no_answer(self._timeout_s, self._retries + 1)
+
+    def _noting(self, take: Callable[..., None]) -> Callable[..., None]:
+        """The same callback of pysnmp, with an eye on the tags where somebody wants them."""
+        tags = self._tags
+        if tags is None:
+            return take
+
+        def note(*answer: Any) -> None:
+            *_, varbinds, _context = answer
+            tags.update((tuple(oid), _tag(value)) for oid, value in varbinds or ())
+            take(*answer)
+
+        return note
 
     async def _try(self, session: _Session, send: Callable[[_Request], object]) -> Answer:
         """Errors: PollError, Unreadable if only garbage came, TimeoutError if nothing did."""
@@ -388,3 +412,9 @@ def _plain(value: Any) -> Value | None:
     if isinstance(value, univ.OctetString):
         return bytes(value)
     return int(value)
+
+
+def _tag(value: Any) -> int:
+    """The BER tag of a simple type: 2 for INTEGER, 65 (application 1) for Counter32."""
+    tag = value.tagSet[-1]
+    return int(tag.tagClass | tag.tagId)

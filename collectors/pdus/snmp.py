@@ -78,6 +78,8 @@ class WalkLimits:
     seconds: float = 10.0
     enough: int | None = None
     """Ends quietly after this many rows: whoever asks only whether a table exists needs one."""
+    after: Oid | None = None
+    """Goes on behind this object: a long walk is taken in pieces."""
 
 
 class SnmpClient(Protocol):
@@ -167,7 +169,7 @@ class Walk:
         self._root = root
         self._pace = pace
         self._limits = limits
-        self._last = root
+        self._last = root if limits.after is None else limits.after
         self._octets = 0
         self._is_done = False
 

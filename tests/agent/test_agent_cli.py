@@ -20,10 +20,6 @@ from fleet.readings import (
     FaultKind,
     MinerReading,
     OperatingState,
-    PduReading,
-    PduRow,
-    Quality,
-    RowKind,
     Sensor,
     Temperature,
 )
@@ -60,7 +56,19 @@ def free_port() -> int:
 def test_help_names_every_command_and_every_exit_code() -> None:
     done = hashwatt("--help")
     assert done.returncode == 0
-    for word in ("run", "once", "check", "status", "probe", "hashprice", "--config", "Exit 0", "Exit 1", "Exit 2"):
+    for word in (
+        "run",
+        "once",
+        "check",
+        "status",
+        "probe",
+        "pdu",
+        "hashprice",
+        "--config",
+        "Exit 0",
+        "Exit 1",
+        "Exit 2",
+    ):
         assert word in done.stdout
 
 
@@ -271,10 +279,6 @@ MINER = MinerReading(
     driver="antminer", make="Antminer", model="Antminer S19\x1b[2J", state=OperatingState.MINING,
     hashrate_hs=104.2e12, temperatures=(Temperature(Sensor.BOARD, 0, 61.5),), fans_rpm=(5880.0, None), uptime_s=3600.0,
 )  # fmt: skip
-PDU = PduReading(
-    profile="apc", power_w=3250.0,
-    rows=(PduRow(RowKind.OUTLET, "1", power_w=110.0, power_quality=Quality.MEASURED, is_on=True),),
-)  # fmt: skip
 
 
 def test_probe_prints_every_value_with_its_unit(
@@ -289,14 +293,6 @@ def test_probe_prints_every_value_with_its_unit(
         "fans 5,880 rpm, –", "uptime 3,600 s", "serial –", "as snmp: timeout (no answer)",
     ):  # fmt: skip
         assert line in lines, line
-
-
-def test_probe_prints_outlets(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(probe, "look", _returning([Finding("snmp", reading=PDU)]))
-    assert probe.run("127.0.0.1", None, as_json=False, insecure=False) == 0
-    out = capsys.readouterr().out
-    assert "power                       3,250 W" in out
-    assert "power 110 W, power quality measured, is on yes" in out
 
 
 def test_probe_as_json_leaves_unknown_null(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
