@@ -13,7 +13,9 @@ from collectors.pdus.snmp import Oid, Value, format_oid, parse_oid
 from collectors.pdus.snmprec import parse_snmprec
 from hil.faults import PduMisbehaviour
 from hil.loopback import free_block
-from hil.pdus import Recording, load_snmprec, read_snmprec
+from hil.pdus import Face, Recording, Rpdu2, load_snmprec, read_snmprec
+from hil.physics import Orders, assemble, settle
+from hil.scene import Scene
 from hil.snmp_agent import SnmpAgent
 
 SYNTHETIC = Path(__file__).resolve().parent.parent / "captures" / "pdus" / "synthetic_apc_rpdu2.snmprec"
@@ -117,6 +119,19 @@ async def test_version_1_passes_over_what_it_has_no_word_for(agent: SnmpAgent) -
     small = {oid: value for oid, value in whole.items() if value == 5}
     assert values(await heard(agent, "snmpwalk", ".1")) == whole
     assert values(await heard(agent, "snmpwalk", ".1", version="-v1")) == small
+
+
+@pytest.mark.peer("snmpwalk")
+@pytest.mark.parametrize(("tool", "version"), [("snmpwalk", "-v1"), ("snmpbulkwalk", "-v2c")])
+async def test_our_own_pdu_says_the_same_in_every_way_of_asking(agent: SnmpAgent, tool: str, version: str) -> None:
+    build, orders = assemble(24), Orders.all_on(24)
+    scene = Scene(build, orders, settle(build, orders, 25.0), 1_700_000_000.0)
+    pdu = Rpdu2(scene, Face("pdu-0001", "HIL000000001", tuple((row,) for row in range(24))))
+    agent.tree = pdu
+    seen = values(await heard(agent, tool, ".1", version=version))
+    assert seen == Recording([(oid, pdu.value(i)) for i, oid in enumerate(pdu.oids)]).found()
+    watts = [seen[parse_oid(f"1.3.6.1.4.1.318.1.1.26.9.4.3.1.7.{k}")] for k in range(1, 25)]
+    assert watts == [round(w) for w in scene.view.wall_w]
 
 
 @pytest.mark.peer("snmpget")
