@@ -1,9 +1,10 @@
 """The command `hashwatt capture`: what one machine answers to every question that we know, as a folder to keep.
 
 The machine is met and read as in a probe, over a line that writes every answer down. A machine that we do not know is
-asked the harmless questions that most firmware understands, for recordings are how we get to know it. Nothing is asked
-that could change anything, and the login itself is not written down. Then secrets and identities are replaced, and the
-folder appears as a whole or not at all.
+asked the harmless questions that most firmware understands, for recordings are how we get to know it. A host that
+answers SNMP and is no machine is walked as a PDU (`agent.pdu_capture`). Nothing is asked that could change anything,
+and the login itself is not written down. Then secrets and identities are replaced, and the folder appears as a whole or
+not at all.
 """
 
 from __future__ import annotations
@@ -16,21 +17,26 @@ import re
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from agent import pdu_capture
 from agent.config import Config, ConfigError
-from agent.probe import miner_job, one_address
+from agent.probe import is_configured_pdu, miner_job, one_address, pdu_job
+from agent.wire import Job
 from collectors.captures import MANIFEST, Gate
+from collectors.catalogue import credential_of
 from collectors.miners import cgminer, hearing
 from collectors.miners.identify import AXEOS_INFO, LANDING, SYSTEM_INFO_CGI, V1_INFO, V1_SYSTEM
 from collectors.miners.line import Line
 from collectors.miners.make import HTTP_PORT, RPC_PORT, Ask, Credential, Login, Make, Via
 from collectors.miners.makes import KEYS
 from collectors.miners.native import NativeMiner
+from collectors.pdus.profile import profiles_with
+from collectors.pdus.snmp import Credential as SnmpCredential
 from collectors.redaction import Redactor
 from fleet.ports import PollError
 from fleet.readings import FaultKind, MinerReading
@@ -74,12 +80,22 @@ class Recording:
     make: Make | None = None
     reading: MinerReading | None = None
     failure: str = ""
+    is_pdu: bool = False  # no machine that we know, and it answers SNMP
 
 
-def run(host: str, out: str, config: Config | None, *, insecure: bool = False, credential: str | None = None) -> int:
+def run(
+    host: str,
+    out: str,
+    config: Config | None,
+    *,
+    insecure: bool = False,
+    credential: str | None = None,
+    is_snmp: bool = False,
+) -> int:
     """Record into the new folder `out`. Returns 0 where something was recorded, 1 where nobody answered.
 
-    `credential` names one of `config`; without it the one that the configuration gives this address is used.
+    `credential` names one of `config`; without it the one that the configuration gives this address is used. `is_snmp`:
+    the host is a PDU, whatever else it may seem to be.
     Errors: ConfigError for a bad HOST, an unknown credential, or a folder that is there already or cannot be made.
     """
     address, port = one_address("capture", host, insecure)
@@ -90,13 +106,18 @@ def run(host: str, out: str, config: Config | None, *, insecure: bool = False, c
         raise ConfigError("capture", f"there is no folder {folder.parent}")
     if not os.access(folder.parent, os.W_OK | os.X_OK):  # before a machine is asked for nothing
         raise ConfigError("capture", f"no permission to make a folder in {folder.parent}")
-    job = miner_job(address, port, config)
-    options = job.options or {}
-    login = _login(config, credential, options)
+    is_snmp = is_snmp or is_configured_pdu(address, port, config)
+    job = miner_job(address, None if is_snmp else port, config)
+    login = _login(config, credential, job.options or {})
+    pdu = _PduDoor(pdu_job(address, port, config), config)
+    if is_snmp:
+        return asyncio.run(_record_pdu(pdu, host, out, folder))
     ports = {} if job.port == RPC_PORT else {RPC_PORT: job.port}
     line = _Recorder(address, ports, login)
     told = job.kind if job.kind in KEYS else None
-    recording = asyncio.run(_record(line, told))
+    recording = asyncio.run(_record(line, told, pdu.answers))
+    if recording.is_pdu:
+        return asyncio.run(_record_pdu(pdu, host, out, folder))
     if not recording.replies:
         sys.stderr.write(f"{host}: nothing to record: {recording.failure}\n")
         return NOTHING
@@ -104,6 +125,47 @@ def run(host: str, out: str, config: Config | None, *, insecure: bool = False, c
     files = _files(recording, redactor)
     _write(folder, files)
     sys.stdout.write("\n".join([*_report(out, recording, files, redactor), ""]))
+    return RECORDED
+
+
+@dataclass(frozen=True, slots=True)
+class _PduDoor:
+    """How a PDU at this address would be asked."""
+
+    job: Job
+    config: Config | None
+
+    @property
+    def credential(self) -> SnmpCredential:
+        options = self.job.options or {}
+        return credential_of(options) or SnmpCredential("public")
+
+    @property
+    def secrets(self) -> list[str]:
+        """What must not appear in the recording: whatever lets somebody in to any PDU of this site."""
+        sections = () if self.config is None else self.config.pdus
+        told = (secret for pdu in sections for secret in (*pdu.snmp.secrets(), pdu.snmp.user))
+        return [secret for secret in dict.fromkeys(told) if secret is not None]
+
+    async def answers(self) -> bool:
+        return await pdu_capture.answers(self.job.host, self.job.port, self.credential)
+
+
+async def _record_pdu(door: _PduDoor, host: str, out: str, folder: Path) -> int:
+    job = door.job
+    profiles = profiles_with(None if door.config is None else door.config.pdu_profiles)
+    try:
+        recording = await pdu_capture.record(job.host, job.port, door.credential, profiles, pdu_capture.show_progress)
+    except PollError as error:
+        sys.stderr.write(f"{host}: nothing to record: {error}\n")
+        return NOTHING
+    finally:
+        pdu_capture.end_progress()
+    redactor = Redactor(secrets.token_bytes(32), known=door.secrets)
+    files = pdu_capture.files_of(recording, profiles, redactor, door.secrets)
+    _write(folder, files)
+    lines = [*pdu_capture.report(recording, out), *_last_lines(out, redactor), ""]
+    sys.stdout.write("\n".join(lines))
     return RECORDED
 
 
@@ -170,8 +232,11 @@ def _is_same(one: Ask, other: Ask) -> bool:
     )  # fmt: skip
 
 
-async def _record(line: _Recorder, told: str | None) -> Recording:
+async def _record(
+    line: _Recorder, told: str | None, speaks_snmp: Callable[[], Awaitable[bool]] | None = None
+) -> Recording:
     recording = line.recording
+    snmp = None if speaks_snmp is None else asyncio.ensure_future(speaks_snmp())
     miner = NativeMiner(line, READ_S, told)
     try:
         recording.reading = await miner.read(is_deep=True)
@@ -181,6 +246,11 @@ async def _record(line: _Recorder, told: str | None) -> Recording:
         log.debug("driver failed", exc_info=error)
         recording.failure = f"driver failed: {type(error).__name__}"
     recording.make = miner.make
+    if snmp is not None:
+        recording.is_pdu = miner.make is None and await snmp
+        snmp.cancel()
+    if recording.is_pdu:
+        return recording  # web pages of PDUs are no replies of a machine, and some fall over many questions
     deadline_at = asyncio.get_running_loop().time() + READ_S
     if miner.make is None and (recording.replies or not recording.failure.startswith(_SILENT)):
         await _ask_generally(line, deadline_at)
@@ -306,6 +376,10 @@ def _report(out: str, recording: Recording, files: Mapping[str, bytes], redactor
     yield f"{out}: {len(files) - 1} replies of {who}"
     for name, content in files.items():
         yield f"  {name:<32}{len(content):>9,} bytes"
+    yield from _last_lines(out, redactor)
+
+
+def _last_lines(out: str, redactor: Redactor) -> Iterator[str]:
     gone = ", ".join(f"{count} x {kind.value}" for kind, count in sorted(redactor.counts.items()))
     yield f"replaced: {gone or 'nothing'}"
     yield f"Look through the files before you give them to anybody; `hashwatt probe --replay {out}` reads them."

@@ -104,12 +104,13 @@ def _parser() -> argparse.ArgumentParser:
         world.add_argument(f"--{name}", dest="world", action="store_const", const=name, default=None, help=text)
     probe.add_argument("--json", action="store_true", help="one JSON object instead of text")
     probe.add_argument("--insecure", action="store_true", help="permit an address outside private address space")
-    capture = add("capture", _capture, "record what one machine answers, without secrets, as a folder")
+    capture = add("capture", _capture, "record what one machine or PDU answers, without secrets, as a folder")
     capture.add_argument("host", metavar="HOST", help="address, or address:port")
     capture.add_argument(
         "-o", "--out", metavar="DIR", required=True, help="the folder to make; it must not be there yet"
     )
     capture.add_argument("--insecure", action="store_true", help="permit an address outside private address space")
+    capture.add_argument("--snmp", action="store_true", help="it is a PDU: walk it, and ask nothing else")
     capture.add_argument("--credential", metavar="NAME", help="log in with [credentials.NAME] of the configuration")
     pdu = add("pdu", _pdu_list, "try PDU profiles on saved walks; list those that are known")
     pdu.epilog = "A new model needs one file and no Python: docs/adding-a-pdu.md shows it from start to end."
@@ -256,7 +257,9 @@ def _probe(args: argparse.Namespace) -> int:
 def _capture(args: argparse.Namespace) -> int:
     from agent import capture
 
-    return capture.run(args.host, args.out, _known_config(args), insecure=args.insecure, credential=args.credential)
+    config = _known_config(args)
+    options = {"insecure": args.insecure, "credential": args.credential, "is_snmp": args.snmp}
+    return capture.run(args.host, args.out, config, **options)
 
 
 def _pdu_test(args: argparse.Namespace) -> int:

@@ -228,6 +228,11 @@ def pdu_job(address: str, port: int | None, config: Config | None) -> Job:
     return wanted or Job(address, "snmp", address, port or SNMP_PORT, 0.0, deadline_s, options)
 
 
+def is_configured_pdu(address: str, port: int | None, config: Config | None) -> bool:
+    """Whether the configuration says that a PDU is at this address."""
+    return _configured(address, port, config, ("snmp",)) is not None
+
+
 def _configured(address: str, port: int | None, config: Config | None, workers: Iterable[str]) -> Job | None:
     """The job that the running agent has for this address, with its credentials; None where it has none."""
     if config is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from typing import TYPE_CHECKING
 
 from collectors.miners.line import USUAL_PORTS, Line
 from collectors.miners.make import FRAMED_PORT, HTTP_PORT, RPC_PORT, Credential
@@ -17,6 +18,9 @@ from collectors.miners.makes import KEYS
 from collectors.miners.native import NativeMiner
 from collectors.neighbours import Neighbours
 from fleet.ports import Feed, Miner, Pdu
+
+if TYPE_CHECKING:
+    from collectors.pdus.snmp import Credential as SnmpCredential
 
 Options = Mapping[str, str | float | bool]
 Clock = Callable[[], float]
@@ -77,6 +81,17 @@ def _ports(port: int, options: Options) -> Mapping[int, int]:
     return moved or USUAL_PORTS
 
 
+def credential_of(options: Options) -> SnmpCredential | None:
+    """How a PDU lets us in; None where the options say nothing about it."""
+    import msgspec
+
+    from collectors.pdus.snmp import Credential
+
+    keys = {field.name for field in fields(Credential)}
+    given = {key: value for key, value in options.items() if key in keys}
+    return msgspec.convert(given, Credential) if given else None
+
+
 def _open_snmp(host: str, port: int, deadline_s: float, options: Options) -> Pdu:
     from pathlib import Path
 
@@ -84,16 +99,14 @@ def _open_snmp(host: str, port: int, deadline_s: float, options: Options) -> Pdu
 
     from collectors.pdus.device import AUTO, SnmpPdu
     from collectors.pdus.profile import profiles_with
-    from collectors.pdus.snmp import Credential, EngineName
+    from collectors.pdus.snmp import EngineName
 
-    keys = {field.name for field in fields(Credential)}
-    credential = msgspec.convert({key: value for key, value in options.items() if key in keys}, Credential)
     folder = options.get("profiles")
     return SnmpPdu(
         host,
         port,
         deadline_s,
-        credential if options.keys() & keys else None,
+        credential_of(options),
         str(options.get("profile", AUTO)),
         engine=msgspec.convert(options.get("engine", "auto"), EngineName),
         profiles=profiles_with(Path(str(folder)) if folder else None),

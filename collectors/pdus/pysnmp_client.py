@@ -367,7 +367,7 @@ class PysnmpClient:
 
         def note(*answer: Any) -> None:
             *_, varbinds, _context = answer
-            tags.update((tuple(oid), _tag(value)) for oid, value in varbinds or ())
+            tags.update((tuple(oid), _tag(value)) for oid, value in varbinds or () if not isinstance(value, univ.Null))
             take(*answer)
 
         return note
