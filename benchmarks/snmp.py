@@ -62,6 +62,7 @@ FARM_BLOCK = 94
 PER_PROCESS = 1000  # PDUs of one emulating process
 REPETITIONS = 25
 DEADLINE_S = 10.0
+TICK_S = 10.0
 
 RPDU2 = "1.3.6.1.4.1.318.1.1.26"
 SUBTREES = {
@@ -338,63 +339,70 @@ def _clients(folder: Path) -> Iterator[Client]:
 # --- a farm of them --------------------------------------------------------------------------------------------------
 
 
-class Course:
-    """CPU and looks of a farm's two processes at a moment."""
+@dataclass(frozen=True)
+class Mark:
+    """What a farm's two processes have spent by a moment, for how many reads, and at how many PDUs."""
 
-    def __init__(self, pulse: Pulse) -> None:
-        self.at_s = time.monotonic()
-        self.main_s = time.process_time()
-        self.worker_s = pulse.cpu_s
-        self.polls = pulse.polls
+    main_s: float
+    worker_s: float
+    reads: int
+    known: int
 
 
 async def run_farm(farm: Farm, hosts: Sequence[str]) -> dict[str, Any]:
     """The first round, in which every read is a full one, and the rounds behind it."""
     table = Table(Site("snmp", ()), hosts, farm.interval_s)
-    seen = Seen(farm.interval_s, time.time() + 2 * farm.interval_s)
-    heard: set[str] = set()
+    first_at_s: dict[str, float] = {}
+    seen = Seen(farm.interval_s, 0.0)
 
     def take(outcomes: list[Outcome]) -> None:
         table.take(outcomes)
         seen.take(outcomes)
-        heard.update(outcome.key for outcome in outcomes)
+        for outcome in outcomes:
+            first_at_s.setdefault(outcome.key, outcome.at_s)
 
     supervisor = Supervisor([WorkerSpec("snmp")], take)
     await supervisor.start()
+    pulses: list[Pulse] = []
+    next_tick_s = time.monotonic() + TICK_S
+
+    async def mark(*, after_s: float = 0.0, known: int = 0) -> Mark:
+        """At the first pulse so much later that finds so many PDUs known, and none looked at if it is the first."""
+        nonlocal next_tick_s
+        begin_s = time.monotonic()
+        while time.monotonic() < begin_s + after_s + 2 * farm.interval_s + 60.0:
+            await asyncio.sleep(0.25)
+            if time.monotonic() > next_tick_s:
+                next_tick_s += TICK_S
+                table.freeze(time.time())
+            pulse = supervisor.stats()[0].pulse
+            if pulse is None or (pulses and pulse.at_s == pulses[-1].at_s):
+                continue
+            pulses.append(pulse)
+            is_known = sum(at_s < pulse.at_s for at_s in first_at_s.values()) >= known
+            if is_known and time.monotonic() >= begin_s + after_s and (known > 1 or pulse.in_flight == 0):
+                return Mark(time.process_time(), pulse.cpu_s, pulse.polls, len(first_at_s))
+        raise SystemExit(f"only {len(first_at_s)} of {len(hosts)} PDUs were looked at: {seen.verdicts}")
+
     options: dict[str, str | float | bool] = {"community": COMMUNITY, "engine": farm.engine}
     jobs = [Job(host, "snmp", host, PORT, farm.interval_s, DEADLINE_S, options) for host in hosts]
+    supervisor.assign("snmp", jobs[:1])  # one PDU, until the worker has imported all that it needs
+    marks = [await mark(known=1)]
     supervisor.assign("snmp", jobs)
-    pulses: list[Pulse] = []
-    courses: list[Course] = []
-    known_at_first = 0
-    end_s = time.monotonic() + 2 * farm.interval_s + 30.0
-    while time.monotonic() < end_s:
-        await asyncio.sleep(0.25)
-        pulse = supervisor.stats()[0].pulse
-        if pulse is None or (pulses and pulse.at_s == pulses[-1].at_s):
-            continue
-        pulses.append(pulse)
-        if not courses:
-            courses, known_at_first = [Course(pulse)], len(heard)
-        elif len(courses) == 1 and len(heard) == len(hosts):
-            courses.append(Course(pulse))
-            end_s = time.monotonic() + farm.rounds * farm.interval_s
-    if len(courses) < 2:
-        raise SystemExit(f"only {len(heard)} of {len(hosts)} PDUs were looked at: {seen.verdicts}")
-    courses.append(Course(pulses[-1]))
+    marks.append(await mark(known=len(hosts)))
+    first_round, seen = seen, Seen(farm.interval_s, time.time())  # from here on all are on the grid of their interval
+    marks.append(await mark(after_s=farm.rounds * farm.interval_s, known=len(hosts)))
     restarts = sum(supervisor.stats()[0].restarts.values())
     await supervisor.aclose()
     return {
-        "engine": farm.engine,
-        "pdus": farm.pdus,
-        "interval_s": farm.interval_s,
-        **costs(courses, len(hosts) - known_at_first, len(hosts) / farm.interval_s),
+        **asdict(farm),
+        **costs(marks, len(hosts) / farm.interval_s),
         "looks": seen.looks,
         "missed": seen.missed + pulses[-1].dropped,
         "late": seen.late,
         "lag_s": seen.lag_s,
         "look_s": seen.duration_s,
-        "verdicts": seen.verdicts,
+        "verdicts": {"first_round": first_round.verdicts, "others": seen.verdicts},
         "errors": pulses[-1].errors,
         "worker_restarts": restarts,
         "worker_rss_mib": [round(value / 2**20, 1) for value in _first_most_last([p.rss_bytes for p in pulses])],
@@ -402,17 +410,21 @@ async def run_farm(farm: Farm, hosts: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def costs(courses: Sequence[Course], full_reads: int, looks_per_s: float) -> dict[str, Any]:
-    """CPU of one read of either kind, and what they come to where one in twenty is a full one."""
-    begin, between, end = courses
-    fast_ms = 1000 * (end.worker_s - between.worker_s) / (end.polls - between.polls)
-    others_ms = fast_ms * (between.polls - begin.polls - full_reads)
-    full_ms = (1000 * (between.worker_s - begin.worker_s) - others_ms) / full_reads
-    main_ms = 1000 * (end.main_s - between.main_s) / (end.polls - between.polls)
+def costs(marks: Sequence[Mark], looks_per_s: float) -> dict[str, Any]:
+    """CPU of one read of either kind, and what they come to where one in twenty is a full one.
+
+    Of three marks: when the worker knows one PDU, when it knows all, and so many rounds later.
+    """
+    begin, between, end = marks
+    fast_ms = 1000 * (end.worker_s - between.worker_s) / (end.reads - between.reads)
+    full_reads = between.known - begin.known
+    fast_reads = between.reads - begin.reads - full_reads
+    full_ms = (1000 * (between.worker_s - begin.worker_s) - fast_reads * fast_ms) / full_reads
+    main_ms = 1000 * (end.main_s - between.main_s) / (end.reads - between.reads)
     mean_ms = (full_ms + (FULL_READ_EVERY - 1) * fast_ms) / FULL_READ_EVERY
 
     def share(ms: float) -> float:
-        return looks_per_s * ms / 1000
+        return _rounded(looks_per_s * ms / 1000) or 0.0
 
     return {
         "cpu_share": share(mean_ms + main_ms),
@@ -422,7 +434,7 @@ def costs(courses: Sequence[Course], full_reads: int, looks_per_s: float) -> dic
             "round_of_fast_reads": share(fast_ms + main_ms),
             "round_of_full_reads": share(full_ms + main_ms),
         },
-        "worker_ms_per_read": {"full": full_ms, "fast": fast_ms},
+        "worker_ms_per_read": {"full": _rounded(full_ms), "fast": _rounded(fast_ms)},
     }
 
 
