@@ -74,6 +74,8 @@ class Datagram(NamedTuple):
     status: int | None
     """Error status; None where it is encrypted."""
     position: int = 0
+    rows: int | None = None
+    """How many rows it has; None where they are encrypted."""
     report: int | None = None
     """Which counter of usmStats a REPORT names; 0 for any other REPORT."""
     flags: int = 0
@@ -111,8 +113,10 @@ def inspect(data: bytes) -> Datagram:
         return _inspect_v3(data[:end], at)
     _, at = _open(data, at, end, OCTETS)
     mended = bytearray(data[:end])
-    status, position, report = _inspect_pdu(data, at, end, mended)
-    return Datagram(bytes(mended), version, status, position, report)
+    found = Datagram(b"", version, *_inspect_pdu(data, at, end, mended))
+    if found.report is not None:
+        raise Unreadable("a report, which only v3 has")
+    return found._replace(data=bytes(mended))
 
 
 def discovery(number: int) -> bytes:
@@ -148,16 +152,15 @@ def _inspect_v3(data: bytes, at: int) -> Datagram:
         raise Unreadable("security parameters")
     if data[flags] & IS_ENCRYPTED:
         _open(data, at, len(data), OCTETS)
-        return Datagram(data, V3, None, 0, None, data[flags], signature, engine_id)
+        return Datagram(data, V3, None, 0, None, None, data[flags], signature, engine_id)
     scoped, at = _open(data, at, len(data), SEQUENCE)
     _, scoped = _open(data, scoped, at, OCTETS)
     _, scoped = _open(data, scoped, at, OCTETS)
-    status, position, report = _inspect_pdu(data, scoped, at, None)
-    return Datagram(data, V3, status, position, report, data[flags], signature, engine_id)
+    return Datagram(data, V3, *_inspect_pdu(data, scoped, at, None), data[flags], signature, engine_id)
 
 
-def _inspect_pdu(data: bytes, at: int, end: int, mended: bytearray | None) -> tuple[int, int, int | None]:
-    """Error status, error index, and what a REPORT is about."""
+def _inspect_pdu(data: bytes, at: int, end: int, mended: bytearray | None) -> tuple[int, int, int, int | None]:
+    """Error status, error index, how many rows, and what a REPORT is about."""
     kind = data[at] if at < end else None
     if kind not in (RESPONSE, REPORT):
         raise Unreadable("neither an answer nor a report")
@@ -168,8 +171,9 @@ def _inspect_pdu(data: bytes, at: int, end: int, mended: bytearray | None) -> tu
     first, rows_end = _open(data, at, end, SEQUENCE)
     if rows_end != end:
         raise Unreadable("something follows the rows")
-    at = first
+    at, rows = first, 0
     while at < end:
+        rows += 1
         # Nearly every row is a name and a small integer, and but for its digits the same in every poll.
         digits = at + 6 + data[at + 3] if at + 3 < end else end
         is_plain = _is_row_of_number(data[at:digits])
@@ -177,9 +181,9 @@ def _inspect_pdu(data: bytes, at: int, end: int, mended: bytearray | None) -> tu
     if at != end:
         raise Unreadable("cut off")
     if kind == RESPONSE:
-        return status, position, None
+        return status, position, rows, None
     found = data.find(USM_STATS, first, end)
-    return status, position, data[found + len(USM_STATS)] if found > 0 else 0
+    return status, position, rows, data[found + len(USM_STATS)] if found > 0 else 0
 
 
 @lru_cache(maxsize=32_768)
@@ -219,7 +223,7 @@ def _kept_tag(tag: int, body: bytes) -> int:
     """The tag itself where the body is what it says, else OCTET STRING."""
     match tag:
         case 0x02:  # INTEGER
-            is_sound = 0 < len(body) <= 4
+            is_sound = 0 < len(body) <= 8 and -(2**31) <= int.from_bytes(body, "big", signed=True) < 2**31
         case 0x41 | 0x42 | 0x43 | 0x47:  # the 32-bit types without a sign: a fifth octet keeps the sign away
             is_sound = 0 < len(body) <= 5 and body[0] < 0x80 and (len(body) < 5 or body[0] == 0)
         case 0x04 | 0x44:  # OCTET STRING, Opaque

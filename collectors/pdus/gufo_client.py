@@ -72,6 +72,7 @@ BLUMENTHAL = 1  # how a short hash is stretched for AES-192 and AES-256; pysnmp 
 IS_MASTER_KEY = 1 << 6
 MAX_REQUEST_OCTETS = 65_536
 
+_Receive: TypeAlias = Callable[[Any, Datagram], Answer]
 NOTHING = Answer(NO_ERROR, 0, ())
 
 _Codec: TypeAlias = SnmpV1ClientSocket | SnmpV2cClientSocket | SnmpV3ClientSocket
@@ -236,8 +237,9 @@ class GufoClient:
             raise PollError(FaultKind.DENIED, "auth: the device shows this user nothing")
         return found
 
-    def _many(self, codec: _Codec) -> Answer:
-        rows = [(_oid(text), _plain(value)) for text, value in codec.recv_get_many().items()]
+    def _many(self, codec: _Codec, found: Datagram) -> Answer:
+        plain = _PLAIN[found.version]
+        rows = [(_oid(text), plain(value)) for text, value in codec.recv_get_many().items()]
         self._is_seen = self._is_seen or bool(rows)
         return Answer(TOO_BIG if self._is_encrypted and not rows else NO_ERROR, 0, rows)
 
@@ -249,10 +251,10 @@ class GufoClient:
             here = GetIter(_text(after), repetitions)
             if self._credential.version == "1" or not repetitions:
                 return await self._exchange(
-                    wire, lambda codec: codec.send_get_next(here), lambda codec: _next(codec, within)
+                    wire, lambda codec: codec.send_get_next(here), lambda codec, found: _next(codec, found, within)
                 )
             answer = await self._exchange(
-                wire, lambda codec: codec.send_get_bulk(here), lambda codec: _bulk(codec, within)
+                wire, lambda codec: codec.send_get_bulk(here), lambda codec, found: _bulk(codec, found, within)
             )
             if self._is_encrypted and answer == NOTHING and (await ask(after, 0)).varbinds:
                 return Answer(TOO_BIG, 0, ())
@@ -286,9 +288,7 @@ class GufoClient:
         await self._wire.open()
         return self._wire
 
-    async def _exchange(
-        self, wire: _Wire, send: Callable[[_Codec], None], receive: Callable[[_Codec], Answer]
-    ) -> Answer:
+    async def _exchange(self, wire: _Wire, send: Callable[[_Codec], None], receive: _Receive) -> Answer:
         if self._user is not None:
             async with self._turn:
                 return await self._exchange_v3(wire, self._user, send, receive)
@@ -301,9 +301,7 @@ class GufoClient:
         finally:
             wire.give_back(self._credential, codec)
 
-    async def _exchange_v3(
-        self, wire: _Wire, user: _User, send: Callable[[_Codec], None], receive: Callable[[_Codec], Answer]
-    ) -> Answer:
+    async def _exchange_v3(self, wire: _Wire, user: _User, send: Callable[[_Codec], None], receive: _Receive) -> Answer:
         """One request; once each a device may have a new clock, as after a restart, and a new engine id."""
         excused = {NOT_IN_TIME, UNKNOWN_ENGINE}
         while True:
@@ -417,13 +415,13 @@ def _encode(wire: _Wire, codec: _Codec, send: Callable[[_Codec], None]) -> bytes
     return wire.inner.recv(MAX_REQUEST_OCTETS)
 
 
-def _decode(wire: _Wire, codec: _Codec, found: Datagram, receive: Callable[[_Codec], Answer]) -> Answer:
+def _decode(wire: _Wire, codec: _Codec, found: Datagram, receive: _Receive) -> Answer:
     """What gufo reads in a datagram that has been looked through. Errors: Unreadable."""
     if found.status and found.report is None:
         return Answer(found.status, found.position, ())
     wire.inner.send(found.data)
     try:
-        return receive(codec)
+        return receive(codec, found)
     except StopAsyncIteration:
         return NOTHING
     except BlockingIOError:
@@ -438,24 +436,23 @@ def _decode(wire: _Wire, codec: _Codec, found: Datagram, receive: Callable[[_Cod
         raise Unreadable("gufo panics") from None
 
 
-def _refresh(codec: _Codec) -> Answer:
-    assert isinstance(codec, SnmpV3ClientSocket)
+def _refresh(codec: SnmpV3ClientSocket, found: Datagram) -> Answer:
     codec.recv_refresh()
     return NOTHING
 
 
-def _next(codec: _Codec, within: GetIter) -> Answer:
+def _next(codec: _Codec, found: Datagram, within: GetIter) -> Answer:
     text, value = codec.recv_get_next(within)
-    return Answer(NO_ERROR, 0, ((_oid(text), _plain(value)),))
+    return Answer(NO_ERROR, 0, ((_oid(text), _PLAIN[found.version](value)),))
 
 
-def _bulk(codec: _Codec, within: GetIter) -> Answer:
-    # gufo ends the list with None where the subtree ends; for a walk that is a row without a value.
-    rows = codec.recv_get_bulk(within)
-    found: list[Varbind] = [(_oid(row[0]), _plain(row[1])) for row in rows if row is not None]
-    if rows[-1] is None:
-        found.append(((), None))
-    return Answer(NO_ERROR, 0, found)
+def _bulk(codec: _Codec, found: Datagram, within: GetIter) -> Answer:
+    """gufo ends its list with None where the subtree ends, and leaves out endOfMibView: a row without a value."""
+    rows, plain = codec.recv_get_bulk(within), _PLAIN[found.version]
+    answer: list[Varbind] = [(_oid(row[0]), plain(row[1])) for row in rows if row is not None]
+    if rows[-1] is None or (found.rows is not None and len(rows) < found.rows):
+        answer.append(((), None))
+    return Answer(NO_ERROR, 0, answer)
 
 
 @lru_cache(maxsize=65_536)
@@ -472,7 +469,14 @@ def _plain(value: object) -> Value | None:
     if type(value) is int or type(value) is bytes:
         return value
     if isinstance(value, str):
-        # Only under v3 can four parts be an IpAddress too; nothing that we read is an OID of four parts.
-        parts = _oid(value)
-        return bytes(parts) if len(parts) == 4 and max(parts) < 256 else parts
+        return _oid(value)
     return None if value is None else str(value).encode()  # BOOLEAN and REAL, which no agent sends
+
+
+def _plain_v3(value: object) -> Value | None:
+    """gufo writes OIDs and IpAddresses alike, and here no tag could be changed: four octets are an address."""
+    plain = _plain(value)
+    return bytes(plain) if isinstance(plain, tuple) and len(plain) == 4 and max(plain) < 256 else plain
+
+
+_PLAIN = {V1: _plain, V2C: _plain, V3: _plain_v3}

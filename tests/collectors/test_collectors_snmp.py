@@ -1,41 +1,15 @@
-"""The rules of getting and walking, and our pysnmp client against honest, hostile and real agents."""
+"""The rules of getting and walking, without a wire; text made safe to show; saved walks."""
 
 from __future__ import annotations
-
-import asyncio
-import shutil
-import socket
-import subprocess
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pysnmp.entity.engine import SnmpEngine
-from udp_agent import (
-    END_OF_MIB,
-    GEN_ERR,
-    GET,
-    GET_BULK,
-    GET_NEXT,
-    NO_ACCESS,
-    TOO_BIG,
-    Honest,
-    Oid,
-    Request,
-    UdpAgent,
-    integer,
-    renumbered,
-    response,
-    tlv,
-    value,
-)
 
-from collectors.pdus.pysnmp_client import PysnmpClient, open_sessions
 from collectors.pdus.snmp import (
     Credential,
     Fetch,
+    Oid,
     Pace,
     Value,
     Varbind,
@@ -50,26 +24,10 @@ from fleet.ports import PollError
 from fleet.readings import FaultKind
 
 COLUMN: Oid = (1, 3, 6, 1, 4, 1, 318, 1, 1, 26, 4, 3, 1, 5)
-CREDENTIAL = Credential("public")
-GENEROUS_S = 30.0
 
 
 def rows(count: int, root: Oid = COLUMN) -> dict[Oid, Value]:
     return {(*root, i): 10 * i for i in range(1, count + 1)}
-
-
-def client(agent: UdpAgent, timeout_s: float = GENEROUS_S, retries: int = 0) -> PysnmpClient:
-    return PysnmpClient("127.0.0.1", agent.port, CREDENTIAL, timeout_s=timeout_s, retries=retries)
-
-
-async def fault_of(agent: UdpAgent, oids: Sequence[Oid], timeout_s: float = GENEROUS_S) -> FaultKind:
-    snmp = client(agent, timeout_s)
-    try:
-        with pytest.raises(PollError) as caught:
-            await snmp.get(oids)
-        return caught.value.kind
-    finally:
-        await snmp.aclose()
 
 
 # --- the rules, without a wire ---
@@ -122,6 +80,45 @@ def test_an_error_index_drops_that_object_alone() -> None:
     fetch.next_request()
     fetch.refuse(2)
     assert fetch.next_request() == ((*COLUMN, 1), (*COLUMN, 3))
+
+
+def test_what_a_v1_agent_cannot_name_is_not_asked_for_again() -> None:
+    pace = Pace()
+    fetch = Fetch(rows(3), pace)
+    fetch.next_request()
+    fetch.refuse(2, is_final=True)
+    assert serve(fetch, rows(3)) == [2]
+    assert Fetch(rows(3), pace).next_request() == ((*COLUMN, 1), (*COLUMN, 3))
+    assert Fetch(rows(3), Pace()).next_request() == tuple(rows(3))
+
+
+def serve_unless(fetch: Fetch, bad: set[Oid]) -> int:
+    """Answers a fetch, but for any request that holds a bad object; how many requests it took."""
+    requests = 0
+    while asked := fetch.next_request():
+        requests += 1
+        if bad & set(asked):
+            fetch.unreadable(PollError(FaultKind.MALFORMED, "bad bytes"))
+        else:
+            fetch.receive([(oid, 1) for oid in asked])
+    return requests
+
+
+@pytest.mark.parametrize("bad", range(1, 26))
+def test_one_value_that_spoils_its_answer_costs_no_other_value(bad: int) -> None:
+    pace = Pace(varbinds=25)
+    fetch = Fetch(rows(60), pace)
+    assert serve_unless(fetch, {(*COLUMN, bad)}) < 25
+    assert fetch.answers.keys() == rows(60).keys() - {(*COLUMN, bad)}
+    assert pace.varbinds == 25  # the device carries as much as ever
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 60])
+def test_a_device_of_which_nothing_can_be_read_is_given_up_soon(count: int) -> None:
+    fetch = Fetch(rows(count), Pace(varbinds=25))
+    with pytest.raises(PollError, match="bad bytes"):
+        serve_unless(fetch, set(rows(count)))
+    assert fetch.answers == {}
 
 
 @pytest.mark.parametrize("position", [0, -1, 4])
@@ -187,6 +184,25 @@ def test_a_walk_that_does_not_fit_asks_for_fewer_rows_down_to_one() -> None:
     assert pace.repetitions == 1
 
 
+@pytest.mark.parametrize("enough", [1, 3])
+def test_a_walk_ends_quietly_when_it_has_enough(enough: int) -> None:
+    walk = Walk(COLUMN, Pace(repetitions=10), WalkLimits(enough=enough, rows=enough))
+    assert walk.repetitions == enough  # no row is asked for in vain
+    walk.receive([((*COLUMN, i), 10 * i) for i in range(1, 8)])
+    assert walk.answers == rows(enough)
+    assert walk.next_request() is None
+
+
+def test_a_walk_of_what_cannot_be_read_asks_for_fewer_rows_then_gives_up() -> None:
+    walk = Walk(COLUMN, Pace(repetitions=4))
+    error = PollError(FaultKind.MALFORMED, "bad bytes")
+    walk.unreadable(error)
+    walk.unreadable(error)
+    assert walk.repetitions == 1
+    with pytest.raises(PollError, match="bad bytes"):
+        walk.unreadable(error)
+
+
 OIDS = st.lists(st.integers(0, 3), max_size=3).map(lambda tail: (*COLUMN, *tail))
 
 
@@ -239,10 +255,22 @@ def test_text_of_a_device_is_made_safe_to_show(raw: Value, text: str | None) -> 
     assert printable(raw) == text
 
 
-def test_a_credential_never_shows_its_secret() -> None:
-    shown = repr(Credential("hunter2")) + str(Credential("hunter2")) + f"{Credential('hunter2')}"
-    assert "hunter2" not in shown
-    assert "***" in shown
+def test_a_credential_never_shows_its_secrets() -> None:
+    credential = Credential("hunter2", "3", "reader", auth_key="hunter3", priv_key="hunter4")
+    assert "hunter" not in f"{credential} {credential!r} {credential!s}"
+    assert "reader" in repr(credential)
+
+
+@pytest.mark.parametrize(
+    ("credential", "level"),
+    [
+        (Credential(version="3", user="u"), "noAuthNoPriv"),
+        (Credential(version="3", user="u", auth_key="k"), "authNoPriv"),
+        (Credential(version="3", user="u", auth_key="k", priv_key="k"), "authPriv"),
+    ],
+)
+def test_the_keys_say_the_level(credential: Credential, level: str) -> None:
+    assert credential.level == level
 
 
 # --- saved walks ---
@@ -268,283 +296,3 @@ def test_a_saved_walk_reads_into_typed_values() -> None:
 def test_a_bad_line_of_a_saved_walk_is_named(line: str) -> None:
     with pytest.raises(ValueError, match=r"^w line 2: "):
         parse_snmprec("1.3.5|2|1\n" + line, "w")
-
-
-# --- the client, over UDP ---
-
-
-async def test_get_and_walk_of_an_honest_agent() -> None:
-    objects: dict[Oid, Value] = {**rows(40), (1, 3, 6, 1, 2, 1, 1, 2, 0): (1, 3, 6, 1, 4, 1, 318, 1, 3, 4, 6)}
-    objects |= {(1, 3, 6, 1, 2, 1, 1, 1, 0): b"APC \xff", (*COLUMN[:-1], 6, 1): 1}
-    async with UdpAgent(Honest(objects)) as agent:
-        snmp = client(agent)
-        assert await snmp.get([*objects, (1, 3, 6, 99)]) == objects
-        assert await snmp.walk(COLUMN) == rows(40)
-        assert list(await snmp.walk(COLUMN)) == sorted(rows(40))
-        await snmp.aclose()
-
-
-async def test_an_agent_without_getbulk_is_walked_by_getnext() -> None:
-    honest = Honest(rows(5))
-    async with UdpAgent(honest) as agent:
-        snmp = client(agent)
-        snmp.set_pace(Pace(bulk=False))
-        assert await snmp.walk(COLUMN) == rows(5)
-        await snmp.aclose()
-    assert {request.kind for request in honest.requests} == {GET_NEXT}
-
-
-async def test_too_big_answers_are_asked_for_in_smaller_parts() -> None:
-    honest = Honest(rows(40))
-
-    def narrow(request: Request) -> Iterable[bytes]:
-        size = len(request.oids) if request.kind == GET else request.repetitions
-        yield from [response(request, [], TOO_BIG)] if size > 6 else honest(request)
-
-    async with UdpAgent(narrow) as agent:
-        snmp = client(agent)
-        snmp.set_pace(Pace(varbinds=25, repetitions=25))
-        assert await snmp.get(tuple(rows(40))) == rows(40)
-        assert await snmp.walk(COLUMN) == rows(40)
-        await snmp.aclose()
-
-
-async def test_an_agent_that_fails_on_one_object_still_gives_the_others() -> None:
-    bad = (*COLUMN, 2)
-    honest = Honest(rows(3))
-
-    def picky(request: Request) -> Iterable[bytes]:
-        if bad in request.oids:
-            echo = [(oid, b"\x05\x00") for oid in request.oids]
-            return [response(request, echo, GEN_ERR, request.oids.index(bad) + 1)]
-        return honest(request)
-
-    async with UdpAgent(picky) as agent:
-        snmp = client(agent)
-        assert await snmp.get(tuple(rows(3))) == {(*COLUMN, 1): 10, (*COLUMN, 3): 30}
-        await snmp.aclose()
-
-
-async def test_no_access_is_denied() -> None:
-    async with UdpAgent(lambda request: [response(request, [], NO_ACCESS, 1)]) as agent:
-        assert await fault_of(agent, [COLUMN]) is FaultKind.DENIED
-
-
-def silent(request: Request) -> Iterable[bytes]:
-    return []
-
-
-def truncated(request: Request) -> Iterable[bytes]:
-    whole = response(request, [(oid, integer(7)) for oid in request.oids])
-    return [whole[:n] for n in range(len(whole))]
-
-
-def garbage(request: Request) -> Iterable[bytes]:
-    return [b"", b"\xff" * 600, b"\x30\x84\xff\xff\xff\xff", b"\x30\x80" * 2000, b"HTTP/1.1 400 Bad Request\r\n\r\n"]
-
-
-def wrong_number(request: Request) -> Iterable[bytes]:
-    return [response(renumbered(request), [(oid, integer(7)) for oid in request.oids])]
-
-
-def huge(request: Request) -> Iterable[bytes]:
-    return [response(request, [(oid, tlv(4, b"x" * 40_000)) for oid in request.oids])]
-
-
-@pytest.mark.parametrize("behaviour", [silent, truncated, garbage, wrong_number, huge])
-async def test_what_is_not_an_answer_ends_as_a_timeout(behaviour: object) -> None:
-    async with UdpAgent(behaviour) as agent:  # type: ignore[arg-type]
-        assert await fault_of(agent, [COLUMN], timeout_s=0.3) is FaultKind.TIMEOUT
-
-
-async def test_a_lost_request_is_sent_once_more() -> None:
-    honest, seen = Honest(rows(1)), []
-
-    def deaf_at_first(request: Request) -> Iterable[bytes]:
-        seen.append(request)
-        return honest(request) if len(seen) > 1 else []
-
-    async with UdpAgent(deaf_at_first) as agent:
-        snmp = client(agent, timeout_s=1.0, retries=1)
-        assert await snmp.get(tuple(rows(1))) == rows(1)
-        await snmp.aclose()
-    assert len(seen) == 2
-
-
-async def test_an_answer_from_another_address_is_not_heard() -> None:
-    async with UdpAgent(silent) as forger:
-
-        def diverted(request: Request) -> Iterable[bytes]:
-            answer = response(request, [(oid, integer(666)) for oid in request.oids])
-            forger._transport.sendto(answer, ("127.0.0.1", port_of(snmp)))
-            return []
-
-        async with UdpAgent(diverted) as agent:
-            snmp = client(agent, timeout_s=0.5)
-            with pytest.raises(PollError) as caught:
-                await snmp.get([COLUMN])
-            assert caught.value.kind is FaultKind.TIMEOUT
-            await snmp.aclose()
-
-
-def port_of(snmp: PysnmpClient) -> int:
-    assert snmp._session is not None
-    bound = snmp._session.transport.transport.get_extra_info("socket")  # its "sockname" is from before the first send
-    return int(bound.getsockname()[1])
-
-
-def looping(request: Request) -> Iterable[bytes]:
-    yield response(request, [((*COLUMN, 1), integer(1)), ((*COLUMN, 2), integer(2)), ((*COLUMN, 1), integer(1))])
-
-
-def stuck(request: Request) -> Iterable[bytes]:
-    yield response(request, [((*COLUMN, 1), integer(1))])
-
-
-def endless(request: Request) -> Iterable[bytes]:
-    at = request.oids[0][-1] if len(request.oids[0]) > len(COLUMN) else 0
-    yield response(request, [((*COLUMN, at + i), integer(1)) for i in range(1, request.repetitions + 1)])
-
-
-@pytest.mark.parametrize(
-    ("behaviour", "kind"),
-    [(looping, FaultKind.MALFORMED), (stuck, FaultKind.MALFORMED), (endless, FaultKind.OVERSIZE)],
-)
-async def test_a_walk_of_a_hostile_agent_ends_with_its_fault(behaviour: object, kind: FaultKind) -> None:
-    async with UdpAgent(behaviour) as agent:  # type: ignore[arg-type]
-        snmp = client(agent)
-        async with asyncio.timeout(GENEROUS_S):
-            with pytest.raises(PollError) as caught:
-                await snmp.walk(COLUMN)
-        assert caught.value.kind is kind
-        await snmp.aclose()
-
-
-async def test_a_walk_has_a_time_limit_of_its_own() -> None:
-    async with UdpAgent(silent) as agent:
-        snmp = client(agent)
-        with pytest.raises(PollError, match="took more than") as caught:
-            await snmp.walk(COLUMN, WalkLimits(seconds=0.2))
-        assert caught.value.kind is FaultKind.TIMEOUT
-        await snmp.aclose()
-
-
-async def test_a_walk_over_the_end_of_the_mib_ends() -> None:
-    def last_row(request: Request) -> Iterable[bytes]:
-        yield response(request, [((*COLUMN, 1), value(10)), ((*COLUMN, 1), END_OF_MIB)])
-
-    async with UdpAgent(last_row) as agent:
-        snmp = client(agent)
-        assert await snmp.walk(COLUMN) == rows(1)
-        await snmp.aclose()
-
-
-async def test_devices_with_one_credential_share_one_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[SnmpEngine] = []
-
-    class CountedEngine(SnmpEngine):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            made.append(self)
-
-    monkeypatch.setattr("collectors.pdus.pysnmp_client.SnmpEngine", CountedEngine)
-    async with UdpAgent(Honest(rows(1))) as one, UdpAgent(Honest(rows(2))) as two:
-        clients = [client(one), client(two), PysnmpClient("127.0.0.1", one.port, Credential("other"))]
-        answers = await asyncio.gather(*(snmp.walk(COLUMN) for snmp in clients))
-        assert [len(answer) for answer in answers] == [1, 2, 1]
-        assert len(made) == open_sessions() == 2
-        for snmp in clients:
-            await snmp.aclose()
-            await snmp.aclose()  # closing twice is closing once
-        assert open_sessions() == 0
-
-
-async def test_an_abandoned_request_leaves_the_client_usable() -> None:
-    honest = Honest(rows(1))
-    gate: list[Request] = []
-
-    def late(request: Request) -> Iterable[bytes]:
-        gate.append(request)
-        return [] if len(gate) == 1 else honest(request)
-
-    async with UdpAgent(late) as agent:
-        snmp = client(agent)
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.2):
-                await snmp.get(tuple(rows(1)))
-        assert await snmp.get(tuple(rows(1))) == rows(1)
-        await snmp.aclose()
-
-
-async def test_a_name_that_does_not_resolve_is_unreachable() -> None:
-    snmp = PysnmpClient("no-such-host.invalid", 161, CREDENTIAL)
-    with pytest.raises(PollError) as caught:
-        await snmp.get([COLUMN])
-    assert caught.value.kind is FaultKind.UNREACHABLE
-
-
-# --- a real agent ---
-
-
-@pytest.fixture
-def snmpd(tmp_path: Path) -> Iterator[int]:
-    """UDP port of a net-snmp agent on loopback."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    # The agent rewrites a snmpd.conf in its persistent folder, so its configuration must lie elsewhere.
-    (tmp_path / "agent.conf").write_text("rocommunity public\nsysDescr Synthetic PDU\nsysName rack-7\n")
-    program = shutil.which("snmpd", path="/usr/sbin:/sbin:/usr/local/sbin:/usr/bin")
-    assert program is not None
-    process = subprocess.Popen(
-        [program, "-f", "-C", "-c", str(tmp_path / "agent.conf"), "-Lo", f"udp:127.0.0.1:{port}"],
-        env={"SNMP_PERSISTENT_DIR": str(tmp_path / "state"), "MIBS": ""},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith(b"NET-SNMP version"):  # printed once it listens
-                break
-        yield port
-    finally:
-        process.terminate()
-        process.communicate(timeout=GENEROUS_S)
-
-
-@pytest.mark.peer("snmpd")
-async def test_a_real_agent_answers_get_and_walk(snmpd: int) -> None:
-    system: Oid = (1, 3, 6, 1, 2, 1, 1)
-    snmp = PysnmpClient("127.0.0.1", snmpd, CREDENTIAL, timeout_s=GENEROUS_S)
-    got = await snmp.get([(*system, 1, 0), (*system, 2, 0), (*system, 3, 0), (*system, 5, 0), (*system, 99, 0)])
-    assert got[*system, 1, 0] == b"Synthetic PDU"
-    assert got[*system, 2, 0][:9] == (1, 3, 6, 1, 4, 1, 8072, 3, 2)  # type: ignore[index]  # net-snmp's own identity
-    assert isinstance(got[*system, 3, 0], int)
-    assert got[*system, 5, 0] == b"rack-7"
-    assert (*system, 99, 0) not in got
-    for pace in (Pace(repetitions=25), Pace(repetitions=3), Pace(bulk=False)):
-        snmp.set_pace(pace)
-        walked = await snmp.walk(system)
-        assert set(got) <= set(walked)
-        assert list(walked) == sorted(walked)
-        assert all(oid[: len(system)] == system for oid in walked)
-        assert {oid: walked[oid] for oid in got if oid[-2] != 3} == {o: v for o, v in got.items() if o[-2] != 3}
-    await snmp.aclose()
-
-
-@pytest.mark.peer("snmpd")
-async def test_a_wrong_community_looks_like_silence(snmpd: int) -> None:
-    snmp = PysnmpClient("127.0.0.1", snmpd, Credential("wrong"), timeout_s=0.5, retries=0)
-    with pytest.raises(PollError) as caught:
-        await snmp.get([(1, 3, 6, 1, 2, 1, 1, 1, 0)])
-    assert caught.value.kind is FaultKind.TIMEOUT
-    assert "wrong" not in str(caught.value)
-    await snmp.aclose()
-
-
-def test_the_agent_of_these_tests_speaks_getbulk() -> None:
-    honest = Honest(rows(3))
-    request = Request(b"public", GET_BULK, integer(1), 0, 2, (COLUMN,))
-    assert [oid for oid, _ in honest.rows(request)] == [(*COLUMN, 1), (*COLUMN, 2)]

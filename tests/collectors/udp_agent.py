@@ -14,7 +14,8 @@ Oid = tuple[int, ...]
 GET, GET_NEXT, RESPONSE, GET_BULK = 0xA0, 0xA1, 0xA2, 0xA5
 INTEGER, OCTETS, OBJECT_ID, TICKS = 0x02, 0x04, 0x06, 0x43
 NO_SUCH_INSTANCE, END_OF_MIB = b"\x81\x00", b"\x82\x00"
-TOO_BIG, GEN_ERR, NO_ACCESS = 1, 5, 6
+TOO_BIG, NO_SUCH_NAME, GEN_ERR, NO_ACCESS = 1, 2, 5, 6
+V1, V2C = 0, 1
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Request:
     non_repeaters: int
     repetitions: int
     oids: tuple[Oid, ...]
+    version: int = V2C
 
 
 Behaviour = Callable[[Request], Iterable[bytes]]
@@ -33,6 +35,8 @@ Behaviour = Callable[[Request], Iterable[bytes]]
 def tlv(tag: int, body: bytes) -> bytes:
     if len(body) < 128:
         return bytes((tag, len(body))) + body
+    if len(body) > 0xFFFF:
+        return bytes((tag, 0x83)) + len(body).to_bytes(3, "big") + body
     return bytes((tag, 0x82)) + len(body).to_bytes(2, "big") + body
 
 
@@ -56,31 +60,43 @@ def value(plain: int | bytes | Oid) -> bytes:
     return tlv(OCTETS, plain) if isinstance(plain, bytes) else object_id(plain)
 
 
-def response(request: Request, rows: Iterable[tuple[Oid, bytes]], error: int = 0, position: int = 0) -> bytes:
+def answer_pdu(
+    request: Request, rows: Iterable[tuple[Oid, bytes]], error: int = 0, position: int = 0, tag: int = RESPONSE
+) -> bytes:
     bindings = b"".join(tlv(0x30, object_id(oid) + encoded) for oid, encoded in rows)
-    pdu = tlv(RESPONSE, request.number + integer(error) + integer(position) + tlv(0x30, bindings))
-    return tlv(0x30, integer(1) + tlv(OCTETS, request.community) + pdu)
+    return tlv(tag, request.number + integer(error) + integer(position) + tlv(0x30, bindings))
+
+
+def response(request: Request, rows: Iterable[tuple[Oid, bytes]], error: int = 0, position: int = 0) -> bytes:
+    """A whole message of the version that was asked; rows are names with encoded values."""
+    pdu = answer_pdu(request, rows, error, position)
+    return tlv(0x30, integer(request.version) + tlv(OCTETS, request.community) + pdu)
 
 
 def parse(datagram: bytes) -> Request:
-    _, message, _ = _take(datagram)
-    _, _, rest = _take(message)
-    _, community, rest = _take(rest)
-    kind, pdu, _ = _take(rest)
-    _, number, rest = _take(pdu)
-    _, first, rest = _take(rest)
-    _, second, rest = _take(rest)
-    _, bindings, _ = _take(rest)
+    _, message, _ = take(datagram)
+    _, version, rest = take(message)
+    _, community, rest = take(rest)
+    return parse_pdu(rest, community, version[0])
+
+
+def parse_pdu(data: bytes, community: bytes = b"", version: int = V2C) -> Request:
+    kind, pdu, _ = take(data)
+    _, number, rest = take(pdu)
+    _, first, rest = take(rest)
+    _, second, rest = take(rest)
+    _, bindings, _ = take(rest)
     oids = []
     while bindings:
-        _, binding, bindings = _take(bindings)
-        _, name, _ = _take(binding)
+        _, binding, bindings = take(bindings)
+        _, name, _ = take(binding)
         oids.append(_parse_oid(name))
     ints = [int.from_bytes(part, "big", signed=True) for part in (first, second)]
-    return Request(community, kind, tlv(INTEGER, number), ints[0], ints[1], tuple(oids))
+    return Request(community, kind, tlv(INTEGER, number), ints[0], ints[1], tuple(oids), version)
 
 
-def _take(data: bytes) -> tuple[int, bytes, bytes]:
+def take(data: bytes) -> tuple[int, bytes, bytes]:
+    """Tag and body of the first element, and what follows it."""
     size, start = data[1], 2
     if size & 0x80:
         start = 2 + (size & 0x7F)
@@ -107,7 +123,13 @@ class Honest:
 
     def __call__(self, request: Request) -> Iterable[bytes]:
         self.requests.append(request)
-        yield response(request, self.rows(request))
+        rows = self.rows(request)
+        if request.version == V1:  # which has no words for "not here" but this one
+            for position, (_, encoded) in enumerate(rows, start=1):
+                if encoded in (NO_SUCH_INSTANCE, END_OF_MIB):
+                    echo = [(oid, b"\x05\x00") for oid in request.oids]
+                    return [response(request, echo, NO_SUCH_NAME, position)]
+        return [response(request, rows)]
 
     def rows(self, request: Request) -> list[tuple[Oid, bytes]]:
         if request.kind == GET:
@@ -130,6 +152,7 @@ class UdpAgent(asyncio.DatagramProtocol):
     def __init__(self, behaviour: Behaviour) -> None:
         self.behaviour = behaviour
         self.port = 0
+        self.askers: list[tuple[str, int]] = []
 
     async def __aenter__(self) -> UdpAgent:
         loop = asyncio.get_running_loop()
@@ -141,8 +164,16 @@ class UdpAgent(asyncio.DatagramProtocol):
         self._transport.close()
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        for answer in self.behaviour(parse(data)):
-            self._transport.sendto(answer, addr)
+        self.askers.append(addr)
+        for answer in self.answers(data):
+            self.send(answer, addr)
+
+    def answers(self, data: bytes) -> Iterable[bytes]:
+        return self.behaviour(parse(data))
+
+    def send(self, data: bytes, addr: tuple[str, int]) -> None:
+        if not self._transport.is_closing():
+            self._transport.sendto(data, addr)
 
 
 def renumbered(request: Request) -> Request:
