@@ -40,6 +40,9 @@ MAX_ROWS = 4096
 SHARED_ROWS, SHARED_SHAPES = 256, 64
 """Tables up to so many rows are remembered, so many of them. A farm has thousands of PDUs of a few kinds."""
 
+WIDEST = 2**64
+"""No number of SNMP is wider than a Counter64; a broken or saved one may be, and would not fit a float."""
+
 _NOTHING = (b"", b"\0")
 _ROUND_DIGITS = 6  # 49 x 0.1 A is 4.9 A to everybody but a binary float
 
@@ -143,12 +146,12 @@ class Layout:
                 warnings[f"{row.kind}.duplicate_row"] = None
         kept: Sequence[PduRow] = tuple(rows.values())
         for rule in self.profile.rules:
-            kept = RULES[rule.name](kept, [found.get(oid) for oid in rule.oids])
+            kept = tuple(RULES[rule.name](kept, [found.get(oid) for oid in rule.oids]))[:MAX_ROWS]
         uptime = found.get(SYS_UPTIME)
         return PduReading(
             profile=self.profile.id,
             **_identity(self.profile, found),
-            uptime_s=uptime / TICKS_PER_S if isinstance(uptime, int) and uptime >= 0 else None,
+            uptime_s=uptime / TICKS_PER_S if isinstance(uptime, int) and 0 <= uptime < WIDEST else None,
             **_power(self.profile.total.power_w, kept, found, warnings),
             **_energy(self.profile.total.energy_j, kept, found, warnings),
             rows=tuple(kept),
@@ -170,11 +173,12 @@ def decode(profile: Profile, found: Mapping[Oid, Value]) -> PduReading:
 
 
 def roots(table: Table) -> Iterator[Oid]:
-    """Subtrees that tell which rows a table has, best first."""
+    """Subtrees that tell which rows a table has, best first. A scalar is the only object below its parent."""
     if table.names is not None:
         yield tuple(table.names)
     for address in table.rows:
-        yield table.index.behind(address).stem
+        cell = table.index.behind(address)
+        yield cell.stem[:-1] if len(cell.stem) == len(cell) else cell.stem
 
 
 def survey(profile: Profile, found: Mapping[Oid, Value]) -> Layout:
@@ -405,6 +409,8 @@ def _number(source: Source, raw: Value) -> tuple[float | None, Gap | None]:
         number = abs(number)
     if number < 0 and not source.signed:
         return None, Gap.SENTINEL
+    if abs(number) >= WIDEST:
+        return None, Gap.IMPLAUSIBLE
     return round(number * source.scale, _ROUND_DIGITS), None
 
 
@@ -587,7 +593,7 @@ def _sum(parts: Iterable[float | None]) -> float | None:
 
 def _shown(value: Value | None) -> str | None:
     """A text, or a number that stands for one: some serial numbers are INTEGER."""
-    return str(value) if isinstance(value, int) and value > 0 else printable(value)
+    return str(value) if isinstance(value, int) and 0 < value < WIDEST else printable(value)
 
 
 def _identity(profile: Profile, found: Mapping[Oid, Value]) -> dict[str, Any]:

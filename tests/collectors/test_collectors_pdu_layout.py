@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from collectors.pdus.layout import SHARED_ROWS, decode, survey
+from collectors.pdus.layout import SHARED_ROWS, decode, roots, survey
 from collectors.pdus.profile import Profile, ProfileError, parse_address, parse_profile
 from collectors.pdus.snmp import SYS_UPTIME, Oid, Value, parse_oid
 from fleet.readings import Counting, Gap, PduReading, PduRow, Quality, RowKind
@@ -118,6 +118,46 @@ def test_scalars_make_a_row_of_their_own() -> None:
         "1",
         812.0,
     )
+
+
+def test_a_scalar_is_walked_for_below_its_parent() -> None:
+    made = profile(
+        '[[tables]]\nkind = "unit"\nrows = ["99.1.2.0"]\ncolumns = [{ quantity = "power_w", oid = "99.1.2.0" }]'
+    )
+    assert list(roots(made.tables[0])) == [parse_oid(f"{BASE}.1.2")]  # nothing is below the object itself
+
+
+def test_an_object_that_tells_where_the_word_is() -> None:
+    columns = '{ quantity = "bank", oid = "99.1.3", follow = true }'
+    cells = walk({"1.1.1": 0, "1.1.2": 0, "1.1.3": 0, "5.1.7": "C1"})
+    cells |= {parse_oid(f"{BASE}.1.3.{n}"): parse_oid(f"{BASE}.5.1.{n + 6}") for n in (1, 2)}
+    cells[parse_oid(f"{BASE}.1.3.3")] = 7
+    # the first is followed, the second leads nowhere, the third is no OID
+    assert [(row.id, row.bank) for row in decode(profile(table(columns)), cells).rows] == [
+        ("1", "C1"), ("2", None), ("3", None),
+    ]  # fmt: skip
+
+
+def test_printed_numbers_that_tell_the_unit_need_no_prefix() -> None:
+    columns = '{ quantity = "number", oid = "99.1.3" }'
+    made = profile("full_numbers = true\n" + table(columns, 'index = "{unit}.{number}"'))
+    cells = walk({"1.1.1.1": 0, "1.1.2.1": 0, "1.1.2.2": 0, "1.3.1.1": "AA1", "1.3.2.1": "BA1"})
+    assert [(row.id, row.unit) for row in decode(made, cells).rows] == [("AA1", "1"), ("BA1", "2"), ("2.2", "2")]
+
+
+@pytest.mark.parametrize(
+    ("text", "amperes", "gap"),
+    [("32A", 32.0, None), ("12.5 A", 12.5, None), ("30A/24A", 30.0, None), ("many", None, Gap.WRONG_TYPE)],
+)
+def test_a_number_within_a_text(text: str, amperes: float | None, gap: Gap | None) -> None:
+    columns = """{ quantity = "current_limit_a", oid = "99.1.3", text = true, reads = '^(\\d+(?:\\.\\d+)?) ?A' }"""
+    row = only(decode(profile(table(columns)), walk({"1.1.1": 0, "1.3.1": text})))
+    assert (row.current_limit_a, dict(row.gaps).get("current_limit_a")) == (amperes, gap)
+
+
+def test_where_in_a_text_a_number_is_has_one_group() -> None:
+    with pytest.raises(ProfileError, match="reads is for text"):
+        profile(table('{ quantity = "current_limit_a", oid = "99.1.3", text = true, reads = "A" }'))
 
 
 def test_bits_of_one_object_for_many_rows() -> None:
