@@ -1,7 +1,8 @@
 """The fuzz targets: pure functions of bytes that may raise nothing but what their module promises.
 
 Each make has two: `<make>-bytes` feeds raw replies (what breaks decoders), `<make>-edits` replaces values in healthy
-ones (what breaks the reading, which random bytes hardly ever reach). `run.py` drives them with coverage guidance.
+ones (what breaks the reading, which random bytes hardly ever reach). PDUs have three: saved walks, profiles, and edits
+of the walks that every family has. `run.py` drives them with coverage guidance.
 """
 
 from __future__ import annotations
@@ -15,15 +16,21 @@ from typing import Any
 
 import orjson
 from honesty import assert_honest
+from honesty_pdus import NASTY as NASTY_OBJECTS
+from honesty_pdus import assert_sound
 from hostile import machines
 
 from agent.wire import FrameError, FrameReader, Report
 from collectors import neighbours
 from collectors.miners import avalon_text, cgminer, framed, hearing, http, identify, makes, pools
 from collectors.miners.make import Ask, Make, Said, Via
+from collectors.pdus import layout, profile, snmprec
+from collectors.pdus.matching import recognise
+from collectors.pdus.snmp import Oid, Value
 from fleet.ports import PollError
 
 CAPTURES = Path(__file__).resolve().parent.parent / "captures" / "miners"
+WALKS = Path(__file__).resolve().parent.parent / "captures" / "pdus"
 SEPARATOR = b"\xff\xfe\xfd"
 """Between the replies of one machine: no UTF-8 holds it, so no reply is cut by chance."""
 
@@ -72,6 +79,13 @@ def targets() -> Iterator[Fuzz]:
     yield Fuzz("pool-url", _pool_url, (b"stratum+tcp://u:p@host:3333", b"[::1"))
     yield Fuzz("neighbours", _neighbours, (_ARP,))
     yield Fuzz("worker-frames", allowing(FrameError)(_worker_frames), (b"\x02\0\0\0\x80\x80",))
+    walks = tuple(path.read_bytes() for path in sorted(WALKS.glob("synthetic_*.snmprec")))
+    yield Fuzz(
+        "pdu-walk", allowing(ValueError)(_pdu_walk), (*walks, b"1.3.6.1.2.1.1.3.0 = Timeticks: (1) 0:00:00.01\n")
+    )
+    own = sorted(Path(profile.__file__).parent.glob("profiles/*.toml"))
+    yield Fuzz("pdu-profile", allowing(profile.ProfileError)(_pdu_profile), tuple(path.read_bytes() for path in own))
+    yield Fuzz("pdu-edits", _pdu_edits, tuple(bytes([number]) + bytes(range(3, 60)) for number in range(len(walks))))
     for key in makes.KEYS:
         make = makes.make_of(key)
         said = healthy(key)
@@ -170,6 +184,46 @@ def _worker_frames(data: bytes) -> None:
     reader = FrameReader(Report, max_bytes=1 << 16)
     for chunk in _chunks(data):
         reader.feed(chunk)
+
+
+# --- PDUs ------------------------------------------------------------------------------------------------------------
+
+
+def _pdu_walk(data: bytes) -> None:
+    found = snmprec.parse_walk(data.decode("utf-8", errors="surrogateescape"))
+    assert list(found) == sorted(found), "a walk is sorted by its OIDs"
+
+
+def _pdu_profile(data: bytes) -> None:
+    """A profile that is accepted reads a walk, whatever it makes of it."""
+    for parsed in profile.parse_profile(data.decode("utf-8", errors="replace")):
+        layout.decode(parsed, _pdus()[0][1])
+
+
+@cache
+def _pdus() -> tuple[tuple[profile.Profile, dict[Oid, Value], tuple[Oid, ...]], ...]:
+    """Every family with a walk of it and the objects that a full read asks for."""
+    found = []
+    for path in sorted(WALKS.glob("synthetic_*.snmprec")):
+        walk = snmprec.parse_snmprec(path.read_text("utf-8"), path.name)
+        family = recognise(profile.packaged_profiles(), walk).profile
+        found.append((family, walk, tuple(dict.fromkeys(layout.survey(family, walk).wanted()))))
+    return tuple(found)
+
+
+def _pdu_edits(data: bytes) -> None:
+    """The first byte chooses the family; each three after it change one object to a strange value or to their own."""
+    family, walk, oids = _pdus()[(data[0] if data else 0) % len(_pdus())]
+    changed = dict(walk)
+    for at in range(1, min(len(data), 96) - 2, 3):
+        oid = oids[(data[at] * 256 + data[at + 1]) % len(oids)]
+        choice = data[at + 2]
+        value = NASTY_OBJECTS[choice] if choice < len(NASTY_OBJECTS) else data[at : at + choice % 16]
+        if value is None:
+            changed.pop(oid, None)
+        else:
+            changed[oid if choice % 5 else (*oid[:-1], data[at])] = value
+    assert_sound(family, changed)
 
 
 # --- makes -----------------------------------------------------------------------------------------------------------
