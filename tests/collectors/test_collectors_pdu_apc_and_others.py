@@ -8,12 +8,15 @@ real layout, so that it is tested without them too.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from udp_agent import Honest, UdpAgent
 
+from collectors.pdus.device import SnmpPdu
 from collectors.pdus.layout import decode, survey
 from collectors.pdus.matching import recognise
 from collectors.pdus.profile import packaged_profiles
@@ -49,6 +52,7 @@ INVENTED = (
     "apc_rpdu1", "apc_rpdu2", "apc_epdu", "apc_masterswitch", "apc_isx", "dell_rpdu", "cyberpower_epdu",
     "cyberpower_epdu2", "tripplite", "digipower", "aten", "ts_bspdu",
 )  # fmt: skip
+GENEROUS_S = 30.0
 MEASURED, ESTIMATED, MISSING = Quality.MEASURED, Quality.ESTIMATED, Quality.MISSING
 
 
@@ -158,6 +162,15 @@ def test_a_fast_read_of_an_invented_unit_is_a_full_one(name: str) -> None:
 def test_a_fast_read_of_a_real_unit_is_a_full_one(pdu_captures: Path, name: str) -> None:
     full, fast, _ = polled_again(recorded(pdu_captures, name))
     assert fast == full
+
+
+@pytest.mark.parametrize("name", INVENTED)
+async def test_a_unit_on_the_wire_reads_like_its_walk(name: str) -> None:
+    async with UdpAgent(Honest(invented(name))) as agent:
+        pdu = SnmpPdu("127.0.0.1", agent.port, GENEROUS_S)
+        seen = [await pdu.read(), await pdu.read()]
+        await pdu.aclose()
+    assert [replace(reading, engine="") for reading in seen] == [read(invented(name))] * 2
 
 
 @settings(max_examples=60)
@@ -303,6 +316,18 @@ def test_where_no_voltage_is_configured_the_older_watts_are_measured() -> None:
     assert power(read(found)) == (11_340.0, MEASURED, 24.0)
 
 
+def test_the_banks_of_the_older_tree_stand_in_only_where_the_newer_has_none() -> None:
+    found = invented("apc_rpdu2")
+    for index, (bank, amperes) in enumerate([(0, 305), (1, 150), (2, 155)], start=1):
+        found[parse_oid(f"{APC}.12.2.3.1.1.5.{index}")] = bank
+        found[parse_oid(f"{APC}.12.2.3.1.1.2.{index}")] = amperes
+    reading = read(found)
+    assert [(bank.id, bank.current_a) for bank in rows(reading, RowKind.BANK)] == [("1", 15.2), ("2", 15.3)]
+    assert "bank.duplicate_row" not in reading.warnings
+    change(found, f"{APC}.26.8", None)
+    assert [(bank.id, bank.current_a) for bank in rows(read(found), RowKind.BANK)] == [("1", 15.0), ("2", 15.5)]
+
+
 def test_frost_is_no_sentinel() -> None:
     found = invented("apc_rpdu2")
     (probe,) = (oid for oid in found if oid[:-1] == parse_oid(f"{APC}.26.10.2.2.1.6") and found[oid] == 2)
@@ -372,6 +397,14 @@ def test_where_nothing_tells_they_are_banks() -> None:
         change(found, f"{APC}.{oid}", None)
     phases, banks = phases_and_banks(read(found))
     assert (phases, [number for number, _ in banks]) == ([], ["1", "2", "3", "4", "5", "6"])
+
+
+def test_a_single_row_is_the_phase() -> None:
+    found = invented("apc_rpdu1")
+    for oid in ("12.2.3.1.1", "12.2.1.2.0", "12.1.9.0"):
+        change(found, f"{APC}.{oid}", None)
+    found[parse_oid(f"{APC}.12.2.3.1.1.2.1")] = 137
+    assert phases_and_banks(read(found)) == ([("1", 13.7)], [])
 
 
 def test_rpdu1_without_a_configured_voltage_measures() -> None:
@@ -623,7 +656,9 @@ def test_a_real_tripplite_meters_whole_amperes(pdu_captures: Path) -> None:
 def test_tripplite() -> None:
     found = invented("tripplite")
     reading = read(found)
-    assert (reading.model, reading.name) == ("PDU3XMV6L2120", "rack e")
+    assert (reading.model, reading.serial, reading.firmware, reading.name) == (
+        "PDU3XMV6L2120", "SYN000000010", "12.04.0052", "rack e",
+    )  # fmt: skip
     assert power(reading) == (9870.0, MEASURED, 1.0)
     unit = row(reading, RowKind.UNIT, "1")
     assert (unit.apparent_power_va, unit.current_a, unit.temperature_c) == (10_020.0, 42.1, 31.0)
@@ -732,6 +767,14 @@ def test_aten() -> None:
     assert reading.warnings == ()  # states that are neither on nor off have words of their own
     change(found, f"{ATEN}.1.99", None)
     assert power(read(found)) == (5669.5, MEASURED, 0.001)  # 3241.111 + 2428.389 of the banks
+
+
+def test_outlets_that_are_not_there_are_not_asked_for_again() -> None:
+    found = invented("aten")
+    layout = survey(recognise(packaged_profiles(), found).profile, found)
+    layout.settle(found)
+    assert parse_oid(f"{ATEN}.2.99.1.4.10") in layout.fast
+    assert parse_oid(f"{ATEN}.2.99.1.4.11") not in layout.fast
 
 
 def test_watts_from_a_typed_in_voltage_are_an_estimate() -> None:
