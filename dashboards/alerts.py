@@ -39,10 +39,33 @@ ALERTS: Sequence[Alert] = (
         "Machine {{ $labels.machine }} does not answer", f"{m.MACHINE_FAULT} names the fault of the last poll.",
     ),
     Alert(
-        "HashwattPowerWithoutHash",
-        f"{m.MACHINE_METERED_POWER} > 300 unless on (machine) {m.MACHINE_HASHRATE} > 0", "20m", "warning",
+        "HashwattPowerWithoutHash", f'{m.MACHINE_METER_DOUBT}{{reason="power_without_hash"}} == 1', "10m", "warning",
         "Machine {{ $labels.machine }} draws power and shows no hash",
-        "Its outlet meters more than standby power. Look at its log, or switch the outlet off and on.",
+        "Its meter has seen more than standby power for 20 minutes. Look at its log, or switch the outlet off and on.",
+    ),
+    Alert(
+        "HashwattMeterIsAnothers",
+        f'{m.MACHINE_METER_DOUBT}{{reason=~"hash_without_power|contested|replaced"}} == 1', "5m", "warning",
+        "The meter of machine {{ $labels.machine }} is not its own ({{ $labels.reason }})",
+        "It is not used meanwhile. Look which outlet feeds the machine, then at the inventory and the outlet's name.",
+    ),
+    Alert(
+        "HashwattBreakerAtLimit", f'{m.PDU_ROW_DOUBT}{{reason="at_limit"}} == 1', "1m", "critical",
+        "PDU {{ $labels.pdu }}, {{ $labels.kind }} {{ $labels.row }}, carries 95 % of its rating",
+        "It may open at any moment. Move or stop a machine that hangs on it.",
+    ),
+    Alert(
+        "HashwattBreakerNearLimit",
+        f'{m.PDU_ROW_DOUBT}{{reason="near_limit"}} == 1'
+        f' unless ignoring (reason) {m.PDU_ROW_DOUBT}{{reason="at_limit"}}',
+        "5m", "warning", "PDU {{ $labels.pdu }}, {{ $labels.kind }} {{ $labels.row }}, carries 80 % of its rating",
+        "Breakers carry that for three hours, not for days. Spread its machines over the others.",
+    ),
+    Alert(
+        "HashwattPduDoubtful", f'{m.PDU_DOUBT}{{reason=~"imbalance|sum|frozen|replaced"}} == 1', "10m", "warning",
+        "PDU {{ $labels.pdu }} should be looked at: {{ $labels.reason }}",
+        "imbalance: move machines between its phases; sum: outlets and total disagree; frozen: restart its network"
+        " card; replaced: check which machine hangs where, then restart the agent.",
     ),
     Alert(
         "HashwattMachineHot", f'max by (machine) ({m.MACHINE_TEMPERATURE}{{sensor="chip"}}) > 95', "5m", "warning",
@@ -66,7 +89,7 @@ ALERTS: Sequence[Alert] = (
     ),
     Alert(
         "HashwattPduDown", f"{m.PDU_UP} == 0", "5m", "warning", "PDU {{ $labels.pdu }} does not answer",
-        "Its machines fall back to the power that they report themselves.",
+        "Its machines are valued by calibrated power, or by what they report themselves.",
     ),
     Alert(
         "HashwattHashpriceStale",
@@ -139,10 +162,25 @@ CASES: Sequence[Case] = (
         **WELL, f'{m.MACHINE_UP}{{machine="b"}}': "0x10 stale",
     }, "20m", {}),
     Case("power without hash", {
-        **WELL, f'{m.MACHINE_METERED_POWER}{{machine="a"}}': "3250x60",
-        f'{m.MACHINE_METERED_POWER}{{machine="b"}}': "20x60",
-        f'{m.MACHINE_METERED_POWER}{{machine="c"}}': "3250x60", f'{m.MACHINE_HASHRATE}{{machine="c"}}': "1e14x60",
-    }, "30m", {"HashwattPowerWithoutHash": {"machine": "a"}}),
+        **WELL, f'{m.MACHINE_METER_DOUBT}{{machine="a",reason="power_without_hash"}}': "1x60",
+        f'{m.MACHINE_METER_DOUBT}{{machine="b",reason="ratio"}}': "1x60",
+    }, "20m", {"HashwattPowerWithoutHash": {"machine": "a", "reason": "power_without_hash"}}),
+    Case("power without hash that ended in time", {
+        **WELL, f'{m.MACHINE_METER_DOUBT}{{machine="a",reason="power_without_hash"}}': "1x5 stale",
+    }, "20m", {}),
+    Case("an outlet in the wrong line", {
+        **WELL, f'{m.MACHINE_METER_DOUBT}{{machine="a",reason="hash_without_power"}}': "1x60",
+    }, "10m", {"HashwattMeterIsAnothers": {"machine": "a", "reason": "hash_without_power"}}),
+    Case("a breaker that carries too much for hours", {
+        **WELL, f'{m.PDU_ROW_DOUBT}{{pdu="p",kind="bank",row="2",reason="near_limit"}}': "1x60",
+        f'{m.PDU_DOUBT}{{pdu="p",reason="near_limit"}}': "1x60",
+    }, "10m", {"HashwattBreakerNearLimit": {"pdu": "p", "kind": "bank", "row": "2", "reason": "near_limit"}}),
+    Case("a breaker that is about to open is told once", {
+        **WELL, f'{m.PDU_ROW_DOUBT}{{pdu="p",kind="bank",row="2",reason="near_limit"}}': "1x60",
+        f'{m.PDU_ROW_DOUBT}{{pdu="p",kind="bank",row="2",reason="at_limit"}}': "1x60",
+    }, "10m", {"HashwattBreakerAtLimit": {"pdu": "p", "kind": "bank", "row": "2", "reason": "at_limit"}}),
+    Case("a PDU that tells the same for ever", {**WELL, f'{m.PDU_DOUBT}{{pdu="p",reason="frozen"}}': "1x60"}, "20m",
+        {"HashwattPduDoubtful": {"pdu": "p", "reason": "frozen"}}),
     Case("a hot chip", {
         **WELL, f'{m.MACHINE_TEMPERATURE}{{machine="a",sensor="chip",index="2"}}': "101x60",
     }, "10m", {"HashwattMachineHot": {"machine": "a"}}),

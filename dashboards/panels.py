@@ -50,6 +50,9 @@ NO_FAULT = f'label_replace(0 * count({m.MACHINE_UP}), "kind", "none", "", "")'
 ALL_PRICED = f'label_replace(0 * count({m.MACHINE_UP}), "reason", "none", "", "")'
 ADVISED = f"on (machine) group_left (action) {m.MACHINE_RECOMMENDED}"
 CHOSEN = '{machine=~"$machine"}'
+OF_MODEL = f"on (machine) group_left (model) {m.MACHINE_INFO}"
+NO_DOUBT = f'label_replace(0 * count({m.MACHINE_UP}), "reason", "none", "", "")'
+NO_PDU_DOUBT = f'label_replace(0 * count({m.PDU_UP}), "reason", "none", "", "")'
 
 ROWS: Mapping[str, Sequence[Panel]] = {
     "Site": (
@@ -153,6 +156,74 @@ ROWS: Mapping[str, Sequence[Panel]] = {
         ),
         Panel(
             "Margin of $machine per hour", "currencyUSD", {f"bottomk(20, {m.MACHINE_MARGIN}{CHOSEN})": "{{machine}}"}
+        ),
+    ),
+    "Wall power": (
+        stat("Metered", "watt", f"sum({m.MACHINE_METERED_POWER})", note="machines with a meter of their own"),
+        stat("Their own word", "watt", f"sum({m.MACHINE_REPORTED_POWER} and on (machine) {m.MACHINE_METERED_POWER})"),
+        stat(
+            "Metered over reported",
+            "percentunit",
+            f"sum({m.MACHINE_METERED_POWER} and on (machine) {m.MACHINE_REPORTED_POWER})"
+            f" / sum({m.MACHINE_REPORTED_POWER} and on (machine) {m.MACHINE_METERED_POWER})",
+            note="what firmware is off by, for machines that have both",
+        ),
+        stat("Machines by source", "none", f"count by (source) ({m.MACHINE_POWER_SOURCE})", "{{source}}", 12),
+        Panel(
+            "Metered and reported power of $machine",
+            "watt",
+            {
+                f"topk(20, {m.MACHINE_METERED_POWER}{CHOSEN})": "{{machine}} metered",
+                f"topk(20, {m.MACHINE_REPORTED_POWER}{CHOSEN})": "{{machine}} reported",
+            },
+        ),
+        Panel(
+            "Calibration by model",
+            "percentunit",
+            {
+                f"avg by (model) ({m.MACHINE_CALIBRATION} * {OF_MODEL})": "{{model}}",
+                f"max by (model) ({m.MACHINE_CALIBRATION_SPREAD} * {OF_MODEL})": "{{model}} spread",
+            },
+            note="metered over reported watts as learned",
+        ),
+        Panel(
+            "Load of breakers and lines",
+            "percentunit",
+            {f"topk(20, {m.PDU_CURRENT} / ({m.PDU_CURRENT_LIMIT} > 0))": "{{pdu}} {{kind}} {{row}}"},
+            note="above 80 % is too much for hours",
+        ),
+        Panel("Current of phases", "amp", {f'topk(30, {m.PDU_CURRENT}{{kind=~"phase|line"}})': "{{pdu}} {{row}}"}),
+        Panel(
+            "Machines whose meter is doubted",
+            "none",
+            {f"count by (reason) ({m.MACHINE_METER_DOUBT}) or {NO_DOUBT}": "{{reason}}"},
+        ),
+        Panel("PDUs to look at", "none", {f"count by (reason) ({m.PDU_DOUBT}) or {NO_PDU_DOUBT}": "{{reason}}"}),
+        Panel(
+            "PDUs",
+            "none",
+            {
+                str(m.PDU_UP): "up",
+                str(m.PDU_POWER): "power",
+                str(m.PDU_WARNINGS): "warnings",
+                str(m.PDU_INFO): "info",
+            },
+            "table",
+            12,
+            8,
+            "table",
+        ),
+        Panel(
+            "Outlets of $machine",
+            "none",
+            {
+                f'{m.OUTLET_INFO}{{machine=~"$machine",machine!=""}}': "outlet",
+                f'{m.PDU_ROW_INFO}{{machine=~"$machine"}}': "shared or whole",
+            },
+            "table",
+            12,
+            8,
+            "table",
         ),
     ),
     "Recommendation": (
