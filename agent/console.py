@@ -165,7 +165,7 @@ def _title(document: Document, now_s: float) -> Text:
     line = _line(("Hashwatt  ", "bold"), (_plain(document["site"]), "bold cyan"), f"  {_clock(document['at'])}")
     line.append(f"  {age(age_s)} ago", "red" if not age_s < OLD_S else "dim")
     line.append(f"   PDUs {document['pdus']['up']} of {document['pdus']['count']} up")
-    if doubts := document["pdus"].get("doubts"):
+    if doubts := document["pdus"].get("faults", {}) | document["pdus"].get("doubts", {}):
         told = ", ".join(f"{_plain(doubt).replace('_', ' ')} {count}" for doubt, count in doubts.items())
         line.append(f" ({told})", "yellow")
     return line
@@ -326,6 +326,8 @@ def show_once(document: Document, console: Console | None = None) -> None:
     console.print(machines)
     for pdu in document["pdus"]:
         state = "up" if pdu["up"] else _plain(pdu["fault"]) or "never answered"
+        if pdu["fault"] == "unsupported":
+            state = f"unsupported: no profile knows it, `hashwatt probe {_plain(pdu['id'])} --pdu` says what to do"
         outlets = len(pdu["outlets"])
         console.print(_line(_label("PDU"), f"{_plain(pdu['id'])}  {state}  {power(pdu['power_w'])}  {outlets} outlets"))
     for line in (*_market_lines(document["market"]), *_advice_lines(document["recommendation"], 0.0)):

@@ -44,6 +44,7 @@ FIXED_TREES = tuple(map(parse_oid, ("1.3.6.1.2.1.1", "1.3.6.1.6.3.10.2.1", "1.3.
 HOUSEKEEPING = frozenset({2021, 8072})
 """Enterprises of net-snmp itself: the computer below, unless the device has nothing else to be known by."""
 
+ANSWER_S = 1.0
 PIECE_ROWS = 200
 MAX_ROWS = 60_000
 MAX_OCTETS = 16 * 1024 * 1024
@@ -72,7 +73,7 @@ Progress = Callable[[Oid, int], None]
 
 async def answers(host: str, port: int, credential: Credential) -> bool:
     """Whether anybody speaks SNMP there and lets us in."""
-    client = open_recorder(host, port, credential, {})
+    client = open_recorder(host, port, credential, {}, timeout_s=ANSWER_S)
     try:
         await client.get((SYS_OBJECT_ID, SYS_DESCR))
     except PollError:

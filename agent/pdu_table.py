@@ -21,7 +21,7 @@ from exporters.wording import clean
 from fleet.doubts import PduWatch, watch_pdus
 from fleet.energy import Counter, advance
 from fleet.outlets import TOTAL, Claim, MeterId, Names, Wiring, wire, words_of
-from fleet.readings import FAULT_CODES, PduReading, PduRow, Quality, RowKind
+from fleet.readings import FAULT_CODES, Fault, FaultKind, PduReading, PduRow, Quality, RowKind
 from fleet.snapshot import KIND_CODES, Observations, PduColumns, PduDoubt
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,9 @@ QUANTITIES = (
     "voltage_v", "on",
 )  # fmt: skip
 """What each line of a sheet holds."""
+
+LASTING = (FaultKind.UNSUPPORTED, FaultKind.DENIED)
+"""Faults that no amount of asking heals: no profile knows it, or it does not let us in."""
 
 KEPT_KINDS = (RowKind.UNIT, RowKind.INLET, RowKind.PHASE, RowKind.LINE, RowKind.BANK)
 """Rows that are columns beside the outlets; groups overlap, and of probes only the hottest is kept."""
@@ -66,6 +69,7 @@ class _Pdu:
     name: str = ""
     engine: str = ""
     warnings: tuple[str, ...] = ()
+    complaint: str = ""  # why it is not read, as it was logged
     energy: Counter | None = None
     changed_s: float = math.nan  # when any of its numbers last changed
     outlets: int = 0
@@ -110,6 +114,13 @@ class PduTable:
             self._write(outcome.key, pdu, outcome.pdu, outcome.at_s)
         elif outcome.fault is not None:
             pdu.up, pdu.fault = 0.0, FAULT_CODES[outcome.fault.kind]
+            self._complain(outcome.key, pdu, outcome.fault)
+
+    def _complain(self, id: str, pdu: _Pdu, fault: Fault) -> None:
+        """Says once what only the operator can put right; that somebody does not answer is no news of that kind."""
+        if fault.kind in LASTING and fault.detail != pdu.complaint:
+            pdu.complaint = fault.detail
+            log.warning("PDU %s is not read: %s", clean(id), clean(fault.detail))
 
     def _write(self, id: str, pdu: _Pdu, reading: PduReading, at_s: float) -> None:
         rows, outlets = _rows_of(reading)
@@ -129,7 +140,9 @@ class PduTable:
             self._sheets[0][:, first_outlet : first_outlet + outlets] = values[:, :outlets]
             self._sheets[1][:, first_row : first_row + len(rows) - outlets] = values[:, outlets:]
         probes = [row.temperature_c for row in reading.rows if row.kind is RowKind.PROBE]
-        pdu.up, pdu.fault, pdu.seen_s = 1.0, 0, at_s
+        if pdu.complaint:
+            log.info("PDU %s is read, as %s", clean(id), clean(reading.profile))
+        pdu.up, pdu.fault, pdu.seen_s, pdu.complaint = 1.0, 0, at_s, ""
         pdu.power_w, pdu.resolution_w = _nan(reading.power_w), _nan(reading.power_resolution_w)
         pdu.is_measured = reading.power_quality is Quality.MEASURED
         pdu.temperature_c = max((celsius for celsius in probes if celsius is not None), default=math.nan)

@@ -26,6 +26,9 @@ GAPS = {
     Gap.WRONG_TYPE: "no number",
 }
 
+EXAMPLES = 6
+"""Values of an unread column that are shown: enough to see whether they are numbers, states or names."""
+
 _HOW = ("kind", "id", "unit", "gaps")  # fields of a row that are no values
 _BESIDE = {"power_quality", "power_resolution_w", "current_resolution_a", "energy_counting", "energy_wraps_j"}
 """Fields that say something about a value and are shown with it, or nowhere."""
@@ -157,6 +160,8 @@ def _why(said: Said) -> str:
     """Why there is no value, in words."""
     if said.value is not None:
         return ""
+    if said.cell.column.quantity == "is_on" and said.gap is Gap.IMPLAUSIBLE:
+        return "neither on nor off"
     if said.gap is Gap.IMPLAUSIBLE and (bounds := _bounds(said.cell.column)):
         return f"{GAPS[said.gap]} ({bounds})"
     return GAPS[said.gap] if said.gap is not None else "says nothing"
@@ -210,7 +215,8 @@ def _raw(value: Value | None) -> int | str | None:
     if isinstance(value, tuple):
         return format_oid(value)
     if isinstance(value, bytes):
-        return printable(value, 256) if not value or printable(value, 256) else f"0x{value[:64].hex()}"
+        text = printable(value, 256) or ""
+        return f"0x{value[:64].hex()}" if "\ufffd" in text or (value.strip(b"\0 ") and not text) else text
     return value
 
 
@@ -224,6 +230,8 @@ def lines_of(told: Document) -> Iterator[str]:
     yield f"because     {plain(told['why'])}"
     if told["engine"]:
         yield f"engine      {told['engine']}"
+    for note in profile["notes"]:
+        yield f"note        {plain(note)}"
     for name, text in told["identity"].items():
         yield f"{name:<12}{text_of(name, text)}"
     yield f"{'uptime':<12}{text_of('uptime_s', told['uptime_s'])}"
@@ -231,6 +239,8 @@ def lines_of(told: Document) -> Iterator[str]:
         yield from _total_lines(quantity, total)
     for row in told["rows"]:
         yield from _row_lines(row)
+    if not told["rows"]:
+        yield "no rows     recognised, and nothing more: this profile reads no table of this device"
     for warning in told["warnings"]:
         yield f"warning     {plain(warning)}"
 
@@ -288,7 +298,7 @@ def _in_brackets(*said: str | None) -> str:
 
 
 def unread(full: FullRead) -> list[Document]:
-    """Objects below the makers' own trees that the profile does not read, by column, each with its first one."""
+    """Objects below the makers' own trees that the profile does not read, by column, each with its first values."""
     profile, layout = full.recognition.profile, full.layout
     used = {*layout.wanted(), *probes((profile,))}
     walked = {root for table in profile.tables for root in roots(table)}
@@ -302,7 +312,8 @@ def unread(full: FullRead) -> list[Document]:
         {
             "column": format_oid(column),
             "objects": len(oids),
-            "example": {"oid": format_oid(oids[0]), "raw": _raw(full.found[oids[0]])},
+            "first": format_oid(oids[0]),
+            "values": [_raw(full.found[oid]) for oid in oids[:EXAMPLES]],
         }
         for column, oids in columns.items()
     ]
@@ -330,9 +341,10 @@ def _columns(oids: Iterable[Oid]) -> dict[Oid, Oid]:
 def unread_lines(columns: Iterable[Document], limit: int = 60) -> Iterator[str]:
     left = list(columns)
     for column in left[:limit]:
-        count, example = column["objects"], column["example"]
-        many = f"{count} objects, first " if count > 1 else ""
-        shown = column["column"] if count > 1 else example["oid"]
-        yield f"    {shown:<44}{many}{plain(example['raw'])[:60]}"
+        count = column["objects"]
+        shown = column["column"] if count > 1 else column["first"]
+        values = ", ".join(plain(value)[:30] for value in column["values"])
+        more = f", ... ({count} objects)" if count > EXAMPLES else ""
+        yield f"    {shown:<44}{values}{more}"
     if len(left) > limit:
         yield f"    and {len(left) - limit} columns more; --json names all"

@@ -34,7 +34,10 @@ GRACE_S = 1.0
 """What a look gets beyond its own deadline before we end it."""
 
 DEEP_S = 20.0
-"""How long a machine of our own drivers, or a PDU, may take to tell everything, and not only what every look needs."""
+"""How long a machine of our own drivers may take to tell everything, and not only what every look needs."""
+
+PDU_PATIENCE = 3.0
+"""A PDU that is too slow for the agent is still worth a look: so many times as long as the agent would wait."""
 
 WORTH_PYASIC = {FaultKind.UNSUPPORTED, FaultKind.REFUSED, FaultKind.MALFORMED, FaultKind.DENIED, FaultKind.IDENTITY}
 """Faults of a host that is there: another driver may read it."""
@@ -166,7 +169,11 @@ async def _look(job: Job) -> Finding:
     from collectors.miners.native import NativeMiner
     from collectors.pdus.device import SnmpPdu
 
-    deadline_s = job.deadline_s if job.kind in LIBRARIES else max(job.deadline_s, DEEP_S)
+    deadline_s = job.deadline_s
+    if job.kind == "snmp":
+        deadline_s *= PDU_PATIENCE
+    elif job.kind not in LIBRARIES:
+        deadline_s = max(deadline_s, DEEP_S)
     try:
         device = open_device(job.kind, job.host, job.port, deadline_s, job.options)
         try:

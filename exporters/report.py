@@ -79,6 +79,7 @@ def status_document(cycle: Cycle, lease_valid_until_s: float = math.nan) -> Docu
         "pdus": {
             "count": len(snapshot.pdus.ids),
             "up": int(np.count_nonzero(snapshot.pdus.up == 1.0)),
+            "faults": _counts(snapshot.pdus.fault, FAULTS),
             "doubts": _bit_counts(snapshot.pdus.doubt, PDU_DOUBTS),
         },
         "recommendation": {**recommendation_document(cycle), "valid_until": instant(lease_valid_until_s)},

@@ -31,11 +31,13 @@ def open_client(
     return PysnmpClient(host, port, credential, timeout_s=timeout_s, retries=retries)
 
 
-def open_recorder(host: str, port: int, credential: Credential, tags: dict[Oid, int]) -> SnmpClient:
+def open_recorder(
+    host: str, port: int, credential: Credential, tags: dict[Oid, int], *, timeout_s: float = 2.0
+) -> SnmpClient:
     """A client for a recording: `tags` learns the BER tag of every object, which only pysnmp tells."""
     from collectors.pdus.pysnmp_client import PysnmpClient
 
-    return PysnmpClient(host, port, credential, tags=tags)
+    return PysnmpClient(host, port, credential, timeout_s=timeout_s, tags=tags)
 
 
 def available() -> tuple[str, ...]:

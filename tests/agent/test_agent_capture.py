@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from agent import capture, cli
+from agent import capture, cli, pdu_capture
 from agent.discreet import Discreet
 from agent.plan import DEADLINE_S
 from collectors.captures import load, read_capture
@@ -79,6 +79,12 @@ def serving(folder: Path, place: int) -> Iterator[tuple[str, ReplayedMachine]]:
         loop.call_soon_threadsafe(stop.set)
         thread.join(10)
         loop.close()
+
+
+@pytest.fixture(autouse=True)
+def _nobody_speaks_snmp(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These are machines; waiting a second for each to say so would only take time."""
+    monkeypatch.setattr(pdu_capture, "ANSWER_S", 0.05)
 
 
 def told(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
