@@ -434,15 +434,16 @@ def test_an_easy_pdu_that_hides_its_identity() -> None:
     found = invented("apc_epdu")
     assert found[SYS_OBJECT_ID] == parse_oid("1.3.6.1.4.1.0")
     reading = read(found)
-    assert (reading.name, reading.model, reading.serial) == ("easy-1", "EPDU1132M", "SYN0000000003")
+    assert (reading.model, reading.serial, reading.firmware) == ("EPDU1132M", "SYN0000000003", "Ver12.10")
     assert power(reading) == (6543.0, MEASURED, 1.0)  # its own total, not the 6540 W of the phases
     assert kwh(reading.energy_j) == 7654.321
     unit = row(reading, RowKind.UNIT, "1")
     assert (unit.apparent_power_va, unit.power_factor, unit.frequency_hz) == (6700.0, 0.976, 49.98)
     phase = row(reading, RowKind.PHASE, "1")
     assert (phase.voltage_v, phase.current_a, phase.power_w, phase.power_factor) == (230.4, 29.08, 6540.0, 0.976)
+    assert phase.current_limit_a == 32.0
     assert row(reading, RowKind.PHASE, "2").power_factor is None  # -1
-    assert states(reading) == [True, False, None]  # the control beside it says the opposite
+    assert states(reading) == [True, False, None]  # the control beside it says the opposite; a row of -1 is none
     assert [(one.temperature_c, one.humidity_ratio) for one in rows(reading, RowKind.PROBE)] == [(-5.2, 0.455)]
     change(found, f"{APC}.30.2.1.1.7.1", -1)
     assert power(read(found)) == (6540.0, MEASURED, 1.0)
