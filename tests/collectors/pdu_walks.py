@@ -124,13 +124,17 @@ async def assert_a_device_tells_the_same(found: Mapping[Oid, Value]) -> Answerin
 
 
 def assert_what_moves_is_asked_for(found: Mapping[Oid, Value]) -> None:
-    """No watts and no state come from memory: between two full reads every one of them may double and is seen."""
+    """No watts and no state come from memory: watts that double between two full reads are seen."""
     profile = recognise(packaged_profiles(), found).profile
     layout = survey(profile, found)
     layout.settle(found)
     assert set(layout.fast) - set(found) <= {SYS_UPTIME}  # only what the device has
-    cells = (cell for _, counts, said in layout.trace(found) if counts for cell in said)
-    moving = (cell.cell.oid for cell in cells if cell.cell.column.quantity in ("power_w", "is_on"))
-    moved = {oid: 2 * value for oid in moving if isinstance(value := found[oid], int) and value > 0}
+    moved: dict[Oid, Value] = {}
+    for _, counts, said in layout.trace(found):
+        spoke = {cell.cell.column.quantity: cell.cell.oid for cell in reversed(said) if cell.value is not None}
+        if counts and "is_on" in spoke:
+            assert spoke["is_on"] in layout.fast
+        if counts and "power_w" in spoke and isinstance(value := found[spoke["power_w"]], int):
+            moved[spoke["power_w"]] = 2 * value
     between = {oid: moved.get(oid, found[oid]) for oid in layout.fast if oid in found}
     assert layout.read(layout.with_steady(between)) == layout.read({**found, **moved})
