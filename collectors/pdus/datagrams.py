@@ -174,10 +174,10 @@ def _inspect_pdu(data: bytes, at: int, end: int, mended: bytearray | None) -> tu
     at, rows = first, 0
     while at < end:
         rows += 1
-        # Nearly every row is a name and a small integer, and but for its digits the same in every poll.
-        digits = at + 6 + data[at + 3] if at + 3 < end else end
-        is_plain = _is_row_of_number(data[at:digits])
-        at = digits + data[digits - 1] if is_plain else _inspect_row(data, at, end, mended)
+        # Nearly every row is a name and a small integer or a text, and but for that the same in every poll.
+        value = at + 6 + data[at + 3] if at + 3 < end else end
+        is_plain = _is_plain_row(data[at:value])
+        at = value + data[value - 1] if is_plain else _inspect_row(data, at, end, mended)
     if at != end:
         raise Unreadable("cut off")
     if kind == RESPONSE:
@@ -187,16 +187,17 @@ def _inspect_pdu(data: bytes, at: int, end: int, mended: bytearray | None) -> tu
 
 
 @lru_cache(maxsize=32_768)
-def _is_row_of_number(head: bytes) -> bool:
-    """Whether a row that begins with these octets is sound if they are all of it but the digits of an INTEGER."""
+def _is_plain_row(head: bytes) -> bool:
+    """Whether a row that begins with these octets is sound if they are all of it but the body of an INTEGER or of an
+    OCTET STRING, whatever that body is."""
     if len(head) < 6 or len(head) != 6 + head[3]:
         return False
-    row_tag, row_octets, name_tag, name_octets, *name, tag, digits = head
+    row_tag, row_octets, name_tag, name_octets, *name, tag, octets = head
     return (
-        (row_tag, name_tag, tag) == (SEQUENCE, OBJECT_ID, INTEGER)
-        and row_octets == name_octets + digits + 4
+        (row_tag, name_tag) == (SEQUENCE, OBJECT_ID)
+        and row_octets == name_octets + octets + 4
         and row_octets < 0x80
-        and 0 < digits <= 4
+        and (tag == OCTETS or (tag == INTEGER and 0 < octets <= 4))
         and _is_name(bytes(name))
     )
 

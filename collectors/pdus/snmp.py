@@ -190,7 +190,8 @@ class Walk:
         Errors: PollError MALFORMED if an OID does not come after the one before it (a looping agent), OVERSIZE past
         the caps.
         """
-        root, depth, limits, answers, last = self._root, len(self._root), self._limits, self.answers, self._last
+        root, depth, answers, last = self._root, len(self._root), self.answers, self._last
+        limits = self._limits
         self._is_done = not varbinds
         for oid, value in varbinds:
             if value is None or oid[:depth] != root:
@@ -200,14 +201,15 @@ class Walk:
             if oid <= last:
                 raise PollError(FaultKind.MALFORMED, f"OIDs do not increase in the walk of {format_oid(root)}")
             last = oid
-            self._octets += 4 * len(oid) + (len(value) if isinstance(value, bytes) else 8)
-            if len(answers) >= limits.rows or self._octets > limits.octets:
-                raise PollError(FaultKind.OVERSIZE, f"the walk of {format_oid(root)} does not end")
             answers[oid] = value
+            if type(value) is bytes:
+                self._octets += len(value)
             if len(answers) == limits.enough:
                 self._is_done = True
                 break
         self._last = last
+        if len(answers) > limits.rows or self._octets + 4 * len(last) * len(answers) > limits.octets:
+            raise PollError(FaultKind.OVERSIZE, f"the walk of {format_oid(root)} does not end")
 
     def too_big(self) -> None:
         """The answer did not fit: ask for half as many rows. One row that does not fit ends the walk."""
