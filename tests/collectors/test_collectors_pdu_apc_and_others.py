@@ -375,6 +375,16 @@ def test_rpdu1() -> None:
     assert reading.warnings == ("outlet.is_on.implausible",)
 
 
+def test_a_control_stands_in_for_a_state_that_is_not_told() -> None:
+    found = invented("apc_rpdu1")
+    change(found, f"{APC}.12.3.5", None)
+    for tree, states_told in (("4.4.2.1.3", (2, 2, 4)), ("12.3.3.1.1.4", (1, 2, 3))):
+        for outlet, told in enumerate(states_told, start=1):
+            found[parse_oid(f"{APC}.{tree}.{outlet}")] = told
+        expected = [False, False, None] if tree == "4.4.2.1.3" else [True, False, None]
+        assert states(read(found)) == expected
+
+
 def test_without_bank_numbers_the_count_tells_the_phases() -> None:
     found = invented("apc_rpdu1")
     change(found, f"{APC}.12.2.3.1.1.5", None)
