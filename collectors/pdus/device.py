@@ -137,10 +137,14 @@ class SnmpPdu:
             limits = profile.limits
             self._client.set_pace(Pace(limits.max_varbinds, limits.max_repetitions, limits.bulk))
             self._paced_for = profile
+        walked: dict[Oid, bool] = {}
         for table in profile.tables:
             for root in roots(table):
-                if rows := await self._client.walk(root):
+                if root not in walked:
+                    rows = await self._client.walk(root)
+                    walked[root] = bool(rows)
                     found |= rows
+                if walked[root]:
                     break
         layout = survey(profile, found)
         wanted = (oid for oid in dict.fromkeys(layout.wanted()) if oid not in found or oid == SYS_UPTIME)
