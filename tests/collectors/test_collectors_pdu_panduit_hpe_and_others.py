@@ -5,25 +5,32 @@ Values of recorded devices were read by hand from their bytes, values of the inv
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from pdu_walks import (
+    assert_a_device_tells_the_same,
+    assert_what_moves_is_asked_for,
+    invented,
+    kwh,
+    recorded,
+    row,
+    rows,
+    states,
+    told,
+)
 
-from collectors.pdus.device import replay
+from collectors.pdus.device import read_walk, replay
 from collectors.pdus.layout import decode, survey
 from collectors.pdus.matching import recognise
 from collectors.pdus.profile import Profile, packaged_profiles, parse_profile
 from collectors.pdus.rules import delta_phases_after_lines, phase_of_circuit, units_from_parts
-from collectors.pdus.snmp import SYS_DESCR, SYS_OBJECT_ID, SYS_UPTIME, Oid, Value, parse_oid
-from collectors.pdus.snmprec import parse_snmprec
+from collectors.pdus.snmp import SYS_DESCR, SYS_OBJECT_ID, Oid, Value, parse_oid
 from fleet.ports import PollError
-from fleet.readings import Counting, Gap, PduReading, PduRow, Quality, RowKind
+from fleet.readings import Counting, Gap, PduRow, Quality, RowKind
 from fleet.units import JOULES_PER_KWH
 
-INVENTED = Path(__file__).parent.parent / "captures" / "pdus"
 FAMILIES = (
     "panduit_g5", "hpe_pdu3", "hpe_pdu2", "hpe_ipdu", "hpe_pdumm", "enlogic", "chatsworth", "rittal_cmc3",
     "schleifenbauer", "gude_epc",
@@ -64,61 +71,12 @@ ENERGY_KWH = {
 }
 
 
-@pytest.fixture(scope="module")
-def recorded() -> Path:
-    """Recorded PDUs; their licence keeps them outside the repository."""
-    root = Path(__file__).parent.parent.parent
-    folder = Path(os.environ.get("HASHWATT_CAPTURES") or root.parent / "shared" / "captures") / "pdus"
-    if not folder.is_dir():
-        if os.environ.get("REQUIRE_PEERS") == "1":
-            pytest.fail(f"REQUIRE_PEERS=1 and no recorded PDUs at {folder}", pytrace=False)
-        pytest.skip(f"no recorded PDUs at {folder}: name the folder above it in HASHWATT_CAPTURES")
-    return folder
-
-
-def walk(path: Path) -> dict[Oid, Value]:
-    return parse_snmprec(path.read_text("utf-8"), path.name)
-
-
-def read(path: Path) -> PduReading:
-    found = walk(path)
-    return replay(found).layout.read(found)
-
-
-def invented(family: str) -> PduReading:
-    return read(INVENTED / f"synthetic_{family}.snmprec")
-
-
-def rows(reading: PduReading, kind: RowKind) -> list[PduRow]:
-    return [row for row in reading.rows if row.kind is kind]
-
-
-def told(reading: PduReading, kind: RowKind, *fields: str) -> list[tuple[Any, ...]]:
-    """The fields of every row of a kind, behind its id."""
-    return [(row.id, *(getattr(row, field) for field in fields)) for row in rows(reading, kind)]
-
-
-def row(reading: PduReading, kind: RowKind, row_id: str) -> PduRow:
-    (found,) = (row for row in rows(reading, kind) if row.id == row_id)
-    return found
-
-
-def states(reading: PduReading) -> tuple[int, int, int]:
-    """Outlets that are on, off and in no known state."""
-    seen = [row.is_on for row in rows(reading, RowKind.OUTLET)]
-    return seen.count(True), seen.count(False), seen.count(None)
-
-
-def kwh(row: PduRow | PduReading) -> float | None:
-    return None if row.energy_j is None else round(row.energy_j / JOULES_PER_KWH, 6)
-
-
 # --- every device ---
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_a_recorded_device_is_found_and_tells_the_watts_and_the_energy_of_its_unit(recorded: Path, name: str) -> None:
-    found = walk(recorded / f"{name}.snmprec")
+def test_a_recorded_device_is_found_and_tells_the_watts_and_the_energy_of_its_unit(name: str) -> None:
+    found = recorded(name)
     recognition = recognise(packaged_profiles(), found)
     assert recognition.profile.id == RECORDED[name]
     reading = decode(recognition.profile, found)
@@ -129,7 +87,7 @@ def test_a_recorded_device_is_found_and_tells_the_watts_and_the_energy_of_its_un
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_invented_device_is_found(family: str) -> None:
-    found = walk(INVENTED / f"synthetic_{family}.snmprec")
+    found = invented(family)
     assert recognise(packaged_profiles(), found).profile.id == family
 
 
@@ -141,46 +99,42 @@ def test_a_profile_says_whose_it_is_and_what_to_know(family: str) -> None:
     assert profile.limits.max_varbinds <= 25
 
 
-def assert_fast_reads_agree(found: Mapping[Oid, Value]) -> None:
-    layout = replay(found).layout
-    layout.settle(found)
-    assert set(layout.fast) - set(found) <= {SYS_UPTIME}  # only what the device has, and whether it has restarted
-    between = {oid: found[oid] for oid in layout.fast if oid in found}
-    assert layout.read(layout.with_steady(between)) == layout.read(found)
-
-
 @pytest.mark.parametrize("name", RECORDED)
-def test_a_fast_read_of_a_recorded_device_tells_the_same(recorded: Path, name: str) -> None:
-    assert_fast_reads_agree(walk(recorded / f"{name}.snmprec"))
+async def test_a_recorded_device_tells_the_same_step_by_step(name: str) -> None:
+    found = recorded(name)
+    await assert_a_device_tells_the_same(found)
+    assert_what_moves_is_asked_for(found)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_fast_read_of_an_invented_device_tells_the_same(family: str) -> None:
-    assert_fast_reads_agree(walk(INVENTED / f"synthetic_{family}.snmprec"))
+async def test_an_invented_device_tells_the_same_step_by_step(family: str) -> None:
+    found = invented(family)
+    await assert_a_device_tells_the_same(found)
+    assert_what_moves_is_asked_for(found)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_fast_read_sees_new_watts(family: str) -> None:
-    """Nothing that moves may come from memory: all watts of outlets, inlets and units double between two reads."""
-    found = walk(INVENTED / f"synthetic_{family}.snmprec")
+@pytest.mark.parametrize("family", ["chatsworth", "schleifenbauer"])
+def test_volt_amperes_that_stand_for_watts_are_asked_for_each_time(family: str) -> None:
+    found = invented(family)
     layout = replay(found).layout
     layout.settle(found)
-    quantities = ("power_w", "apparent_power_va")
-    moved = {
+    apparent = {
         cell.oid: raw * 2
         for line in layout.lines
         for cell in line.cells
-        if cell.column.quantity in quantities and isinstance(raw := found.get(cell.oid), int)
+        if cell.column.quantity == "apparent_power_va" and isinstance(raw := found.get(cell.oid), int)
     }
-    between = {oid: moved.get(oid, found[oid]) for oid in layout.fast}
-    assert layout.read(layout.with_steady(between)) == layout.read({**found, **moved})
+    between = {oid: apparent.get(oid, found[oid]) for oid in layout.fast}
+    again = layout.read(layout.with_steady(between))
+    assert again == layout.read({**found, **apparent})
+    assert again.power_w != layout.read(found).power_w
 
 
 # --- Panduit ---
 
 
-def test_panduit_p42d04m(recorded: Path) -> None:
-    reading = read(recorded / "panduit.snmprec")
+def test_panduit_p42d04m() -> None:
+    reading = read_walk(recorded("panduit"))
     assert (reading.model, reading.serial, reading.firmware, reading.uptime_s) == (
         "P42D04M", "CN187D6053", "2.3.21", 206_090.0,
     )  # fmt: skip
@@ -204,8 +158,8 @@ def test_panduit_p42d04m(recorded: Path) -> None:
     assert rows(reading, RowKind.OUTLET) == []
 
 
-def test_panduit_p32g13m_has_one_outlet_and_one_row_of_padding(recorded: Path) -> None:
-    reading = read(recorded / "panduit_g5-p32g13m.snmprec")
+def test_panduit_p32g13m_has_one_outlet_and_one_row_of_padding() -> None:
+    reading = read_walk(recorded("panduit_g5-p32g13m"))
     assert (reading.model, reading.firmware, reading.serial) == ("P32G13M", "3.3.6", None)
     fields = ("name", "power_w", "current_a", "current_limit_a", "bank", "energy_since", "is_on")
     assert told(reading, RowKind.OUTLET, *fields) == [
@@ -214,7 +168,7 @@ def test_panduit_p32g13m_has_one_outlet_and_one_row_of_padding(recorded: Path) -
 
 
 def test_a_panduit_chain() -> None:
-    reading = invented("panduit_g5")
+    reading = read_walk(invented("panduit_g5"))
     assert (reading.power_w, reading.power_quality) == (7001.0 + 3310.0, Quality.MEASURED)
     assert told(reading, RowKind.UNIT, "name", "power_w") == [("1", "row-b-left", 7001.0), ("2", "row-b-right", 3310.0)]
     # the second unit has no lifetime counter (-1): its resettable one stands in, and the sum is only as good
@@ -237,7 +191,7 @@ def test_a_panduit_chain() -> None:
 
 
 def test_panduit_outlets_and_probes() -> None:
-    reading = invented("panduit_g5")
+    reading = read_walk(invented("panduit_g5"))
     assert told(reading, RowKind.OUTLET, "name", "power_w", "is_on", "bank") == [
         ("1", "miner-0201", 3241.0, True, "1"),  # 2 is on
         ("2", "miner-0202", None, False, "1"),  # 65,000 W is no outlet; 1 is off
@@ -257,7 +211,7 @@ def test_panduit_outlets_and_probes() -> None:
 
 
 def test_hpe_second_generation() -> None:
-    reading = invented("hpe_pdu3")
+    reading = read_walk(invented("hpe_pdu3"))
     assert (reading.model, reading.serial, reading.firmware, reading.name) == (
         "P9S99A", "SYN0000011", "2.0.0.S", "rack-17",
     )  # fmt: skip
@@ -281,8 +235,8 @@ def test_hpe_second_generation() -> None:
     assert told(reading, RowKind.PROBE, "temperature_c", "humidity_ratio") == [("1", 27.0, 0.31), ("2", 26.5, 0.405)]
 
 
-def test_hpe_first_generation_mapdu(recorded: Path) -> None:
-    reading = read(recorded / "hpe-mapdu_pdu2.snmprec")
+def test_hpe_first_generation_mapdu() -> None:
+    reading = read_walk(recorded("hpe-mapdu_pdu2"))
     assert (reading.model, reading.serial, reading.firmware) == (
         "Assy 3.6kVA 100-240V 16A WW maPDU", "3C87241397", "02.00.0044",
     )  # fmt: skip
@@ -299,7 +253,7 @@ def test_hpe_first_generation_mapdu(recorded: Path) -> None:
 
 
 def test_hpe_first_generation_chain_counts_from_zero() -> None:
-    reading = invented("hpe_pdu2")
+    reading = read_walk(invented("hpe_pdu2"))
     assert (reading.power_w, reading.energy_j) == (3366.0 + 1650.0, None)  # one unit has no counter
     assert told(reading, RowKind.UNIT, "power_w", "power_factor", "energy_since") == [
         ("0", 3366.0, 0.99, "2025/03/04 05:06:07"),
@@ -319,7 +273,7 @@ def test_hpe_first_generation_chain_counts_from_zero() -> None:
 
 
 def test_hpe_modular_pdu() -> None:
-    reading = invented("hpe_ipdu")
+    reading = read_walk(invented("hpe_ipdu"))
     assert (reading.model, reading.serial, reading.firmware) == ("512300-001", "SYN0000031", "2.0.30")
     # one of two cores cannot calculate (-1), and one of four load segments has a problem: no total
     assert (reading.power_w, reading.power_quality) == (None, Quality.MISSING)
@@ -333,14 +287,14 @@ def test_hpe_modular_pdu() -> None:
     assert kwh(row(reading, RowKind.OUTLET, "1")) == 1234.567
 
 
-def test_hpe_modular_pdu_by_its_description_alone(recorded: Path) -> None:
-    found = walk(recorded / "hpe-ipdu.snmprec")
+def test_hpe_modular_pdu_by_its_description_alone() -> None:
+    found = recorded("hpe-ipdu")
     reading = decode(recognise(packaged_profiles(), found).profile, found)
     assert (reading.model, reading.firmware, reading.rows) == ("HP Intelligent Modular PDU", "2.0.22", ())
 
 
-def test_hpe_management_module_has_no_identity_and_counts_by_instance(recorded: Path) -> None:
-    reading = read(recorded / "hpe-pdumm.snmprec")
+def test_hpe_management_module_has_no_identity_and_counts_by_instance() -> None:
+    reading = read_walk(recorded("hpe-pdumm"))
     assert (reading.model, reading.firmware) == ("HP PDU Management Module", "1.00.16")
     # the index columns say 0 and 1, the instances 1 and 2
     assert told(reading, RowKind.UNIT, "power_w") == [("1", 1587.0), ("2", 1137.0)]
@@ -356,7 +310,7 @@ def test_hpe_management_module_has_no_identity_and_counts_by_instance(recorded: 
 
 
 def test_hpe_management_module_with_a_silent_unit() -> None:
-    reading = invented("hpe_pdumm")
+    reading = read_walk(invented("hpe_pdumm"))
     assert told(reading, RowKind.UNIT, "name", "power_w") == [
         ("1", "feed A", 6478.0),
         ("2", "feed B", 3224.0),
@@ -371,8 +325,8 @@ def test_hpe_management_module_with_a_silent_unit() -> None:
 # --- Enlogic ---
 
 
-def test_enlogic_en1814(recorded: Path) -> None:
-    reading = read(recorded / "enlogic-pdu_v2.snmprec")
+def test_enlogic_en1814() -> None:
+    reading = read_walk(recorded("enlogic-pdu_v2"))
     # the second generation moved serial number and firmware by one
     assert (reading.model, reading.serial, reading.firmware) == ("EN1814", "<private>", "2.0.4.3")
     assert told(reading, RowKind.PHASE, "power_w", "current_a", "voltage_v", "power_factor") == [
@@ -389,7 +343,7 @@ def test_enlogic_en1814(recorded: Path) -> None:
 
 
 def test_an_enlogic_chain_of_a_wye_and_a_delta_unit() -> None:
-    reading = invented("enlogic")
+    reading = read_walk(invented("enlogic"))
     # the first generation: 03/05/2019 is no serial number, 2019/03/05 10:11:12 no firmware
     assert (reading.model, reading.serial, reading.firmware) == ("EN2104", "SYN0000051", "1.1.12")
     assert (reading.power_w, kwh(reading), reading.energy_counting) == (
@@ -417,7 +371,7 @@ def test_an_enlogic_chain_of_a_wye_and_a_delta_unit() -> None:
 
 
 def test_enlogic_outlets_and_sensors() -> None:
-    reading = invented("enlogic")
+    reading = read_walk(invented("enlogic"))
     assert told(reading, RowKind.OUTLET, "name", "power_w", "is_on", "phase", "bank") == [
         ("1", "miner-0601", 3285.0, True, "L1", "1"),
         ("2", "miner-0602", 3305.0, True, "L2", "2"),
@@ -436,8 +390,8 @@ def test_enlogic_outlets_and_sensors() -> None:
 LEFT, RIGHT = "000ED3013C4D", "000ED300AD21"  # MACs of the two linked PDUs of the recording
 
 
-def test_chatsworth_rows_are_told_apart_by_the_mac_of_their_unit(recorded: Path) -> None:
-    reading = read(recorded / "chatsworth-pdu.snmprec")
+def test_chatsworth_rows_are_told_apart_by_the_mac_of_their_unit() -> None:
+    reading = read_walk(recorded("chatsworth-pdu"))
     assert (reading.model, reading.firmware) == ("K50-3D136-005-72A", "5.3.1100.0")
     assert told(reading, RowKind.UNIT, "power_w", "power_quality") == [
         (LEFT, 1467.0 + 1299.0 + 1027.0, Quality.ESTIMATED),
@@ -459,7 +413,7 @@ def test_chatsworth_rows_are_told_apart_by_the_mac_of_their_unit(recorded: Path)
 
 
 def test_chatsworth_units_by_their_own_total_by_branches_and_by_outlets() -> None:
-    reading = invented("chatsworth")
+    reading = read_walk(invented("chatsworth"))
     assert (reading.model, reading.firmware) == ("P6-1D0A5", "5.3.2000.0")
     assert told(reading, RowKind.UNIT, "name", "power_w") == [
         ("000ED3000001", "row-d-left", 7012.0),
@@ -486,8 +440,8 @@ def test_a_misencoded_identity_alone_is_no_chatsworth() -> None:
 # --- Rittal ---
 
 
-def test_rittal_variables_by_their_names(recorded: Path) -> None:
-    reading = read(recorded / "rittal-cmc-iii-pu_pdu-controller.snmprec")
+def test_rittal_variables_by_their_names() -> None:
+    reading = read_walk(recorded("rittal-cmc-iii-pu_pdu-controller"))
     assert (reading.model, reading.serial, reading.firmware) == ("Rittal PDU", "34260505", "V7.17.30_1")
     assert (reading.energy_counting, reading.power_resolution_w) == (Counting.LIFETIME, 1.0)
     assert told(reading, RowKind.PHASE, "power_w", "voltage_v", "current_a", "apparent_power_va", "power_factor") == [
@@ -505,7 +459,7 @@ def test_rittal_variables_by_their_names(recorded: Path) -> None:
 
 
 def test_two_rittal_pdus_behind_one_controller() -> None:
-    reading = invented("rittal_cmc3")
+    reading = read_walk(invented("rittal_cmc3"))
     # the second tells tenths where the first tells whole watts: the scale is the device's word
     assert told(reading, RowKind.UNIT, "name", "power_w") == [("2", "PDU-MAN", 6651.0), ("3", "PDU-MET", 332.0)]
     assert (reading.power_w, kwh(reading)) == (6983.0, 12_345.6 + 17.0)
@@ -536,8 +490,8 @@ def test_other_devices_of_rittal_are_no_pdus(descr: bytes) -> None:
 # --- Schleifenbauer and Conteg ---
 
 
-def test_schleifenbauer_dpm27e_has_no_watts(recorded: Path) -> None:
-    reading = read(recorded / "schleifenbauer_dpm27e.snmprec")
+def test_schleifenbauer_dpm27e_has_no_watts() -> None:
+    reading = read_walk(recorded("schleifenbauer_dpm27e"))
     assert (reading.name, reading.serial) == ("dpm27e-test", "SVNL00655429")
     assert told(reading, RowKind.PHASE, "power_w", "power_quality", "power_factor", "current_limit_a") == [
         (number, 0.0, Quality.ESTIMATED, None, 14.0) for number in ("1", "2", "3")
@@ -555,8 +509,8 @@ def test_schleifenbauer_dpm27e_has_no_watts(recorded: Path) -> None:
     assert states(reading) == (0, 0, 27)
 
 
-def test_conteg_ring_of_six(recorded: Path) -> None:
-    reading = read(recorded / "conteg-pdu.snmprec")
+def test_conteg_ring_of_six() -> None:
+    reading = read_walk(recorded("conteg-pdu"))
     assert told(reading, RowKind.UNIT, "name", "power_w", "power_resolution_w") == [
         (f"{n}", f"C00AR0{n}-PDU-A", watts, 10.0) for n, watts in enumerate((70.0, 400.0, 0.0, 0.0, 0.0, 0.0), 1)
     ]
@@ -575,7 +529,7 @@ def test_conteg_ring_of_six(recorded: Path) -> None:
 
 
 def test_a_schleifenbauer_ring_with_one_device_that_tells_no_watts() -> None:
-    reading = invented("schleifenbauer")
+    reading = read_walk(invented("schleifenbauer"))
     assert told(reading, RowKind.UNIT, "name", "power_w", "power_quality") == [
         ("1", "row-e-1", 3260.0 + 3280.0 + 0.0, Quality.MEASURED),
         ("2", "row-e-2", 6470.0, Quality.MEASURED),
@@ -600,8 +554,8 @@ def test_a_schleifenbauer_ring_with_one_device_that_tells_no_watts() -> None:
 # --- Gude ---
 
 
-def test_gude_8031(recorded: Path) -> None:
-    reading = read(recorded / "gude-epc_8031.snmprec")
+def test_gude_8031() -> None:
+    reading = read_walk(recorded("gude-epc_8031"))
     assert (reading.model, reading.firmware, reading.serial) == ("Expert Power Control 8031-3", "1.6.3", None)
     inlet = row(reading, RowKind.INLET, "1")
     assert (inlet.power_w, inlet.current_a, inlet.power_factor, inlet.apparent_power_va) == (18.0, 0.186, 0.424, 42.0)
@@ -611,7 +565,7 @@ def test_gude_8031(recorded: Path) -> None:
 
 
 def test_a_gude_that_meters_its_ports() -> None:
-    reading = invented("gude_epc")
+    reading = read_walk(invented("gude_epc"))
     assert (reading.model, reading.serial, reading.name) == ("Expert Power Control 8045-1", "4711", "epc-row-f")
     # the second channel says that its data are not valid
     assert told(reading, RowKind.INLET, "name", "power_w", "power_factor") == [("1", "Line A", 3301.0, 0.998)]
