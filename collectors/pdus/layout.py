@@ -40,6 +40,9 @@ MAX_ROWS = 4096
 SHARED_ROWS, SHARED_SHAPES = 256, 64
 """Tables up to so many rows are remembered, so many of them. A farm has thousands of PDUs of a few kinds."""
 
+MAX_NAME = 64
+"""Characters of what an index calls a row or a unit; an index can be as long as an OID."""
+
 WIDEST = 2**64
 """No number of SNMP is wider than a Counter64; a broken or saved one may be, and would not fit a float."""
 
@@ -467,9 +470,9 @@ def _row(profile: Profile, line: Line, found: Mapping[Oid, Value], warnings: dic
         if gap is not Gap.SENTINEL:
             warnings[f"{line.table.kind}.{quantity}.{gap}"] = None
     printed = known.pop("number", None)
-    unit = known.pop("unit", None) or line.unit
+    unit = known.pop("unit", None) or (line.unit and line.unit[:MAX_NAME])
     is_full = profile.full_numbers and printed is not None
-    number = str(printed or line.index or "1")
+    number = str(printed or line.index[:MAX_NAME] or "1")
     return PduRow(
         kind=line.table.kind,
         id=number if is_full else _row_id(line.table.kind, unit, number, profile.first_unit),

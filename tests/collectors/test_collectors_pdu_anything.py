@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from collectors.pdus import layout
 from collectors.pdus.matching import recognise
 from collectors.pdus.profile import Address, Hole, Profile, Table, packaged_profiles
-from collectors.pdus.snmp import Oid, Value
+from collectors.pdus.snmp import Oid, Value, parse_oid
 from collectors.pdus.snmprec import parse_snmprec
 
 ROOT = Path(__file__).parent.parent.parent
@@ -111,6 +111,20 @@ def test_rows_that_nobody_foresaw(path: str, extra: Sequence[tuple[int, int, Val
         oid = oids[place % len(oids)]
         grown |= {(*oid[:-1], index): value, (*oid, index): value} if value is not None else {}
     assert_sound(profile, grown)
+
+
+@pytest.mark.parametrize("unit", [(100, *[2**32 - 1] * 100), (126, *[65] * 126)], ids=["numbers", "letters"])
+def test_an_index_as_long_as_an_oid_can_be_makes_no_long_names(unit: Oid) -> None:
+    profile, found, _ = start(str(INVENTED / "synthetic_chatsworth.snmprec"))
+    outlet = parse_oid("1.3.6.1.4.1.30932.1.10.1.4.10.1.11.1")
+    reading = assert_sound(profile, {**found, (*outlet, *unit): 1})
+    assert max(len(row.id) for row in reading.rows) > 60  # it is there, and its name is cut
+
+
+def test_a_variable_with_a_number_as_long_as_its_name_makes_no_long_names() -> None:
+    profile, found, _ = start(str(INVENTED / "synthetic_rittal_cmc3.snmprec"))
+    name = parse_oid("1.3.6.1.4.1.2606.7.4.2.2.1.3.2.999")
+    assert_sound(profile, {**found, name: b"Sockets.Socket " + b"7" * 200 + b".General.Relay"})
 
 
 # --- floods ---

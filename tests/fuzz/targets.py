@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 from honesty import assert_honest
 from honesty_pdus import NASTY as NASTY_OBJECTS
-from honesty_pdus import assert_sound
+from honesty_pdus import assert_reads_soundly, assert_sound
 from hostile import machines
 
 from agent.wire import FrameError, FrameReader, Report
@@ -201,19 +201,23 @@ def _pdu_profile(data: bytes) -> None:
 
 
 @cache
-def _pdus() -> tuple[tuple[profile.Profile, dict[Oid, Value], tuple[Oid, ...]], ...]:
-    """Every family with a walk of it and the objects that a full read asks for."""
+def _pdus() -> tuple[tuple[layout.Layout, dict[Oid, Value], tuple[Oid, ...]], ...]:
+    """The rows of every family with a walk of it and the objects that a full read asks for."""
     found = []
     for path in sorted(WALKS.glob("synthetic_*.snmprec")):
         walk = snmprec.parse_snmprec(path.read_text("utf-8"), path.name)
-        family = recognise(profile.packaged_profiles(), walk).profile
-        found.append((family, walk, tuple(dict.fromkeys(layout.survey(family, walk).wanted()))))
+        rows = layout.survey(recognise(profile.packaged_profiles(), walk).profile, walk)
+        found.append((rows, walk, tuple(dict.fromkeys(rows.wanted()))))
     return tuple(found)
 
 
 def _pdu_edits(data: bytes) -> None:
-    """The first byte chooses the family; each three after it change one object to a strange value or to their own."""
-    family, walk, oids = _pdus()[(data[0] if data else 0) % len(_pdus())]
+    """The first byte chooses the family; each three after it change one object to a strange value or to their own.
+
+    One input of four may have other rows too, and is read in full and in between.
+    """
+    rows, walk, oids = _pdus()[(data[0] if data else 0) % len(_pdus())]
+    is_thorough = len(data) % 4 == 0
     changed = dict(walk)
     for at in range(1, min(len(data), 96) - 2, 3):
         oid = oids[(data[at] * 256 + data[at + 1]) % len(oids)]
@@ -222,8 +226,11 @@ def _pdu_edits(data: bytes) -> None:
         if value is None:
             changed.pop(oid, None)
         else:
-            changed[oid if choice % 5 else (*oid[:-1], data[at])] = value
-    assert_sound(family, changed)
+            changed[(*oid[:-1], data[at]) if is_thorough and choice % 3 == 0 else oid] = value
+    if is_thorough:
+        assert_sound(rows.profile, changed)
+    else:
+        assert_reads_soundly(rows, changed)
 
 
 # --- makes -----------------------------------------------------------------------------------------------------------
