@@ -163,8 +163,14 @@ def _config_of(args: argparse.Namespace) -> Config:
 
 def _known_config(args: argparse.Namespace) -> Config | None:
     """The configuration if there is one: a file that the operator names must be good, the usual one may be absent."""
-    is_there = args.config is not None or Path(DEFAULT_CONFIG).exists()
-    return _config_of(args) if is_there else None
+    from agent import preflight
+
+    if args.config is None and not Path(DEFAULT_CONFIG).exists():
+        return None
+    config = _config_of(args)
+    preflight.check_profiles(config)
+    preflight.check_libraries(config)
+    return config
 
 
 def _own_profiles(args: argparse.Namespace) -> Path | None:

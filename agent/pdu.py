@@ -17,7 +17,7 @@ from agent.spoken import plain
 from collectors.pdus.device import FullRead, replay
 from collectors.pdus.layout import survey
 from collectors.pdus.matching import Recognition, UnknownPdu, recognise
-from collectors.pdus.profile import Profile, ProfileError, parse_profile, profiles_with
+from collectors.pdus.profile import Profile, ProfileError, load_profiles, parse_profile, profiles_with
 from collectors.pdus.snmp import SYS_DESCR, SYS_OBJECT_ID, Oid, Value, format_oid, printable
 from collectors.pdus.snmprec import load_walk
 from collectors.redaction import Redactor
@@ -48,10 +48,11 @@ def test(profile: str, walk: str, own: Path | None, *, as_json: bool) -> int:
 
 def show(own: Path | None, *, as_json: bool) -> int:
     """Every known profile: id, makers and models, whose it is. Errors: ConfigError for a bad file of the operator's."""
-    his = set() if own is None else _own_ids(own)
+    known = {profile.id: profile for profile in _known(own)}
+    his = set() if own is None else {profile.id for profile in load_profiles(own)}
     listed = [
         {"id": profile.id, "title": profile.title, "own": profile.id in his, "reads": bool(profile.tables)}
-        for profile in {p.id: p for p in _known(own)}.values()
+        for profile in known.values()
     ]
     if as_json:
         import orjson
@@ -167,9 +168,3 @@ def _known(own: Path | None) -> tuple[Profile, ...]:
         return profiles_with(own)
     except ProfileError as error:
         raise ConfigError("site.pdus_dir", str(error)) from None
-
-
-def _own_ids(folder: Path) -> set[str]:
-    from collectors.pdus.profile import load_profiles
-
-    return {profile.id for profile in load_profiles(folder)}

@@ -30,6 +30,9 @@ NO_SUCH_OBJECT, NO_SUCH_INSTANCE, END_OF_MIB = 0x80, 0x81, 0x82
 RESPONSE, REPORT = 0xA2, 0xA8
 
 UNSUPPORTED_LEVEL, NOT_IN_TIME, UNKNOWN_USER, UNKNOWN_ENGINE, WRONG_DIGEST, DECRYPTION = range(1, 7)
+IP_ADDRESS = (0x40, 4)
+"""Tag and octets of an IpAddress."""
+
 USM_STATS = bytes((0x2B, 6, 1, 6, 3, 15, 1, 1))
 """1.3.6.1.6.3.15.1.1, whose next part is one of the six above."""
 
@@ -101,8 +104,11 @@ def message_number(data: bytes) -> int | None:
         return None
 
 
-def inspect(data: bytes) -> Datagram:
-    """What a datagram is. Errors: Unreadable."""
+def inspect(data: bytes, *, keeps_addresses: bool = False) -> Datagram:
+    """What a datagram is. Errors: Unreadable.
+
+    `keeps_addresses`: the library can tell an IpAddress from an OID, so it need not arrive as octets.
+    """
     is_cut = len(data) > MAX_OCTETS
     version, at, end = _open_message(data, is_cut=is_cut)
     if version not in (V1, V2C, V3):
@@ -113,7 +119,7 @@ def inspect(data: bytes) -> Datagram:
         return _inspect_v3(data[:end], at)
     _, at = _open(data, at, end, OCTETS)
     mended = bytearray(data[:end])
-    found = Datagram(b"", version, *_inspect_pdu(data, at, end, mended))
+    found = Datagram(b"", version, *_inspect_pdu(data, at, end, mended, keeps_addresses))
     if found.report is not None:
         raise Unreadable("a report, which only v3 has")
     return found._replace(data=bytes(mended))
@@ -156,10 +162,14 @@ def _inspect_v3(data: bytes, at: int) -> Datagram:
     scoped, at = _open(data, at, len(data), SEQUENCE)
     _, scoped = _open(data, scoped, at, OCTETS)
     _, scoped = _open(data, scoped, at, OCTETS)
-    return Datagram(data, V3, *_inspect_pdu(data, scoped, at, None), data[flags], signature, engine_id)
+    return Datagram(
+        data, V3, *_inspect_pdu(data, scoped, at, None, keeps_addresses=True), data[flags], signature, engine_id
+    )
 
 
-def _inspect_pdu(data: bytes, at: int, end: int, mended: bytearray | None) -> tuple[int, int, int, int | None]:
+def _inspect_pdu(
+    data: bytes, at: int, end: int, mended: bytearray | None, keeps_addresses: bool
+) -> tuple[int, int, int, int | None]:
     """Error status, error index, how many rows, and what a REPORT is about."""
     kind = data[at] if at < end else None
     if kind not in (RESPONSE, REPORT):
@@ -177,7 +187,7 @@ def _inspect_pdu(data: bytes, at: int, end: int, mended: bytearray | None) -> tu
         # Nearly every row is a name and a small integer or a text, and but for that the same in every poll.
         value = at + 6 + data[at + 3] if at + 3 < end else end
         is_plain = _is_plain_row(data[at:value])
-        at = value + data[value - 1] if is_plain else _inspect_row(data, at, end, mended)
+        at = value + data[value - 1] if is_plain else _inspect_row(data, at, end, mended, keeps_addresses)
     if at != end:
         raise Unreadable("cut off")
     if kind == RESPONSE:
@@ -202,7 +212,7 @@ def _is_plain_row(head: bytes) -> bool:
     )
 
 
-def _inspect_row(data: bytes, at: int, end: int, mended: bytearray | None) -> int:
+def _inspect_row(data: bytes, at: int, end: int, mended: bytearray | None, keeps_addresses: bool) -> int:
     """Where the row at `at` ends. A value that is not what its tag says is mended, or is Unreadable."""
     row, row_end = _open(data, at, end, SEQUENCE)
     name, value = _open(data, row, row_end, OBJECT_ID)
@@ -212,7 +222,7 @@ def _inspect_row(data: bytes, at: int, end: int, mended: bytearray | None) -> in
         raise Unreadable("a value of no known form")
     if not _is_name(data[name:value]):
         raise Unreadable("a name that is no OID")
-    kept = _kept_tag(tag, data[body:value_end])
+    kept = tag if keeps_addresses and (tag, value_end - body) == IP_ADDRESS else _kept_tag(tag, data[body:value_end])
     if kept != tag:
         if mended is None:
             raise Unreadable("a value that is not what its tag says")

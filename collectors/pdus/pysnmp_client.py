@@ -49,7 +49,7 @@ from collectors.pdus.datagrams import (
 from collectors.pdus.snmp import Credential, Oid, Pace, Value, WalkLimits
 from fleet.ports import PollError
 
-SWEEP_S = 30  # after this pysnmp forgets a request that nobody answered
+SWEEP_S = 4  # after this pysnmp forgets a request that nobody answered
 
 VERSIONS = {"1": V1, "2c": V2C, "3": V3}
 AUTH = {
@@ -173,7 +173,7 @@ class _Transport(udp.UdpAsyncioTransport):  # type: ignore[misc]
 
     def _hear(self, request: _Request, datagram: bytes, address: Any) -> None:
         try:
-            request.found = found = inspect(datagram)
+            request.found = found = inspect(datagram, keeps_addresses=True)
         except Unreadable as error:
             request.fail(error)
             return

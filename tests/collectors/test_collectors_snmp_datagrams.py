@@ -101,6 +101,12 @@ def test_a_value_that_is_not_what_its_tag_says_arrives_as_octets(value: bytes) -
     assert inspect(answer(integer(1), value, integer(2))).data == answer(integer(1), octets, integer(2))
 
 
+def test_an_address_stays_one_for_a_library_that_knows_it() -> None:
+    data = answer(integer(1), tlv(0x40, b"\x0a\1\2\3"), tlv(0x40, b"\1\2"))
+    octets = answer(integer(1), tlv(0x40, b"\x0a\1\2\3"), tlv(4, b"\1\2"))
+    assert inspect(data, keeps_addresses=True).data == octets
+
+
 @pytest.mark.parametrize("word", [b"\x80\x00", b"\x81\x00", b"\x82\x00"])
 def test_the_three_words_for_not_here_become_one(word: bytes) -> None:
     assert inspect(answer(word)).data == answer(b"\x82\x00")
