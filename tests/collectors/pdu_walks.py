@@ -15,7 +15,7 @@ from collectors.pdus.matching import recognise
 from collectors.pdus.profile import packaged_profiles
 from collectors.pdus.snmp import SYS_UPTIME, Oid, Pace, Value, WalkLimits, parse_oid
 from collectors.pdus.snmprec import parse_snmprec
-from fleet.readings import PduReading, PduRow, RowKind
+from fleet.readings import PduReading, PduRow, Quality, RowKind
 from fleet.units import JOULES_PER_KWH
 
 ROOT = Path(__file__).parent.parent.parent
@@ -75,6 +75,12 @@ def states(reading: PduReading) -> tuple[int, int, int]:
 
 def watts(reading: PduReading, kind: RowKind) -> float:
     return sum(row.power_w or 0.0 for row in rows(reading, kind))
+
+
+def steps(reading: PduReading) -> tuple[set[float | None], set[float | None]]:
+    """The resolutions of all watts and all amperes that were told; those of an estimate are nobody's promise."""
+    watts_steps = {row.power_resolution_w for row in reading.rows if row.power_quality is Quality.MEASURED}
+    return watts_steps, {row.current_resolution_a for row in reading.rows if row.current_a is not None}
 
 
 def kwh(of: PduRow | PduReading) -> float | None:

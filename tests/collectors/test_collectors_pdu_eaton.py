@@ -17,6 +17,7 @@ from pdu_walks import (
     row,
     rows,
     states,
+    steps,
     told,
     watts,
 )
@@ -124,19 +125,26 @@ def test_neither_the_total_nor_the_neutral_is_a_phase(chain: PduReading) -> None
     ]
 
 
+def test_phases_have_volt_amperes_and_counters(chain: PduReading) -> None:
+    assert [(r.apparent_power_va, kwh(r)) for r in rows(chain, RowKind.PHASE)] == [
+        (3249.0, 1200.0), (3221.0, 1210.0), (3214.0, 1190.0), (None, None),
+    ]  # fmt: skip
+
+
 def test_breakers_are_banks_and_everything_else_is_a_group(chain: PduReading) -> None:
     assert told(chain, RowKind.BANK, "name", "is_on", "power_w", "current_a", "current_limit_a") == [
-        ("1", "Breaker A", True, 3212.0, 14.12, 16.0),
-        ("2", "Breaker B", False, 0.0, 0.0, 16.0),
+        ("A", "Breaker A", True, 3212.0, 14.12, 16.0),
+        ("B", "Breaker B", False, 0.0, 0.0, 16.0),
     ]
-    assert told(chain, RowKind.GROUP, "name", "power_w") == [("3", "Section A", 3212.0), ("4", "all miners", 9600.0)]
+    assert told(chain, RowKind.GROUP, "name", "power_w") == [("C", "Section A", 3212.0), ("U", "all miners", 9600.0)]
+    assert steps(chain) == ({1.0}, {0.001})
 
 
 def test_outlets(chain: PduReading) -> None:
     assert told(chain, RowKind.OUTLET, "name", "is_on", "power_w", "current_a", "phase", "bank") == [
-        ("1", "miner-0501", True, 3212.0, 14.12, "L1", "1"),
-        ("2", "Outlet A2", False, 0.0, 0.0, "L2", "2"),
-        ("3", "going off", None, 0.0, 0.005, "L3", "1"),  # 2: on its way
+        ("1", "miner-0501", True, 3212.0, 14.12, "L1", "A"),
+        ("2", "Outlet A2", False, 0.0, 0.0, "L2", "B"),
+        ("3", "going off", None, 0.0, 0.005, "L3", "A"),  # 2: on its way
         ("4", "no meter", None, None, None, None, None),
         ("1.1", "miner-0502", True, 3190.0, 13.99, "L1", None),
     ]
@@ -150,9 +158,9 @@ def test_outlets(chain: PduReading) -> None:
 
 
 def test_probes(chain: PduReading) -> None:
-    assert told(chain, RowKind.PROBE, "unit", "temperature_c", "humidity_ratio") == [
-        ("1", "0", 24.1, 0.402),
-        ("1.1", "1", 24.0, None),  # 75.2 °F: each unit has its own scale
+    assert told(chain, RowKind.PROBE, "name", "temperature_c", "humidity_ratio") == [
+        ("1", "probe 0.1", 24.1, 0.402),
+        ("1.1", "probe 1.1", 24.0, None),  # 75.2 °F: each unit has its own scale
     ]  # the second of the first unit is not connected
 
 

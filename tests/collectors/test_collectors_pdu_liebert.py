@@ -17,6 +17,7 @@ from pdu_walks import (
     row,
     rows,
     states,
+    steps,
     told,
     watts,
 )
@@ -90,6 +91,7 @@ def test_mph2_unit(mph2: PduReading) -> None:
         ("1.2", 3198.0, 229.0, 13.9, 0.1, 0.99),  # only the coarse columns here
         ("1.3", 0.0, 230.5, 0.0, 0.01, None),
     ]
+    assert steps(mph2) == ({1.0}, {0.01, 0.1})
     assert told(mph2, RowKind.BANK, "name", "power_w", "current_a", "phase") == [
         ("1-A", "left half", 3212.0, 14.12, "L1"),
         ("1-B", None, 3198.0, 13.9, "L2"),
@@ -105,6 +107,8 @@ def test_mph2_receptacles(mph2: PduReading) -> None:
         ("1-B-3", "lost", None, 0.0, 0.0, 229.0, "1-B"),  # 0: unknown
     ]
     assert kwh(row(mph2, RowKind.OUTLET, "1-A-1")) == 51_234.0
+    assert [r.phase for r in rows(mph2, RowKind.OUTLET)] == ["L1", "L1", "L2", "L2", "L2"]
+    assert [r.power_factor for r in rows(mph2, RowKind.OUTLET)] == [0.99, None, 0.99, None, None]
 
 
 @pytest.mark.parametrize(("raw", "is_on"), [(0, None), (1, False), (2, True), (3, False), (4, None), (-1, None)])

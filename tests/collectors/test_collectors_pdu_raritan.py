@@ -17,6 +17,7 @@ from pdu_walks import (
     row,
     rows,
     states,
+    steps,
     told,
     watts,
 )
@@ -147,6 +148,7 @@ def test_px1_unit(px1: PduReading) -> None:
     # its amperes and volts read 0 on three phases: not available, and the phases have them
     assert (inlet.current_a, inlet.voltage_v) == (None, None)
     assert inlet.gaps == (("current_a", Gap.SENTINEL), ("voltage_v", Gap.SENTINEL))
+    assert steps(px1) == ({1.0}, {0.001})
     assert told(px1, RowKind.PHASE, "current_a", "voltage_v", "power_w") == [
         ("1.1", 13.902, 230.1, None),
         ("1.2", 8.421, 229.8, None),
@@ -199,6 +201,9 @@ def test_px3_pair_adds_up_by_inlets(px3: PduReading) -> None:
         ("1.2", "L2", 3190.0, 230.5, 32.0),
         ("1.3", "L3", 0.0, 229.8, 32.0),
     ]
+    first = row(px3, RowKind.PHASE, "1.1")
+    assert (first.apparent_power_va, first.power_factor, kwh(first)) == (3296.0, 0.98, 700.123)
+    assert steps(px3) == ({1.0}, {0.001})
     assert told(px3, RowKind.BANK, "current_a", "is_on") == [("C1", 14.01, True), ("C2", 0.0, False)]
 
 
@@ -209,7 +214,7 @@ def test_px3_outlets(px3: PduReading) -> None:
         ("3", "stale meter", None, None, None, "C2"),  # "not available" with its last number still standing there
         ("4", "tenths of a watt", True, 3190.5, 13.9, "C1"),
         ("5", "no digits told", True, None, 13.0, "C1"),  # 3000 could be 3000 W or 300.0 W
-        ("2.1", "miner-0202", True, 3238.0, 14.19, None),
+        ("2.A1", "miner-0202", True, 3238.0, 14.19, None),  # the label is the number
     ]
     assert row(px3, RowKind.OUTLET, "1").power_factor == 0.998  # three digits here
     assert row(px3, RowKind.OUTLET, "3").gaps == (

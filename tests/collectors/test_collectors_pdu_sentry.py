@@ -17,6 +17,7 @@ from pdu_walks import (
     row,
     rows,
     states,
+    steps,
     told,
     watts,
 )
@@ -158,6 +159,9 @@ def test_sentry3_towers(sentry3: PduReading) -> None:
         ("AB", 11.75, 207.8),
         ("AC", 11.5, 208.4),
     ]
+    assert [r.current_limit_a for r in rows(sentry3, RowKind.INLET)] == [30.0, 30.0, 30.0, None]  # 0 is no rating
+    assert row(sentry3, RowKind.INLET, "AA").power_factor == 0.97
+    assert steps(sentry3) == ({1.0}, {0.01})
     # one tower tells no watts, so the infeeds are the total, and one of them is an estimate
     assert (sentry3.power_w, sentry3.power_quality) == (9700.0, Quality.ESTIMATED)
     assert sentry3.energy_j is None  # one infeed has no counter
@@ -166,7 +170,7 @@ def test_sentry3_towers(sentry3: PduReading) -> None:
 def test_sentry3_total_of_the_system_comes_first() -> None:
     found = changed(invented("sentry3"), {TOTAL_W: 9690})
     reading = read_walk(found)
-    assert (reading.power_w, reading.power_quality) == (9690.0, Quality.MEASURED)
+    assert (reading.power_w, reading.power_quality, reading.power_resolution_w) == (9690.0, Quality.MEASURED, 1.0)
 
 
 def test_sentry3_total_is_an_estimate_where_no_power_factor_is_metered() -> None:
@@ -216,8 +220,10 @@ def test_sentry3_outlets(sentry3: PduReading) -> None:
     ("status", "is_on"), [(0, False), (1, True), *((other, None) for other in (2, 3, 4, 5, 6, 7, 8, 9, 10, -1))]
 )
 def test_sentry3_states(status: int, is_on: bool | None) -> None:
-    found = changed(invented("sentry3"), {"1718.3.2.3.1.5.1.1.1": status})
-    assert row(read_walk(found), RowKind.OUTLET, "AA1").is_on is is_on
+    reading = read_walk(changed(invented("sentry3"), {"1718.3.2.3.1.5.1.1.1": status}))
+    assert row(reading, RowKind.OUTLET, "AA1").is_on is is_on
+    # what the device may say is no fault of it, what it may not is
+    assert ("outlet.is_on.implausible" in reading.warnings) is (status == 10)
 
 
 def test_sentry3_sensors(sentry3: PduReading) -> None:
@@ -247,6 +253,8 @@ def test_sentry4_cords(sentry4: PduReading) -> None:
         ("AA1", "AA:L1-L2", 3212.0, 15.51, 208.1),
         ("BA1", "BA:L1-L2", None, None, 208.1),
     ]
+    assert row(sentry4, RowKind.PHASE, "AA1").apparent_power_va == 3310.0
+    assert steps(sentry4) == ({1.0}, {0.01})
     assert told(sentry4, RowKind.BANK, "name", "is_on", "current_a", "current_limit_a") == [
         ("AA1", "AA:L1-L2-BR1", True, 15.51, 20.0),
         ("BA1", "BA:L1-L2-BR1", False, 0.0, 20.0),

@@ -17,6 +17,7 @@ from pdu_walks import (
     row,
     rows,
     states,
+    steps,
     told,
     watts,
 )
@@ -118,6 +119,9 @@ def test_v5_unit(v5: PduReading) -> None:
     assert v5.energy_wraps_j is None  # nobody knows where it starts again
     unit = row(v5, RowKind.UNIT, "1")
     assert (unit.name, unit.apparent_power_va, unit.power_factor) == ("row-c", 22_310.0, 0.98)
+    assert steps(v5) == ({1.0}, {0.01})
+    circuit = row(v5, RowKind.BANK, "1")
+    assert (circuit.apparent_power_va, circuit.power_factor, kwh(circuit)) == (3670.0, 0.99, 77.777)
     assert told(v5, RowKind.BANK, "name", "power_w", "current_a", "voltage_v") == [
         ("1", "Circuit 1", 3645.0, 15.95, 230.1),
         ("2", "Circuit 2", None, 0.0, None),
@@ -162,7 +166,9 @@ def test_v5_sensors(v5: PduReading) -> None:
 def test_v3_unit(v3: PduReading) -> None:
     assert family(invented("geist_v3")) == "geist_v3"
     assert (v3.model, v3.serial) == ("RCM-O", "SYNG30001")
-    assert (v3.power_w, v3.power_quality, kwh(v3)) == (6400.0, Quality.MEASURED, 3801.0)
+    assert (v3.power_w, v3.power_quality, kwh(v3)) == (6405.0, Quality.MEASURED, 3801.0)  # its own total
+    assert row(v3, RowKind.UNIT, "1").name == "row-d"
+    assert steps(v3) == ({1.0}, {0.1})
     assert told(v3, RowKind.PHASE, "power_w", "voltage_v", "current_a", "power_factor", "apparent_power_va") == [
         ("1", 3250.0, 230.0, 14.3, 0.99, 3289.0),
         ("2", 3150.0, 231.0, 13.8, 0.99, 3188.0),
@@ -187,19 +193,25 @@ def test_cabinet(dcs: PduReading) -> None:
     assert told(dcs, RowKind.UNIT, "power_w", "current_a", "voltage_v") == [
         ("1", 3220.0, 14.0, 231.0),
         ("2", None, None, None),
+        ("3", None, None, None),
     ]
-    assert [kwh(r) for r in rows(dcs, RowKind.UNIT)] == [1234.56, None]
+    assert [kwh(r) for r in rows(dcs, RowKind.UNIT)] == [1234.56, None, None]
+    third = row(dcs, RowKind.UNIT, "3")  # it answers, with 9999 in every column
+    assert {gap for _, gap in third.gaps} == {Gap.SENTINEL}
+    assert len(third.gaps) == 7
+    assert steps(dcs) == ({10.0}, {0.1})
     # its numbers are what was last heard, so neither they nor a total count
     assert (dcs.power_w, dcs.power_quality) == (None, Quality.MISSING)
     assert told(dcs, RowKind.BANK, "current_a") == [("1", 7.0), ("2", 7.1), ("2.1", None)]
     assert told(dcs, RowKind.OUTLET, "is_on") == [
         ("1", True), ("2", True), ("3", True), ("4", False), ("2.1", None), ("2.2", None),
+        ("3.1", False),
     ]  # fmt: skip
     assert watts(dcs, RowKind.UNIT) == 3220.0
 
 
 def test_cabinet_of_which_only_the_masks_are_told() -> None:
-    found = changed(invented("vertiv_dcs"), {f"{DCS}.{n}.{pdu}": None for n in range(52, 76) for pdu in (1, 2)})
+    found = changed(invented("vertiv_dcs"), {f"{DCS}.{n}.{pdu}": None for n in range(52, 76) for pdu in (1, 2, 3)})
     outlets = [r.is_on for r in rows(read_walk(found), RowKind.OUTLET) if r.unit == "1"]
     assert outlets[:4] == [True, True, True, False]  # 0b0111
     assert outlets[16:] == [True] * 8  # 255
