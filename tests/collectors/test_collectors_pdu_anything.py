@@ -67,7 +67,7 @@ EDITS = st.lists(st.tuples(st.integers(0, 10**6), VALUES), max_size=30)
 
 @pytest.mark.parametrize("path", walks(INVENTED, "synthetic_*"), ids=name_of)
 @given(edits=EDITS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_an_invented_device_may_say_anything(path: str, edits: Edits) -> None:
     profile, found, oids = start(path)
     assert_sound(profile, edited(found, oids, edits))
@@ -75,7 +75,7 @@ def test_an_invented_device_may_say_anything(path: str, edits: Edits) -> None:
 
 @pytest.mark.parametrize("path", walks(RECORDED), ids=name_of)
 @given(data=st.data())
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_a_recorded_device_may_say_anything(path: str, data: st.DataObject) -> None:
     if path == "none":
         if os.environ.get("REQUIRE_PEERS") == "1":
@@ -103,7 +103,7 @@ def test_a_device_that_says_the_same_everywhere(path: str) -> None:
 
 @pytest.mark.parametrize("path", walks(INVENTED, "synthetic_*"), ids=name_of)
 @given(extra=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 2**32 - 1), VALUES), max_size=20))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_rows_that_nobody_foresaw(path: str, extra: Sequence[tuple[int, int, Value | None]]) -> None:
     profile, found, oids = start(path)
     grown = dict(found)
