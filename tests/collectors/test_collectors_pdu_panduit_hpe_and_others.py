@@ -12,6 +12,7 @@ import pytest
 from pdu_walks import (
     assert_a_device_tells_the_same,
     assert_what_moves_is_asked_for,
+    changed,
     invented,
     kwh,
     recorded,
@@ -577,6 +578,14 @@ def test_a_gude_that_meters_its_ports() -> None:
         ("3", "Power Port 3", None, None, True),
     ]
     assert told(reading, RowKind.PROBE, "temperature_c", "humidity_ratio") == [("1", 24.5, 0.455), ("2", None, None)]
+
+
+def test_a_gude_without_a_valid_line_is_the_sum_of_its_ports() -> None:
+    base = "28507.87.1.5"
+    silent = changed(invented("gude_epc"), {f"{base}.1.2.1.2.1": 0, f"{base}.5.2.1.2.3": 1, f"{base}.5.2.1.4.3": 60})
+    reading = read_walk(silent)
+    assert (reading.power_w, rows(reading, RowKind.INLET)) == (3290.0 + 0.0 + 60.0, [])
+    assert read_walk(changed(silent, {f"{base}.5.2.1.2.3": 0})).power_w is None
 
 
 @pytest.mark.parametrize("root", [1, 43, 56, 58, 98, 112])
