@@ -164,14 +164,14 @@ class SnmpPdu:
             for root in dict.fromkeys(root for profile in group for root in profile.match.probe_under):
                 found |= await self._client.walk(root, _ONE)
             try:
-                return self._recognised(found), found
+                return self._recognised(found, is_all=group is not near), found
             except PollError:
                 continue
         return self._recognised(found), found
 
-    def _recognised(self, found: Mapping[Oid, Value]) -> Recognition:
+    def _recognised(self, found: Mapping[Oid, Value], *, is_all: bool = True) -> Recognition:
         try:
-            return recognise(self._profiles, found)
+            return recognise(self._profiles, found, is_all=is_all)
         except PollError:
             if self._is_told:
                 return Recognition(self._profiles[0], "the configuration says so")

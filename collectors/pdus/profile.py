@@ -236,7 +236,8 @@ class Match(_Part, frozen=True, kw_only=True):
     """How the family is known: by identity prefix or description, then by what only this family answers.
 
     A family with probes is taken at once if one answers. Without an answer its identity still proves it, unless
-    `needs_probe` says that other devices have the same one.
+    `needs_probe` says that other devices have the same one; then identity and description must both fit. A description
+    alone proves it where the identity names no product (none, a maker's bare number, a generic agent's).
     """
 
     sys_object_id: tuple[ProfileOid, ...] = ()

@@ -1,0 +1,201 @@
+"""Devices that no recording shows: what shares an identity with a PDU, other models and firmware of known families.
+
+All numbers and identities are invented, in the layouts that the makers document. Expected values are worked out by
+hand from the bytes, never from what the code says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import pytest
+
+from collectors.pdus.device import SnmpPdu, read_walk
+from collectors.pdus.matching import UnknownPdu, recognise
+from collectors.pdus.profile import packaged_profiles
+from collectors.pdus.snmp import SYS_DESCR, SYS_OBJECT_ID, Oid, Value, parse_oid
+from tests.collectors.pdu_walks import AnsweringWalk, invented
+
+E = "1.3.6.1.4.1."
+
+
+def device(identity: str | None, descr: str | None = None, **objects: Value) -> dict[Oid, Value]:
+    """What a device says: identity below 1.3.6.1.4.1 (or from 0. on), description, and objects written `_318_1_1=5`."""
+    found: dict[Oid, Value] = {
+        parse_oid(E + name.strip("_").replace("_", ".")): value for name, value in objects.items()
+    }
+    if identity is not None:
+        found[SYS_OBJECT_ID] = parse_oid(identity if identity.startswith("0.") else E + identity)
+    if descr is not None:
+        found[SYS_DESCR] = descr.encode()
+    return found
+
+
+def family(found: Mapping[Oid, Value]) -> str | None:
+    """The id of the profile that all packaged ones give; None for an unknown PDU."""
+    try:
+        return recognise(packaged_profiles(), found).profile.id
+    except UnknownPdu:
+        return None
+
+
+# --- who is no PDU ----------------------------------------------------------------------------------------------------
+
+NO_PDUS = {
+    # CyberPower: UPS cards with the identity of the PDUs, with that of the second generation, and an ATS.
+    "cyberpower ups": device("3808.1.1.3", "Power Manager", _3808_1_1_1_1_1_1_0=b"OLX", _3808_1_1_1_4_2_4_0=65),
+    "cyberpower ups with a probe": device("3808.1.1.3", "Power Manager", _3808_1_1_4_2_1_0=701),
+    "cyberpower card": device("3808.1.1.1", "UPS SNMP Card", _3808_1_1_1_1_1_1_0=b"PRX"),
+    "cyberpower ups that answers the old tree": device(
+        "3808.1.1.3", "CyberPower Power Management Card", _3808_1_1_3_1_5_0=b""
+    ),
+    "cyberpower ats": device("3808.1.1.5", "ATS"),
+    # APC: UPS, transfer switch, cooling and monitoring units, all with the same management card.
+    "smart-ups": device("318.1.3.27", "APC Web/SNMP Management Card (MB:v4.2 MN:AP9640)", _318_1_1_1_1_1_1_0=b"SMT"),
+    "smart-ups, terse": device("318.1.3.27", "APC SNMP Agent", _318_1_1_1_1_1_1_0=b"SMT"),
+    "symmetra": device("318.1.3.4.60", "APC Web/SNMP Management Card"),
+    "rack ats": device("318.1.3.11", "APC Web/SNMP Management Card (MN:AP4423)", _318_1_1_8_1_5_0=b"AP4423"),
+    "netbotz": device("318.1.3.8.4", "APC Web/SNMP Management Card (MN:NBRK0200)"),
+    "cooling": device("318.1.3.14.14", "APC SNMP Agent"),
+    "bare apc": device("318", "APC Web/SNMP Management Card"),
+    # Liebert: one identity for everything.
+    "liebert ups": device("476.1.42", "Uninitialized", _476_1_42_3_5_1_1_0=1, _476_1_42_3_9_20_1_20_1_2_1_4096=b"V"),
+    "liebert cooling": device("476.1.42", "Liebert CRV", _476_1_42_3_4_1_1_1_1_1=3),
+    "liebert, silent": device("476.1.42"),
+    # Tripp Lite: the UPS has the same objects in another branch, 3.1 for 3.2.
+    "tripp lite ups": device(
+        "850.1.1.1",
+        "Linux armv7l software: PowerAlert 20",
+        _850_1_1_1_2_1_5_1=b"SU1",
+        _850_1_1_3_1_2_1_1_1_1=2,
+        _850_1_1_3_1_3_3_2_1_4_1_1=307,
+        _850_1_1_3_1_3_5_1_1_4_1_1=2,
+    ),
+    "tripp lite, older": device("850.1", "POWERALERT"),
+    "tripp lite card": device("850.1.5", "Tripp Lite"),
+    # Rittal: coolers and controllers have the PDU's identity and the same table of variables.
+    "rittal lcp": device(
+        "2606.7", "Rittal LCP SN 1 HW V4 - SW V3", _2606_7_4_1_2_1_2_1=b"LCP", _2606_7_4_2_2_1_3_1_1=b"Fan"
+    ),
+    "rittal controller": device("2606.7", "Rittal CMC III PU SN 1", _2606_7_4_1_2_1_2_1=b"CMCIII-PU"),
+    "rittal, silent": device("2606.7"),
+    # Eaton and MGE: UPS and transfer switch.
+    "eaton ups": device("534.1", "Eaton 9PX", _534_1_1_2_0=b"9PX"),
+    "eaton ats": device("534.10.2", "Eaton ATS"),
+    "mge ups": device("705.1", "Galaxy", _705_1_1_1_0=b"Galaxy"),
+    # Sensors of makers of PDUs.
+    "raritan emx": device("13742.8", "EMX 030230"),
+    "raritan smart sensor": device("13742.9"),
+    "raritan kvm": device("13742.3.2", "Dominion KX"),
+    "geist watchdog": device("21239.5.1", "Watchdog 100", _21239_5_1_1_1_0=b"Watchdog"),
+    "geist watchdog 5": device("21239.42.1.32", "Watchdog 15", _21239_5_1_1_1_0=b"Watchdog"),
+    "geist watchdog 3": device("21239.2", "Watchdog 15", _21239_2_4_1_5_1=22),
+    "gude sensors": device("28507.66", "Expert Sensor Box"),
+    # Makers of more than PDUs, with nothing but their number.
+    "aten kvm": device("21317", "KN4140"),
+    "aten kvm 2": device("21317.1.1", "CN8000"),
+    "digipower, silent": device("17420"),
+    "chatsworth, silent": device("30932", "access control"),
+    "hpe ups": device("232.165.3", "HP UPS Network Module"),
+    "dell server": device("674.10892.5", "iDRAC"),
+    "powertek ups": device("42610.1.1"),
+    "conteg cooling": device("28402.1.1"),
+    # Generic agents.
+    "linux": device("8072.3.2.10", "Linux pdu-logger 6.1"),
+    "emerson ups": device("13400.2.1", "UPS Web/SNMP Agent"),
+    "old linux": device("2021.250.10", "Linux sic 2.4"),
+    "says nothing": device(None),
+    "talks rubbish": device("0", "\x1b]0;PDU\x07"),
+    "another maker": device("99999.1.2", "Switched PDU"),
+    # A description that a family knows, with an identity that is another product.
+    "borrowed description": device("99999.1.2", "APC Metered Rack PDU"),
+    "borrowed description 2": device("318.1.3.27", "APC MasterSwitch PDU"),
+}
+
+
+@pytest.mark.parametrize("name", NO_PDUS)
+def test_what_shares_an_identity_with_a_pdu_is_unknown(name: str) -> None:
+    assert family(NO_PDUS[name]) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["cyberpower ups", "smart-ups, terse", "tripp lite ups", "geist watchdog 5", "aten kvm"]
+)
+async def test_it_is_unknown_on_the_wire_too_and_says_what_it_is(name: str) -> None:
+    found = NO_PDUS[name]
+    with pytest.raises(UnknownPdu, match=r"unknown PDU: .*one profile file makes it known") as caught:
+        await SnmpPdu("127.0.0.1", client=AnsweringWalk(found)).read()
+    assert re.search(re.escape(str(found[SYS_DESCR], "utf-8")), str(caught.value))  # type: ignore[arg-type]
+
+
+# --- who is one -------------------------------------------------------------------------------------------------------
+
+PDUS = {
+    # Identity and description together, without any other object.
+    "eaton": (device("534.6.6.7", "ePDU MI 1P"), "eaton_epdu"),
+    "enlogic": (device("38446.1", "Enlogic PDU"), "enlogic"),
+    "geist": (device("21239.2", "RCM-O"), "geist_v3"),
+    "apc": (device("318", "APC Switched Rack PDU"), "apc_rpdu1"),
+    "apc without an identity": (device(None, "APC Metered Rack PDU"), "apc_rpdu1"),
+    "apc masterswitch": (device("318", "APC MasterSwitch PDU"), "apc_masterswitch"),
+    "cyberpower": (device("3808.1.1.3", "CPS Power Distributed Unit"), "cyberpower_epdu"),
+    "aten": (device("21317", "Aten"), "aten"),
+    "digipower": (device("17420", "Metered PDU"), "digipower"),
+    "chatsworth": (device("0.10.43.6.1.4.1", "Epicenter SNMP"), "chatsworth"),
+    "rittal": (device("2606.7", "Rittal PDU SN 5 HW REV.1 - SW V7"), "rittal_cmc3"),
+    "hpe module": (device(None, "HP PDU Management Module, revision 1.00.A"), "hpe_pdumm"),
+    # Shared identity, and the probe answers.
+    "cyberpower probe": (device("3808.1.1.3", "Power Manager", _3808_1_1_3_2_3_1_1_2_1=4), "cyberpower_epdu"),
+    "tripp lite probe": (device("850.1.1.1", "Linux", _850_1_1_3_2_2_1_1_1_1=2), "tripplite"),
+    "liebert probe": (device("476.1.42", None, _476_1_42_3_8_30_20_1_65_7_1=9), "liebert"),
+    "vertiv probe": (device("21239.42.1.99", None, _21239_5_2_3_1_1_9_1=900), "vertiv_v5"),
+    "vertiv, phases only": (device("21239.42.1.52", None, _21239_5_2_3_2_1_12_1=900), "vertiv_v5"),
+    "geist probe": (device("21239.2", "IMD", _21239_2_25_1_30_1=12), "geist_v3"),
+    "dcs probe": (device("2021.250.10", "Linux", _13400_3_2_225_1_1_8_3=12), "vertiv_dcs"),
+    "rittal on a controller": (device("2606.7", "Rittal CMC III PU", _2606_7_4_1_2_1_2_3=b"PDU-MAN"), "rittal_cmc3"),
+    # Agents that say nothing or too little of themselves.
+    "apc bare, new": (device("318", "APC Web/SNMP Management Card", _318_1_1_26_4_3_1_5_1=40), "apc_rpdu2"),
+    "apc bare, old": (device("318", "APC SNMP Agent", _318_1_1_4_4_2_1_3_1=1), "apc_masterswitch"),
+    "apc easy": (device("0", "EPDU", _318_1_1_30_2_1_1_4_1=b"EPDU"), "apc_epdu"),
+    "no identity": (device(None, None, _3808_1_1_6_6_2_4_1_7_1=3), "cyberpower_epdu2"),
+    "generic agent": (device("8072.3.2.10", "Linux", _534_6_6_7_1_2_1_2_0=b"ePDU"), "eaton_epdu"),
+    # Both generations answer: the richer one, and the newer of two trees of one device.
+    "apc both trees": (device("318.1.3.4.8", None, _318_1_1_26_4_3_1_5_1=-1, _318_1_1_12_1_5_0=b"AP"), "apc_rpdu2"),
+    "apc both, bare": (device("318", None, _318_1_1_12_1_5_0=b"AP", _318_1_1_26_4_3_1_5_1=-1), "apc_rpdu2"),
+    # One description for two makers, told apart by identity.
+    "metered and switched, hpe": (device("232.165.11", "Outlet Metered, Outlet Switched SN:A"), "hpe_pdu3"),
+    "metered and switched, panduit": (device("19536.10.1", "Outlet Metered, Outlet Switched SN:A"), "panduit_g5"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PDUS)
+def test_what_proves_a_pdu(name: str) -> None:
+    found, expected = PDUS[name]
+    assert family(found) == expected
+
+
+@pytest.mark.parametrize("name", PDUS)
+async def test_it_is_found_on_the_wire_too(name: str) -> None:
+    found, expected = PDUS[name]
+    reading = await SnmpPdu("127.0.0.1", client=AnsweringWalk(found)).read()
+    assert reading.profile == expected
+
+
+def test_no_description_of_one_family_takes_the_recorded_shape_of_another() -> None:
+    """Every invented walk is still its own family if every other family's description is put into it."""
+    for words in ("Epicenter SNMP", "Aten", "RCM-O", "Rittal PDU", "APC SNMP Agent", "Enlogic PDU", "Switched PDU"):
+        for name in ("apc_rpdu2", "sentry4", "eaton_epdu", "liebert", "panduit_g5", "hpe_pdu3", "tripplite"):
+            assert family({**invented(name), SYS_DESCR: words.encode()}) == name, (words, name)
+
+
+def test_an_identity_may_come_as_text() -> None:
+    """HPE G2: sysObjectID is an OCTET STRING that spells the OID."""
+    found = invented("hpe_pdu3")
+    identity = found[SYS_OBJECT_ID]
+    assert isinstance(identity, tuple)
+    spelt = {**found, SYS_OBJECT_ID: ("." + ".".join(map(str, identity))).encode()}
+    assert family(spelt) == "hpe_pdu3"
+    assert read_walk(spelt).power_w == read_walk(found).power_w
+    for rubbish in (b"", b"\x00", b"pdu", b"1.3.6.x", b"-1", b"1" * 5000, 7):
+        assert family({SYS_OBJECT_ID: rubbish, SYS_DESCR: b"a box"}) is None
