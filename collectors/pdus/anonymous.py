@@ -38,7 +38,7 @@ KNOWN: Mapping[Oid, Kind | None] = {
 
 _VOCABULARY = """
 a aa ab ac active ad agent aisle alarm alert alias all ambient amp ampere amperes amps an analog apc apparent asset
-aten auto available average avg avocent b ba back backup bank banks bar bb bc bn bottom branch branches breaker
+aten auto available average avg avocent b ba back backup bank banks bar bb bc bn bottom br branch branches breaker
 breakers bus busbar bypass c ca cabinet capacity card cb cc celsius channel channels chatsworth circuit circuits
 clear closed cn co cold communication config configuration connected contact conteg controller cooling cord cords
 corp corporation count cpi crest critical cross current custom cyberpower cycle d daisy data date day days dd deg
@@ -49,7 +49,7 @@ front full fuse g gauge geist general gmbh good ground group groups gude h hardw
 hour hours hp hpe humid humidity hysteresis hz i id idle in inc index infeed inlet inlets inner input inputs
 installed intelligent internal inverter ipdu j k ka kva kvah kvar kvarh kw kwh l lag last lead left legrand level
 liebert limit line lines link list lite load local lost low lower ltd m ma main mains major managed management
-manager manual master max maximum mean measure measured measurement memory meter metered meters mge min minimum
+manager manual master max maximum mcb mean measure measured measurement memory meter metered meters mge min minimum
 minor minute minutes mode model module modules monitor monitored mv mw mwh n na name near netbotz network neutral
 next no nominal none normal normally not notinstalled notsupported number nvent o off ok on online open operating
 other out outer outlet outlets output outputs over overcurrent overload p packard panduit pdu pdus peak percent pf
