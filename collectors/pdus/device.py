@@ -2,7 +2,8 @@
 
 A full read finds the profile, walks the few columns that tell which rows exist and asks for every object of every row.
 The reads between ask only for what changes from poll to poll and that the device has. A restart of the device
-(sysUpTime falls) leads to a full read at once, for rows and identity may be others now.
+(sysUpTime falls) leads to a full read at once, for rows and identity may be others now; an object that no longer
+answers leads to one at the next look, for what stood behind it as a fallback has not been asked for.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ AUTO = "auto"
 FULL_READ_EVERY = 20
 """Reads per full read: names, energy and new outlets are seen within ten minutes at a 30 s interval."""
 
-MAX_RESTARTS = 3
-"""Full reads that restarts may ask for between two regular ones: some agents count their uptime backwards."""
+MAX_EARLY_READS = 3
+"""Full reads between two regular ones, for restarts and for objects that are gone: some agents do both all the time."""
 
 TICKS_PER_HOUR = 360_000
 TICKS_WRAP = 2**32
@@ -82,7 +83,7 @@ class SnmpPdu:
         self._full_read_every = full_read_every
         self._turn = asyncio.Lock()
         self._paced_for: Profile | None = None
-        self._restarts_left = MAX_RESTARTS
+        self._early_reads_left = MAX_EARLY_READS
         self._forget()
 
     @property
@@ -111,23 +112,33 @@ class SnmpPdu:
 
     def _forget(self) -> None:
         self._layout: Layout | None = None
+        self._has_lost = False
         self._uptime_ticks: int | None = None
         self._reads_left = 0
 
     async def _read(self) -> PduReading:
-        if self._layout is not None and self._reads_left > 0:
-            found = await self._client.get(self._layout.fast)
-            is_restarted = has_restarted(self._uptime_ticks, found.get(SYS_UPTIME))
-            if not is_restarted or self._restarts_left == 0:
-                self._reads_left -= 1
-                self._note_uptime(found)
-                reading = self._layout.read(self._layout.with_steady(found))
-                return _warned(reading, UNSTEADY_UPTIME) if is_restarted else reading
-            self._restarts_left -= 1
-        else:
-            self._restarts_left = MAX_RESTARTS
-        full = await self._read_all()
-        return full.layout.read(full.found)
+        layout = self._layout
+        if layout is None or self._reads_left == 0:
+            self._early_reads_left = MAX_EARLY_READS
+            return _reading(await self._read_all())
+        if self._has_lost:
+            return _reading(await self._read_all())
+        found = await self._client.get(layout.fast)
+        is_restarted = has_restarted(self._uptime_ticks, found.get(SYS_UPTIME))
+        if is_restarted and self._may_read_early():
+            return _reading(await self._read_all())
+        self._reads_left -= 1
+        self._note_uptime(found)
+        self._has_lost = len(found) < len(layout.fast) and self._may_read_early()
+        reading = layout.read(layout.with_steady(found))
+        return _warned(reading, UNSTEADY_UPTIME) if is_restarted else reading
+
+    def _may_read_early(self) -> bool:
+        """Takes one of the few full reads that a device may ask for by what it does."""
+        if self._early_reads_left == 0:
+            return False
+        self._early_reads_left -= 1
+        return True
 
     async def _read_all(self) -> FullRead:
         self._forget()
@@ -208,6 +219,10 @@ def read_walk(walk: Mapping[Oid, Value], profiles: Sequence[Profile] | None = No
     """The reading of a PDU from a saved walk. Errors: PollError UNSUPPORTED if no profile fits."""
     full = replay(walk, profiles)
     return full.layout.read(walk)
+
+
+def _reading(full: FullRead) -> PduReading:
+    return full.layout.read(full.found)
 
 
 def _warned(reading: PduReading, warning: str) -> PduReading:
