@@ -137,6 +137,9 @@ def test_breakers_are_banks_and_everything_else_is_a_group(chain: PduReading) ->
         ("B", "Breaker B", False, 0.0, 0.0, 16.0),
     ]
     assert told(chain, RowKind.GROUP, "name", "power_w") == [("C", "Section A", 3212.0), ("U", "all miners", 9600.0)]
+    assert [kwh(r) for kind in (RowKind.BANK, RowKind.GROUP) for r in rows(chain, kind)] == [
+        55.555, 44.444, 55.0, 99.999,
+    ]  # fmt: skip
     assert steps(chain) == ({1.0}, {0.001})
 
 
@@ -162,6 +165,8 @@ def test_probes(chain: PduReading) -> None:
         ("1", "probe 0.1", 24.1, 0.402),
         ("1.1", "probe 1.1", 24.0, None),  # 75.2 °F: each unit has its own scale
     ]  # the second of the first unit is not connected
+    frosty = read_walk(changed(invented("eaton_epdu"), {"534.6.6.7.7.1.1.4.0.1": -52}))
+    assert row(frosty, RowKind.PROBE, "1").temperature_c == -5.2
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,8 @@ def test_mph2_unit(mph2: PduReading) -> None:
         ("1.2", 3198.0, 229.0, 13.9, 0.1, 0.99),  # only the coarse columns here
         ("1.3", 0.0, 230.5, 0.0, 0.01, None),
     ]
+    assert [r.apparent_power_va for r in rows(mph2, RowKind.PHASE)] == [3249.0, 3221.0, 0.0]
+    assert [r.power_factor for r in rows(mph2, RowKind.BANK)] == [0.99, 0.99]
     assert steps(mph2) == ({1.0}, {0.01, 0.1})
     assert told(mph2, RowKind.BANK, "name", "power_w", "current_a", "phase") == [
         ("1-A", "left half", 3212.0, 14.12, "L1"),

@@ -210,9 +210,9 @@ def test_sentry3_outlets(sentry3: PduReading) -> None:
         3228.0,
         16.0,
     )
-    assert told(sentry3, RowKind.BANK, "is_on", "current_a", "current_limit_a") == [
-        ("AA1", True, 10.12, 20.0),
-        ("AA2", None, None, 20.0),
+    assert told(sentry3, RowKind.BANK, "name", "is_on", "current_a", "current_limit_a") == [
+        ("AA1", "Branch AA1", True, 10.12, 20.0),
+        ("AA2", "Branch AA2", None, None, 20.0),
     ]
 
 
@@ -253,7 +253,8 @@ def test_sentry4_cords(sentry4: PduReading) -> None:
         ("AA1", "AA:L1-L2", 3212.0, 15.51, 208.1),
         ("BA1", "BA:L1-L2", None, None, 208.1),
     ]
-    assert row(sentry4, RowKind.PHASE, "AA1").apparent_power_va == 3310.0
+    phase = row(sentry4, RowKind.PHASE, "AA1")
+    assert (phase.apparent_power_va, phase.power_factor, kwh(phase)) == (3310.0, 0.97, 4061.5)
     assert steps(sentry4) == ({1.0}, {0.01})
     assert told(sentry4, RowKind.BANK, "name", "is_on", "current_a", "current_limit_a") == [
         ("AA1", "AA:L1-L2-BR1", True, 15.51, 20.0),

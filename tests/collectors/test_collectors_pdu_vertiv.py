@@ -176,6 +176,17 @@ def test_v3_unit(v3: PduReading) -> None:
     assert [kwh(r) for r in rows(v3, RowKind.PHASE)] == [2000.0, 1800.0]
 
 
+def test_v3_phases_are_columns_of_one_row() -> None:
+    third = {f"21239.2.25.1.{column}.1": value for column, value in zip(
+        (21, 22, 24, 26, 27, 28), (1700, 229, 131, 2970, 3000, -99), strict=True,
+    )}  # fmt: skip
+    reading = read_walk(changed(invented("geist_v3"), {**third, "21239.2.25.1.6.1": 0, "21239.2.25.1.14.1": 0}))
+    assert told(reading, RowKind.PHASE, "power_w", "voltage_v", "current_a", "power_factor", "apparent_power_va") == [
+        ("3", 2970.0, 229.0, 13.1, 0.99, 3000.0),
+    ]  # the first and the second have lost their volts
+    assert [kwh(r) for r in rows(reading, RowKind.PHASE)] == [1700.0]
+
+
 def test_v3_without_a_total_is_the_sum_of_its_phases() -> None:
     assert read_walk(changed(invented("geist_v3"), {"21239.2.25.1.30.1": None})).power_w == 6400.0
 
