@@ -3,7 +3,7 @@
 `survey` finds the rows once; from then on a reading is a walk through known cells. The rules for every profile:
 - of several columns (or totals) for one quantity the first that gives a value wins, so a fallback is one entry more;
 - rows of one kind may be summed to a total, rows of different kinds see the same load and are never added;
-- a sum in which one part is missing is missing;
+- a sum in which one part or one unit of the chain is missing is missing;
 - text where a number is due, a sentinel, a negative number and a value out of bounds are missing with their reason,
   never clamped; an estimate never passes for a measurement.
 Nothing that a device sends makes a reading fail.
@@ -12,9 +12,10 @@ Nothing that a device sends makes a reading fail.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 from collectors.pdus.profile import (
@@ -145,7 +146,10 @@ class Layout:
             if not _holds(line.where, found):
                 continue
             row = _row(self.profile, line, found, warnings)
-            if rows.setdefault((row.kind, row.id), row) is not row:
+            before = rows.setdefault((row.kind, row.id), row)
+            if before is not row and line.table.completes:
+                rows[row.kind, row.id] = _completed(before, row)
+            elif before is not row:
                 warnings[f"{row.kind}.duplicate_row"] = None
         kept: Sequence[PduRow] = tuple(rows.values())
         for rule in self.profile.rules:
@@ -317,6 +321,8 @@ def _holds(where: Iterable[tuple[Oid, Condition]], found: Mapping[Oid, Value]) -
 
 
 def _is_true(condition: Condition, raw: Value | None) -> bool:
+    if condition.below is not None:
+        return not isinstance(raw, int) or raw < condition.below
     said = _comparable(raw)
     return said in condition.equals if condition.equals else said not in condition.differs
 
@@ -482,6 +488,30 @@ def _row(profile: Profile, line: Line, found: Mapping[Oid, Value], warnings: dic
     )
 
 
+def _completed(row: PduRow, by: PduRow) -> PduRow:
+    """A row with what another table says of the same thing; what it says itself stands."""
+    missing = {name: getattr(by, name) for name in _FIELDS if getattr(row, name) is None}
+    for told, how in _HOW.items():
+        if told in missing:
+            missing |= {name: getattr(by, name) for name in how}
+    gaps = {
+        name: gap for name, gap in (*by.gaps, *row.gaps) if missing.get(name) is None and getattr(row, name) is None
+    }
+    return replace(row, **missing, gaps=tuple(gaps.items()))
+
+
+_HOW = {
+    "power_w": ("power_quality", "power_resolution_w"),
+    "energy_j": ("energy_counting", "energy_wraps_j", "energy_since"),
+    "current_a": ("current_resolution_a",),
+}
+"""What belongs to a value besides the value, and is no good without it."""
+
+_FIELDS = tuple(
+    field.name for field in fields(PduRow) if field.default is None and field.name not in chain(*_HOW.values())
+)
+
+
 def _remember_how(known: dict[str, Any], said: Said) -> None:
     """What belongs to a value besides the value."""
     column = said.cell.column
@@ -522,7 +552,10 @@ def _power(
     totals: Sequence[Total], rows: Iterable[PduRow], found: Mapping[Oid, Value], warnings: dict[str, None]
 ) -> dict[str, Any]:
     """Power of the unit, its quality (the worst of its parts) and its resolution (the coarsest of its parts)."""
+    units = _units(rows)
     for total in totals:
+        if not _covers(total, rows, units):
+            continue
         if total.object is not None:
             watts, quality = _scalar(total.object, found)
             if watts is not None:
@@ -548,7 +581,10 @@ def _energy(
     totals: Sequence[Total], rows: Iterable[PduRow], found: Mapping[Oid, Value], warnings: dict[str, None]
 ) -> dict[str, Any]:
     """Energy of the unit. A sum of counters is only as good as the one that somebody may set back."""
+    units = _units(rows)
     for total in totals:
+        if not _covers(total, rows, units):
+            continue
         if total.object is not None:
             source = total.object
             energy_j, _ = _scalar(source, found)
@@ -570,6 +606,20 @@ def _energy(
     if totals:
         warnings["total.energy_j.missing"] = None
     return {}
+
+
+def _units(rows: Iterable[PduRow]) -> set[str]:
+    """The units of a chain that answer in this agent, as far as rows that carry load tell them."""
+    return {row.unit for row in rows if row.unit is not None and row.kind is not RowKind.PROBE}
+
+
+def _covers(total: Total, rows: Iterable[PduRow], units: Set[str]) -> bool:
+    """Whether a total speaks for every unit of the chain: one that leaves out a unit is a number of something else."""
+    if len(units) <= 1:
+        return True
+    if total.object is not None:
+        return total.of_chain
+    return units <= {row.unit for row in rows if row.kind is total.rows}
 
 
 def _scalar(source: Source, found: Mapping[Oid, Value]) -> tuple[float | None, Quality]:

@@ -127,17 +127,19 @@ class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 class Condition(_Part, frozen=True, kw_only=True):
     """Holds if the object is one of `equals`, or if it is none of `differs` (an absent one is none of them).
 
-    Texts are compared without the blanks and NULs around them.
+    `below` holds if the object is a smaller number, or none at all. Texts are compared without the blanks and NULs
+    around them.
     """
 
     oid: Address
     equals: tuple[int | str, ...] = ()
     differs: tuple[int | str, ...] = ()
+    below: int | None = None
     group: Literal["fast", "slow"] = "slow"
 
     def __post_init__(self) -> None:
-        if bool(self.equals) == bool(self.differs):
-            raise ValueError("a condition has either equals or differs")
+        if bool(self.equals) + bool(self.differs) + (self.below is not None) != 1:
+            raise ValueError("a condition has either equals or differs or below")
 
 
 class ScaleBy(_Part, frozen=True, kw_only=True):
@@ -215,6 +217,7 @@ class Table(_Part, frozen=True, kw_only=True, eq=False):
     count: int | None = None
     where: tuple[Condition, ...] = ()  # the row counts only if all hold
     unless: tuple[RowKind, ...] = ()  # only where no table before it has found a row of these kinds
+    completes: bool = False  # its rows complete those of the same kind, unit and number that are there already
     names: ProfileOid | None = None
     estimate: tuple[Estimate, ...] = ()  # watts where no column gives any, the first that can be made
 
@@ -273,10 +276,15 @@ class Identity(_Part, frozen=True, kw_only=True):
 
 
 class Total(_Part, frozen=True, kw_only=True):
-    """The whole unit's number: the sum of all rows of a kind, or one object."""
+    """The whole unit's number: the sum of all rows of a kind, or one object.
+
+    Where several units of a chain answer, a sum counts if it has rows of all of them; an object speaks for the first
+    of them, unless it is told to be `of_chain`.
+    """
 
     rows: RowKind | None = None
     object: Source | None = None
+    of_chain: bool = False
 
     def __post_init__(self) -> None:
         if (self.rows is None) == (self.object is None):

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pdu_walks import without_second_unit
 from udp_agent import Honest, UdpAgent
 
 from collectors.pdus.device import SnmpPdu
@@ -308,7 +309,7 @@ def test_ap7900b_whole(pdu_captures: Path) -> None:
 
 
 def test_where_no_voltage_is_configured_the_older_watts_are_measured() -> None:
-    found = invented("apc_rpdu2")
+    found = without_second_unit(invented("apc_rpdu2"))
     change(found, f"{APC}.26.4.3.1.5", None)
     found[parse_oid(f"{APC}.26.4.3.1.5.1")] = -1
     assert power(read(found)) == (11_340.0, ESTIMATED, 24.0)

@@ -10,12 +10,13 @@ import re
 from collections.abc import Mapping
 
 import pytest
+from pdu_walks import AnsweringWalk, invented
 
 from collectors.pdus.device import SnmpPdu, read_walk
 from collectors.pdus.matching import UnknownPdu, recognise
 from collectors.pdus.profile import packaged_profiles
 from collectors.pdus.snmp import SYS_DESCR, SYS_OBJECT_ID, Oid, Value, parse_oid
-from tests.collectors.pdu_walks import AnsweringWalk, invented
+from fleet.readings import Quality
 
 E = "1.3.6.1.4.1."
 
@@ -199,3 +200,96 @@ def test_an_identity_may_come_as_text() -> None:
     assert read_walk(spelt).power_w == read_walk(found).power_w
     for rubbish in (b"", b"\x00", b"pdu", b"1.3.6.x", b"-1", b"1" * 5000, 7):
         assert family({SYS_OBJECT_ID: rubbish, SYS_DESCR: b"a box"}) is None
+
+
+# --- chains: no total leaves out a unit, nothing is counted twice -----------------------------------------------------
+
+
+def apc(*units: Mapping[str, int], watts_of_the_older_tree: int | None = None) -> dict[Oid, Value]:
+    """APC rPDU2: a unit per mapping, of `watts` in tens."""
+    objects: dict[str, Value] = {}
+    for number, unit in enumerate(units, start=1):
+        objects |= {f"_318_1_1_26_4_3_1_2_{number}": number, f"_318_1_1_26_4_3_1_5_{number}": unit["watts"]}
+    if watts_of_the_older_tree is not None:
+        objects |= {"_318_1_1_12_1_16_0": watts_of_the_older_tree, "_318_1_1_12_1_15_0": 230}
+    return device("318.1.3.4.6", None, **objects)
+
+
+def test_linked_units_are_added_once_each() -> None:
+    reading = read_walk(apc({"watts": 120}, {"watts": 30}, {"watts": 0}, {"watts": 7}))
+    assert (reading.power_w, reading.power_quality) == (1570.0, Quality.MEASURED)
+
+
+def test_the_older_tree_stands_in_for_one_unit_and_never_for_a_chain() -> None:
+    assert read_walk(apc({"watts": -1}, watts_of_the_older_tree=345)).power_w == 345.0
+    chain = read_walk(apc({"watts": -1}, {"watts": 30}, watts_of_the_older_tree=345))
+    assert (chain.power_w, chain.power_quality) == (None, Quality.MISSING)
+
+
+SENTRY = "_1718_3_2_"
+
+
+def sentry_infeed(tower: int, infeed: int, watts: int, factor: int | None) -> dict[str, Value]:
+    """An infeed that tells its watts, and a power factor only if it has the column."""
+    index = f"{tower}_{infeed}"
+    label: Value = f"{'ABCD'[tower - 1]}{'ABC'[infeed - 1]}".encode()
+    cells = {f"{SENTRY}2_1_2_{index}": label, f"{SENTRY}2_1_12_{index}": watts, f"{SENTRY}2_1_7_{index}": 500}
+    return cells if factor is None else {**cells, f"{SENTRY}2_1_14_{index}": factor}
+
+
+@pytest.mark.parametrize(
+    ("factor", "quality"),
+    [(96, Quality.MEASURED), (0, Quality.MEASURED), (-1, Quality.ESTIMATED), (None, Quality.ESTIMATED)],
+)
+def test_sentry3_watts_are_measured_only_where_the_factor_is(factor: int | None, quality: Quality) -> None:
+    """Infeeds without a metered power factor compute watts with the one that was configured."""
+    objects = {**sentry_infeed(1, 1, 1100, factor), **sentry_infeed(2, 1, 900, factor)}
+    reading = read_walk(device("1718.3", "Sentry Switched CDU", **objects, _1718_3_1_10_0=98))
+    assert (reading.power_w, reading.power_quality) == (2000.0, quality)
+    reading = read_walk(device("1718.3", "Sentry Switched CDU", **objects, _1718_3_1_6_0=2010))
+    assert (reading.power_w, reading.power_quality) == (2010.0, quality)
+
+
+EATON = "_534_6_6_7_"
+
+
+def eaton_unit(strapping: int, total: int | None, *phases: int) -> dict[str, Value]:
+    """A unit of a daisy chain: its input, the total row (G2 of a certain age has none), and phases of kind 1, 2, 3."""
+    cells: dict[str, Value] = {f"{EATON}3_1_1_2_{strapping}_1": 4 if len(phases) > 1 else 1}
+    if total is not None:
+        cells[f"{EATON}3_5_1_4_{strapping}_1"] = total
+    for number, watts in enumerate(phases, start=1):
+        cells[f"{EATON}3_4_1_2_{strapping}_1_{number}"] = number
+        cells[f"{EATON}3_4_1_4_{strapping}_1_{number}"] = watts
+    return cells
+
+
+@pytest.mark.parametrize(
+    ("units", "watts"),
+    [
+        ([eaton_unit(0, 1500, 1490)], 1500.0),
+        ([eaton_unit(0, 1500, 1490), eaton_unit(1, 700, 690)], 2200.0),
+        ([eaton_unit(0, 1500, 1490), eaton_unit(1, None, 690)], 2180.0),  # one without a total: the phases of both
+        ([eaton_unit(0, 1500, 1490), eaton_unit(1, None)], None),  # one that meters nothing: no total at all
+        ([eaton_unit(0, 3000, 990, 1000, 995)], 3000.0),
+        ([eaton_unit(0, None, 990, 1000, 995)], 2985.0),
+        ([{**eaton_unit(0, None, 990, 1000, 995), f"{EATON}3_4_1_2_0_1_4": 4, f"{EATON}3_4_1_4_0_1_4": 2990}], 2985.0),
+        ([eaton_unit(0, -1, 990, -1, 995)], None),
+        ([eaton_unit(0, 0, 0, 0, 0)], 0.0),
+    ],
+)
+def test_eaton_chains_with_and_without_totals(units: list[dict[str, Value]], watts: float | None) -> None:
+    objects = {name: value for unit in units for name, value in unit.items()}
+    assert read_walk(device("534.6.6.7", "ePDU", **objects)).power_w == watts
+
+
+def test_a_unit_that_meters_nothing_makes_no_total_of_the_others() -> None:
+    """HPE, Panduit: a second unit of the chain has outlets, and no row in the table of inputs."""
+    for root in ("232.165.11", "19536.10.1"):
+        tree = "_" + root.replace(".", "_")
+        objects: dict[str, Value] = {f"{tree}_2_1_1_1_1": 1, f"{tree}_2_1_1_5_1": 800}
+        for unit in (1, 2):
+            objects |= {f"{tree}_5_1_1_2_{unit}_1": b"OUTLET 1", f"{tree}_5_2_1_1_{unit}_1": 2}
+        assert read_walk(device(root, None, **objects)).power_w is None, root
+        alone = {name: value for name, value in objects.items() if not name.endswith("_2_1")}
+        assert read_walk(device(root, None, **alone)).power_w == 800.0, root

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pdu_walks import without_second_unit
 
 from collectors.pdus.layout import decode, survey
 from collectors.pdus.matching import recognise, shortlist
@@ -158,6 +159,9 @@ def test_probes_count_only_where_they_answer(rpdu2: Profile, synthetic: dict[Oid
 
 def test_a_total_with_a_missing_part_is_missing_or_the_fallback(rpdu2: Profile, synthetic: dict[Oid, Value]) -> None:
     synthetic[parse_oid("1.3.6.1.4.1.318.1.1.26.4.3.1.5.2")] = -1
+    assert decode(rpdu2, synthetic).power_w is None  # the older tree speaks for one unit of the two
+    synthetic = without_second_unit(synthetic)
+    synthetic[parse_oid("1.3.6.1.4.1.318.1.1.26.4.3.1.5.1")] = -1
     reading = decode(rpdu2, synthetic)
     assert (reading.power_w, reading.power_quality, reading.power_resolution_w) == (11_340.0, Quality.ESTIMATED, 24.0)
     del synthetic[parse_oid("1.3.6.1.4.1.318.1.1.12.1.16.0")]

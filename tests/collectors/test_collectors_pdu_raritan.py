@@ -252,9 +252,11 @@ def test_px3_digits_that_cannot_be_make_no_number(digits: int | bytes) -> None:
 def test_a_unit_with_several_inlets_meters_their_sum() -> None:
     found = changed(
         invented("raritan_pdu2"),
-        {"13742.6.5.1.3.1.4.1.5": 9655, "13742.6.3.2.5.1.7.1.5": 0, "13742.6.5.1.3.1.3.1.5": 4},
+        {"13742.6.5.1.3.1.4.1.5": 6415, "13742.6.3.2.5.1.7.1.5": 0, "13742.6.5.1.3.1.3.1.5": 4},
     )
-    assert read_walk(found).power_w == 9655.0
+    assert read_walk(found).power_w == 9660.0  # the second unit meters none: the inlets of both, 6420 + 3240
+    found = changed(found, {"13742.6.5.1.3.1.4.2.5": 32400, "13742.6.3.2.5.1.7.2.5": 1, "13742.6.5.1.3.1.3.2.5": 4})
+    assert read_walk(found).power_w == 6415.0 + 3240.0
 
 
 def test_an_inlet_without_watts_makes_the_sum_unknown() -> None:
@@ -265,10 +267,11 @@ def test_an_inlet_without_watts_makes_the_sum_unknown() -> None:
 
 
 def test_behind_a_transfer_switch_the_silent_inlet_carries_nothing() -> None:
-    found = changed(invented("raritan_pdu2"), {"13742.6.5.2.3.1.3.2.1.5": -1, "13742.6.3.2.2.1.66.1": 1})
+    standby = {"13742.6.3.3.3.1.2.1.2": b"I2", "13742.6.5.2.3.1.4.1.2.5": 0, "13742.6.5.2.3.1.3.1.2.5": -1}
+    found = changed(invented("raritan_pdu2"), {**standby, "13742.6.3.3.4.1.7.1.2.5": 0, "13742.6.3.2.2.1.66.1": 1})
     reading = read_walk(found)
-    assert (reading.power_w, reading.power_quality) == (6420.0, Quality.MEASURED)
-    assert [r.id for r in rows(reading, RowKind.INLET)] == ["I1"]
+    assert (reading.power_w, reading.power_quality) == (6420.0 + 3240.0, Quality.MEASURED)
+    assert [r.id for r in rows(reading, RowKind.INLET)] == ["I1", "2.I1"]
 
 
 def test_a_transfer_switch_without_any_watts_keeps_its_inlets() -> None:
