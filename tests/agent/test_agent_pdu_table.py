@@ -259,8 +259,8 @@ def test_energy_is_counted_on_over_resets_restarts_and_another_pdu() -> None:
     after.take([pdu(energy_j=2.5 * KWH, serial="S1", at_s=AT_S + 10800)])
     assert columns(after, AT_S + 10800).energy_j[0] == pytest.approx(103.5 * KWH)
     # another PDU has counted its own past: none of it is this one's
-    after.take([pdu(energy_j=9000 * KWH, serial="S2", at_s=AT_S + 10830)])
-    after.take([pdu(energy_j=9001 * KWH, serial="S2", at_s=AT_S + 14430)])
+    after.take([pdu(energy_j=4 * KWH, serial="S2", at_s=AT_S + 10830)])
+    after.take([pdu(energy_j=5 * KWH, serial="S2", at_s=AT_S + 14430)])
     assert columns(after, AT_S + 14430).energy_j[0] == pytest.approx(104.5 * KWH)
     after.take([pdu(at_s=AT_S + 14440)])  # a look without a counter
     assert columns(after, AT_S + 14440).energy_j[0] == pytest.approx(104.5 * KWH)

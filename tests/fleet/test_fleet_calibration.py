@@ -103,8 +103,10 @@ def test_the_first_looks_are_a_plain_mean_with_their_scatter() -> None:
 
 def test_a_single_lie_moves_little_and_a_lasting_change_is_followed() -> None:
     observed = learn(machines(1), [[3500.0]] * 100)
-    learn(observed, [[6000.0]], step_s=30.0)
-    assert observed.ratio_mean[0, 0] < 1.001
+    observed.ratio_at_s[:] = NOW_S - 30.0
+    learn(observed, [[6000.0]])
+    # it counts as 2 % off, with the weight of 25 s (the newest word is the machine's, 5 s old) in a quarter of an hour
+    assert observed.ratio_mean[0, 0] == pytest.approx(1.0 + 0.02 * (1.0 - math.exp(-25.0 / 900.0)))
     observed = learn(machines(1), [[3500.0]] * 100)
     observed.ratio_at_s[:] = NOW_S - 30.0
     learn(observed, [[3675.0]] * 180)  # an hour and a half of 5 % more

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from fleet.snapshot import (
     PduDoubt,
     Snapshot,
     assemble,
+    learn_steady,
 )
 from fleet.work import count_work
 
@@ -72,6 +74,7 @@ class Story:
         )
         count_work(self.observed)
         snapshot = assemble(self.site, self.observed, (MachineInfo(),), pdus, NOW_S + at_s, VALID_S)
+        learn_steady(self.observed, snapshot)
         watch_meters(self.observed, snapshot)
         return snapshot
 
@@ -132,6 +135,8 @@ def test_a_meter_on_which_nobody_could_hash_is_dark_without_any_history() -> Non
     story = Story(steady_w=NAN)
     for look in range(4):
         story.answers(30.0 * look, shares=100 + 12 * look).draws(599.0, 30.0 * look + 5).tick(30.0 * look + 6)
+        if look < 2:
+            assert math.isnan(story.observed.steady_power_w[0])  # nor does that teach what it draws when it runs
     assert story.doubt(97) & HASH
     for look in range(4, 8):
         story.answers(30.0 * look, shares=100 + 12 * look).draws(700.0, 30.0 * look + 5).tick(30.0 * look + 6)
@@ -356,11 +361,14 @@ def test_a_pdu_that_tells_the_same_while_its_machines_change_is_frozen(
 
 
 def test_what_happened_before_a_pdu_last_changed_does_not_freeze_it() -> None:
-    observed, watch = Observations.empty(1), PduWatch.empty(1, 0)
+    # the second PDU tells the same all the time, and so do its machines
+    observed, watch = Observations.empty(2), PduWatch.empty(2, 0)
     observed.up[:] = 1.0
     for at_s, unchanged_s, watts in ((0, 0, 1000), (400, 0, 3000), (800, 790, 3000), (4400, 790, 3000)):
-        observed.reported_power_w[:] = watts
-        pdus = with_outlets([3000], 3000.0, 1.0)
-        watch.unchanged_since_s[:] = NOW_S + unchanged_s
+        observed.reported_power_w[:] = watts, 3000.0
+        pdus = with_outlets([3000, 3000], 3000.0, 1.0)
+        pdus = replace(pdus, ids=("p", "q"), power_w=np.full(2, 3000.0), is_measured=np.ones(2, bool))
+        pdus.outlet_pdu = np.array([0, 1], np.int32)
+        watch.unchanged_since_s[:] = NOW_S + unchanged_s, NOW_S - 900.0
         watch_pdus(pdus, watch, observed, NOW_S + at_s)
-    assert pdus.doubt.tolist() == [0]
+    assert pdus.doubt.tolist() == [0, 0]
