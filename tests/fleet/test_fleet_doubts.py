@@ -139,7 +139,7 @@ def test_a_meter_on_which_nobody_could_hash_is_dark_without_any_history() -> Non
             assert math.isnan(story.observed.steady_power_w[0])  # nor does that teach what it draws when it runs
     assert story.doubt(97) & HASH
     for look in range(4, 8):
-        story.answers(30.0 * look, shares=100 + 12 * look).draws(700.0, 30.0 * look + 5).tick(30.0 * look + 6)
+        story.answers(30.0 * look, shares=100 + 12 * look).draws(900.0, 30.0 * look + 5).tick(30.0 * look + 6)
     assert not story.doubt(220) & HASH
 
 
