@@ -93,6 +93,9 @@ def message_number(data: bytes) -> int | None:
     """The request-id (v1, v2c) or msgID (v3) of a datagram, also of one that is cut off behind it."""
     end = len(data)
     try:
+        if (envelope := _envelope(data)) is not None:
+            at, _ = _open(data, envelope.pdu, end, is_cut=True)
+            return _integer(data, at, end)[0]
         version, at, _ = _open_message(data, is_cut=True)
         if version == V3:
             at, _ = _open(data, at, end, SEQUENCE, is_cut=True)
@@ -110,19 +113,22 @@ def inspect(data: bytes, *, keeps_addresses: bool = False) -> Datagram:
     `keeps_addresses`: the library can tell an IpAddress from an OID, so it need not arrive as octets.
     """
     is_cut = len(data) > MAX_OCTETS
-    version, at, end = _open_message(data, is_cut=is_cut)
-    if version not in (V1, V2C, V3):
-        raise Unreadable(f"SNMP version {version}")
-    if is_cut:
-        return Datagram(b"", version, TOO_BIG)
-    if version == V3:
-        return _inspect_v3(data[:end], at)
-    _, at = _open(data, at, end, OCTETS)
+    if not is_cut and (envelope := _envelope(data)) is not None:
+        version, at, end = envelope
+    else:
+        version, at, end = _open_message(data, is_cut=is_cut)
+        if version not in (V1, V2C, V3):
+            raise Unreadable(f"SNMP version {version}")
+        if is_cut:
+            return Datagram(b"", version, TOO_BIG)
+        if version == V3:
+            return _inspect_v3(data[:end], at)
+        _, at = _open(data, at, end, OCTETS)
     mended = bytearray(data[:end])
-    found = Datagram(b"", version, *_inspect_pdu(data, at, end, mended, keeps_addresses))
-    if found.report is not None:
+    status, position, rows, report = _inspect_pdu(data, at, end, mended, keeps_addresses)
+    if report is not None:
         raise Unreadable("a report, which only v3 has")
-    return found._replace(data=bytes(mended))
+    return Datagram(bytes(mended), version, status, position, rows)
 
 
 def discovery(number: int) -> bytes:
@@ -268,6 +274,35 @@ def _is_name(body: bytes) -> bool:
             part = 0
             parts += 1
     return parts < 128
+
+
+class _Envelope(NamedTuple):
+    """Version, where the PDU begins, and where it and the message end."""
+
+    version: int
+    pdu: int
+    end: int
+
+
+def _envelope(data: bytes) -> _Envelope | None:
+    """Around nearly every answer of v1 or v2c; None where it is none of those that are known at a glance."""
+    try:
+        at = 2 if data[1] < 0x80 else 2 + (data[1] & 0x7F)
+        return _known_envelope(data[: at + 5 + data[at + 4]], len(data))
+    except IndexError:
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _known_envelope(head: bytes, octets: int) -> _Envelope | None:
+    """What a message of so many octets is that begins so, with its PDU behind it."""
+    data = head.ljust(octets, b"\0")
+    try:
+        version, at, end = _open_message(data, is_cut=False)
+        _, at = _open(data, at, end, OCTETS)
+    except Unreadable:
+        return None
+    return _Envelope(version, at, end) if version in (V1, V2C) and at == len(head) else None
 
 
 def _open_message(data: bytes, *, is_cut: bool) -> tuple[int, int, int]:

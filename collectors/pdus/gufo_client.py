@@ -119,7 +119,8 @@ class _Wire(asyncio.DatagramProtocol):
     def close(self) -> None:
         if self._transport is not None:
             self._transport.close()
-        self._idle.clear()
+        for codecs in self._idle.values():
+            codecs.clear()  # each holds a descriptor, and a client may still know its list
         self.inner.close()
         self._outer.close()
 
@@ -127,18 +128,16 @@ class _Wire(asyncio.DatagramProtocol):
         """Puts our pipe in the place of the codec's own socket."""
         os.dup2(self._outer.fileno(), codec.get_fd(), inheritable=False)
 
-    def borrow(self, credential: Credential) -> _Codec:
-        """A codec for one request of v1 or v2c; it remembers the number of the request that it sent."""
-        idle = self._idle.setdefault(credential, [])
-        if idle:
-            return idle.pop()
+    def idle(self, credential: Credential) -> list[_Codec]:
+        """The codecs of v1 or v2c that wait for a request of this credential."""
+        return self._idle.setdefault(credential, [])
+
+    def codec(self, credential: Credential) -> _Codec:
+        """A codec for one request at a time of v1 or v2c; it remembers the number of the request that it sent."""
         kind = SnmpV1ClientSocket if credential.version == "1" else SnmpV2cClientSocket
         codec = kind(NOWHERE, credential.community, 0, 0, 0, 0)
         self.adopt(codec)
         return codec
-
-    def give_back(self, credential: Credential, codec: _Codec) -> None:
-        self._idle.setdefault(credential, []).append(codec)
 
     async def ask(self, address: Address, request: bytes, timeout_s: float, retries: int, version: int) -> Datagram:
         """Sends, again if nothing comes, and waits. Errors: PollError TIMEOUT, MALFORMED, Unreadable."""
@@ -211,6 +210,7 @@ class GufoClient:
         self._retries = retries
         self._pace = Pace()
         self._wire: _Wire | None = None
+        self._idle: list[_Codec] = []
         self._address: Address = (host, port)
         self._user = _User(credential) if credential.version == "3" else None
         self._is_seen = False
@@ -284,6 +284,7 @@ class GufoClient:
             if loop not in _wires:
                 _wires[loop] = _Wire()
             self._wire = _wires[loop]
+            self._idle = self._wire.idle(self._credential)
             self._wire.users += 1
         await self._wire.open()
         return self._wire
@@ -292,14 +293,14 @@ class GufoClient:
         if self._user is not None:
             async with self._turn:
                 return await self._exchange_v3(wire, self._user, send, receive)
-        codec = wire.borrow(self._credential)
+        codec = self._idle.pop() if self._idle else wire.codec(self._credential)
         try:
             if (request := _encode(wire, codec, send)) is None:
                 return Answer(TOO_BIG, 0, ())
             found = await self._ask(wire, request, V1 if self._credential.version == "1" else V2C)
             return _decode(wire, codec, found, receive)
         finally:
-            wire.give_back(self._credential, codec)
+            self._idle.append(codec)
 
     async def _exchange_v3(self, wire: _Wire, user: _User, send: Callable[[_Codec], None], receive: _Receive) -> Answer:
         """One request; once each a device may have a new clock, as after a restart, and a new engine id."""

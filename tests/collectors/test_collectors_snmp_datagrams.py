@@ -7,7 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from udp_agent import GET, NO_ACCESS, TOO_BIG, V1, Oid, Request, integer, object_id, response, tlv
 
-from collectors.pdus.datagrams import MAX_OCTETS, Unreadable, discovery, inspect, message_number
+from collectors.pdus import datagrams
+from collectors.pdus.datagrams import MAX_OCTETS, Datagram, Unreadable, discovery, inspect, message_number
 from fleet.readings import FaultKind
 
 NAME: Oid = (1, 3, 6, 1, 4, 1, 318, 1)
@@ -183,3 +184,28 @@ def test_no_change_of_an_answer_raises_anything_else(data: st.DataObject) -> Non
         assert len(inspect(bytes(whole)).data) <= len(whole)
     except Unreadable:
         pass
+
+
+@pytest.mark.parametrize("more", [b"", b"\0\0"])
+def test_what_is_known_at_a_glance_is_what_the_long_way_finds(more: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever one octet is changed to, and where version or community are written at length."""
+    sound = answer(integer(5), tlv(4, b"abc"))
+    long_version = b"\x30\x2b\2\2\0\1" + BY_HAND[5:]
+    long_community = b"\x30\x2b" + BY_HAND[2:6] + b"\x81" + BY_HAND[6:]
+    changed = [sound[:k] + bytes((octet,)) + sound[k + 1 :] + more for k in range(len(sound)) for octet in range(256)]
+    changed += [long_version, long_community]
+    found = [_read(message) for message in changed]
+    monkeypatch.setattr(datagrams, "_envelope", lambda _: None)
+    monkeypatch.setattr(datagrams, "_is_plain_row", lambda _: False)
+    assert found == [_read(message) for message in changed]
+
+
+def _read(message: bytes) -> tuple[int | None, Datagram | None]:
+    return message_number(message), _inspected(message)
+
+
+def _inspected(message: bytes) -> Datagram | None:
+    try:
+        return inspect(message)
+    except Unreadable:
+        return None
