@@ -66,10 +66,6 @@ PRIV = {
     "aes256": config.USM_PRIV_CFB256_AES_BLUMENTHAL,
 }
 
-_GET = cmdgen.GetCommandGenerator()
-_NEXT = cmdgen.NextCommandGeneratorSingleRun()
-_BULK = cmdgen.BulkCommandGeneratorSingleRun()
-
 _Send = Callable[[Callable[..., None]], object]
 
 
@@ -132,8 +128,9 @@ class _Request:
 class _Transport(udp.UdpAsyncioTransport):  # type: ignore[misc]
     """One UDP socket that hears only the devices that owe an answer."""
 
-    def __init__(self, version: int) -> None:
+    def __init__(self, engine: SnmpEngine, version: int) -> None:
         super().__init__()
+        self._engine = engine
         self._version = version
         self._open: dict[Address, list[_Request]] = {}
         self._sending: _Request | None = None
@@ -186,14 +183,20 @@ class _Transport(udp.UdpAsyncioTransport):  # type: ignore[misc]
         sent = len(request.numbers)
         try:
             self.send_for(request, partial(self._callback_function, self, address, found.data))
-        except Exception:  # noqa: BLE001 -- the decoder raises anything on hostile bytes
-            request.fail(Unreadable("what pysnmp does not take"))
+        except Exception:  # noqa: BLE001, S110 -- the decoder raises anything on hostile bytes; that is dropping too
+            pass
         if len(request.numbers) > sent or request.answered.done():
             return  # pysnmp has an answer, or has learnt the device's engine id or clock and asks again
+        self._forget_dropped()
         if found.report == UNKNOWN_ENGINE and found.engine_id:
             request.fail(_OtherEngine(found.engine_id))
         else:
             request.fail(Unreadable("what pysnmp does not take"))
+
+    def _forget_dropped(self) -> None:
+        """pysnmp keeps the security state of every message that it drops, for ever."""
+        for model in self._engine.security_models.values():
+            model._cache = type(model._cache)()
 
     def send_message(self, outgoingMessage: bytes, transportAddress: Any) -> None:
         number = message_number(bytes(outgoingMessage))
@@ -211,7 +214,7 @@ class _Session:
     def __init__(self, credential: Credential) -> None:
         self.users = 0
         self.engine = SnmpEngine()
-        self.transport = _Transport(VERSIONS[credential.version])
+        self.transport = _Transport(self.engine, VERSIONS[credential.version])
         if credential.version == "3":
             _add_user(self.engine, credential)
             config.add_target_parameters(self.engine, "how", credential.user, credential.level, V3)
@@ -219,6 +222,10 @@ class _Session:
             config.add_v1_system(self.engine, "area", credential.community, transportTag=b"")
             config.add_target_parameters(self.engine, "how", "area", "noAuthNoPriv", VERSIONS[credential.version])
         config.add_transport(self.engine, udp.DOMAIN_NAME, self.transport.open_client_mode())
+        # Each remembers what it has asked until the sweep, so they must not outlive the engine that sweeps.
+        self.get = cmdgen.GetCommandGenerator()
+        self.next = cmdgen.NextCommandGeneratorSingleRun()
+        self.bulk = cmdgen.BulkCommandGeneratorSingleRun()
         self._targets: dict[Address, str] = {}
 
     def target(self, address: Address) -> str:
@@ -297,7 +304,9 @@ class PysnmpClient:
 
         async def ask(asked: Sequence[Oid]) -> Answer:
             varbinds = [_empty(oid) for oid in asked]
-            return await self._ask(session, partial(_GET.send_varbinds, session.engine, target, None, b"", varbinds))
+            return await self._ask(
+                session, partial(session.get.send_varbinds, session.engine, target, None, b"", varbinds)
+            )
 
         return await get_all(ask, oids, self._pace)
 
@@ -307,9 +316,9 @@ class PysnmpClient:
         async def ask(after: Oid, repetitions: int) -> Answer:
             varbinds = [_empty(after)]
             if repetitions and self._credential.version != "1":
-                send = partial(_BULK.send_varbinds, session.engine, target, None, b"", 0, repetitions, varbinds)
+                send = partial(session.bulk.send_varbinds, session.engine, target, None, b"", 0, repetitions, varbinds)
             else:
-                send = partial(_NEXT.send_varbinds, session.engine, target, None, b"", varbinds)
+                send = partial(session.next.send_varbinds, session.engine, target, None, b"", varbinds)
             return await self._ask(session, send)
 
         return await walk_all(ask, root, self._pace, limits)

@@ -99,9 +99,10 @@ class UsmAgent(UdpAgent):
 
     def _pdus(self, request: Request) -> Iterable[bytes]:
         for message in self.behaviour(request):
-            _, body, _ = take(message)
-            _, _, rest = take(body)
-            yield take(rest)[2]
+            try:
+                yield take(take(take(message)[1])[2])[2]
+            except IndexError:
+                yield message  # garbage under a good signature
 
     def _report(self, number: bytes, what: int, level: int = 0) -> bytes:
         self.reports.append(what)
