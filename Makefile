@@ -66,7 +66,7 @@ install: env
 	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir "$$wheels" .; \
 	.venv/bin/python -m venv --clear "$(DESTDIR)$(prefix)"; \
 	"$(DESTDIR)$(prefix)/bin/python" -m pip --quiet --disable-pip-version-check install --no-index --no-deps "$$wheels"/*
-	install -d "$(DESTDIR)$(bindir)" "$(DESTDIR)$(unitdir)" "$(DESTDIR)$(configdir)"
+	install -d "$(DESTDIR)$(bindir)" "$(DESTDIR)$(unitdir)" "$(DESTDIR)$(configdir)" "$(DESTDIR)$(configdir)/pdus.d"
 	ln -sfn "$(prefix)/bin/hashwatt" "$(DESTDIR)$(bindir)/hashwatt"
 	sed 's|/opt/hashwatt|$(prefix)|g; s|/etc/hashwatt|$(configdir)|g' systemd/hashwatt.service > "$(DESTDIR)$(unitdir)/hashwatt.service"
 	@test -e "$(DESTDIR)$(configdir)/hashwatt.toml" \

@@ -32,6 +32,9 @@ UNITS = {"power_w": "W", "current_a": "A", "energy_j": "J"}
 KINDS = tuple(kind for kind in RowKind)
 JOULES_PER_WH = 3600.0
 
+ESTIMATING = frozenset({"whole_amperes"})
+"""Rules that make an estimate of a measurement, on some models."""
+
 _HEAD = """\
 # PDUs
 
@@ -115,8 +118,10 @@ def _summary(profile: Profile, evidence: Mapping[str, Any]) -> Iterator[str]:
 
 def _unit_power(profile: Profile) -> str:
     kinds = {quality for total in profile.total.power_w for quality in _qualities_of_total(profile, total)}
-    if profile.rules and profile.id in _invented():  # a rule may have its own say; what it says can only be seen
+    if profile.id in _invented():  # a rule may have its own say, and what it says can only be seen
         kinds |= {_invented()[profile.id][1]} - {Quality.MISSING}
+    if any(rule.name in ESTIMATING for rule in profile.rules):
+        kinds |= {Quality.ESTIMATED}
     if kinds == {Quality.MEASURED}:
         return "measured"
     return "estimated" if kinds == {Quality.ESTIMATED} else "both" if kinds else ""
@@ -126,14 +131,18 @@ def _qualities_of_total(profile: Profile, total: Total) -> Iterator[Quality]:
     if total.object is not None:
         yield from _qualities(total.object)
         return
-    of_kind = [table for table in profile.tables if table.kind is total.rows]
-    # rows that no table gives are made of others by a rule
-    for table in of_kind or [table for table in profile.tables if table.kind in (RowKind.INLET, RowKind.PHASE)]:
-        for column in table.columns:
-            if column.quantity == "power_w":
-                yield from _qualities(column)
-        if table.estimate:
-            yield Quality.ESTIMATED
+    of_rows = [quality for table in profile.tables if table.kind is total.rows for quality in _qualities_of(table)]
+    parts = (table for table in profile.tables if table.kind in (RowKind.INLET, RowKind.PHASE))
+    # watts that no table of this kind has are made of those of others by a rule
+    yield from of_rows or (quality for table in parts for quality in _qualities_of(table))
+
+
+def _qualities_of(table: Table) -> Iterator[Quality]:
+    for column in table.columns:
+        if column.quantity == "power_w":
+            yield from _qualities(column)
+    if table.estimate:
+        yield Quality.ESTIMATED
 
 
 def _qualities(source: Source) -> Iterator[Quality]:

@@ -367,12 +367,15 @@ def test_the_example_loads_as_it_is_and_with_every_option_switched_on(tmp_path: 
     example = (ROOT / "docs" / "hashwatt.example.toml").read_text("utf-8")
     load(ROOT / "docs" / "hashwatt.example.toml")
     every = re.sub(r"(?m)^# (?=\[|\w+ = )", "", example).replace("mqtt://127", "mqtts://127")
-    for name in ("hall1.pw", "community", "mqtt.pw", "ca.pem", "web.yml"):
-        (tmp_path / name).write_text("x")
+    for name in ("hall1.pw", "community", "snmp-auth", "snmp-priv", "mqtt.pw", "ca.pem", "web.yml"):
+        (tmp_path / name).write_text("x" * 8)
+    (tmp_path / "pdus.d").mkdir()
     (tmp_path / "machines.csv").write_text("id\nm1\n")
     (tmp_path / "models.csv").write_text("model,hashrate_th,power_w,source\nS19,95,3250,our meter\n")
     config = load(write(tmp_path, every))
     assert config.mqtt is not None
+    assert config.pdu_profiles == tmp_path / "pdus.d"
+    assert [pdus.snmp.version for pdus in config.pdus] == ["2c", "3"]
     assert config.market.fixed is not None
     assert config.market.fixed.as_of == datetime(2026, 8, 20, 12, tzinfo=UTC)
     assert policy_of(config) == Policy(), "a commented value is the default"
