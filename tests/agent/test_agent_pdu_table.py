@@ -329,6 +329,7 @@ def test_another_firmware_is_another_opinion() -> None:
     assert table.freeze(at_s).calibration_ratio[0] == pytest.approx(1.1)
     table.take([miner("10.0.0.1", at_s, driver="vnish", reported_power_w=3200.0)])
     assert math.isnan(table.freeze(at_s).calibration_ratio[0])
+    assert math.isnan(table.freeze(at_s + 60).calibration_ratio[0])
 
 
 def test_pdu_columns_come_back_from_a_record_as_they_were() -> None:
