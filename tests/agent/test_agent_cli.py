@@ -144,17 +144,6 @@ def test_a_port_in_use_is_one_line(tmp_path: Path, command: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["check", "run", "once"])
-def test_an_engine_that_is_not_installed_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(preflight, "find_spec", lambda name: None)
-    path = config_file(tmp_path, "[[pdus]]\ntargets = ['10.9.0.1']\nsnmp = { engine = 'gufo' }\n")
-    assert cli.main(["check", "--config", str(path)]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("hashwatt.toml: pdus[0].snmp.engine: gufo_snmp is not installed")
-    assert said.count("\n") == 1
-
-
 def test_an_unknown_pdu_profile_is_one_line(tmp_path: Path, command: str) -> None:
     path = config_file(tmp_path, "[[pdus]]\ntargets = ['10.9.0.1']\nprofile = 'apc_rpdu3'\n")
     done = hashwatt(command, "--config", str(path))
@@ -282,6 +271,17 @@ def test_ctrl_c_ends_what_runs_for_ever_well_and_leaves_the_rest_undone(
     monkeypatch.setattr(cli, command, interrupt)
     assert cli.main([command[1:]]) == code
     assert capsys.readouterr() == ("", "")
+
+
+def test_an_engine_that_is_not_installed_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(preflight, "find_spec", lambda name: None)
+    path = config_file(tmp_path, "[[pdus]]\ntargets = ['10.9.0.1']\nsnmp = { engine = 'gufo' }\n")
+    assert cli.main(["check", "--config", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("hashwatt.toml: pdus[0].snmp.engine: gufo_snmp is not installed")
+    assert said.count("\n") == 1
 
 
 # --- probe -----------------------------------------------------------------------------------------------------------
