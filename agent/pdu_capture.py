@@ -36,6 +36,7 @@ from collectors.pdus.snmp import (
 from collectors.pdus.snmprec import INTEGER, OBJECT_ID, OCTETS, SUFFIX, Tagged, format_snmprec
 from collectors.redaction import Redactor
 from fleet.ports import PollError
+from fleet.readings import FaultKind
 
 WALK = f"walk{SUFFIX}"
 FIXED_TREES = tuple(map(parse_oid, ("1.3.6.1.2.1.1", "1.3.6.1.6.3.10.2.1", "1.3.6.1.2.1.47.1.1.1", "1.3.6.1.2.1.99")))
@@ -45,6 +46,8 @@ HOUSEKEEPING = frozenset({2021, 8072})
 """Enterprises of net-snmp itself: the computer below, unless the device has nothing else to be known by."""
 
 ANSWER_S = 1.0
+MAX_LEAPS = 64
+BAD_BYTES = (FaultKind.MALFORMED, FaultKind.OVERSIZE)
 PIECE_ROWS = 200
 MAX_ROWS = 60_000
 MAX_OCTETS = 16 * 1024 * 1024
@@ -125,18 +128,27 @@ class _Recorder:
         return recording
 
     async def _walk(self, root: Oid) -> None:
+        """All of one tree in pieces; in ever smaller ones before a place where the agent fails, and on behind it."""
         after: Oid | None = None
+        rows, leaps = PIECE_ROWS, 0
         self._recording.ended[root] = ""
         while True:
-            limits = WalkLimits(4 * PIECE_ROWS, MAX_OCTETS, PIECE_S, enough=PIECE_ROWS, after=after)
+            limits = WalkLimits(4 * PIECE_ROWS, MAX_OCTETS, PIECE_S, enough=rows, after=after)
             try:
                 piece = await self._client.walk(root, limits)
             except PollError as error:
+                if rows > 1 and error.kind in BAD_BYTES:
+                    rows = max(1, rows // 8)
+                    continue
                 self._recording.ended[root] = str(error)
-                return
+                if error.kind not in BAD_BYTES or after is None or leaps == MAX_LEAPS:
+                    return
+                after, rows, leaps = _behind(after), PIECE_ROWS, leaps + 1
+                self._recording.ended[root] += "; what comes behind is recorded"
+                continue
             self._keep(piece)
             self._progress(root, len(self._recording.rows))
-            if len(piece) < PIECE_ROWS:
+            if len(piece) < rows:
                 return
             after = max(piece)
             if why := self._limit():
@@ -175,6 +187,11 @@ class _Recorder:
         for oid, value in found.items():
             self._octets += 8 + (len(value) if isinstance(value, bytes) else 8)
             self._recording.rows[oid] = Tagged(self._tags.get(oid, _usual_tag(value)), value)
+
+
+def _behind(oid: Oid) -> Oid:
+    """Where the next column begins, or the next part of this one, if this object is the last that can be had."""
+    return (*oid[:-2], oid[-2] + 1)
 
 
 def _usual_tag(value: Value) -> int:
