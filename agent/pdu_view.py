@@ -130,6 +130,8 @@ def _unmet(line: Line, found: Mapping[Oid, Value]) -> Iterator[str]:
 
 
 def _wanted(condition: Condition) -> str:
+    if condition.below is not None:
+        return f"no number from {condition.below} up"
     lead = "" if condition.equals else "not "
     return lead + " or ".join(repr(value) for value in condition.equals or condition.differs)
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from collectors.pdus.device import FullRead, replay
-from collectors.pdus.layout import Cell, Said
+from collectors.pdus.layout import Cell, Line, Said
 from collectors.pdus.profile import Column, Source
 from collectors.pdus.snmp import SYS_UPTIME, TICKS_PER_S, Value
 from fleet.ports import PollError
@@ -187,19 +187,38 @@ class Following:
 def rows_of(full: FullRead) -> list[tuple[PduRow, Sequence[Said]]]:
     """Each row of the reading with what its cells say. A row that a rule has taken away is none."""
     read = full.layout.read(full.found).rows
-    lines = [(line, said) for line, counts, said in full.layout.trace(full.found) if counts]
+    lines = _gathered((line, said) for line, counts, said in full.layout.trace(full.found) if counts)
     if len(read) == len(lines):
         return [(row, said) for row, (_, said) in zip(read, lines, strict=True)]
     known = {(row.kind, row.id): row for row in read}
-    found: list[tuple[PduRow, Sequence[Said]]] = []
+    found: dict[RowId, tuple[PduRow, Sequence[Said]]] = {}
     for line, said in lines:
-        words = {word.cell.column.quantity: str(word.value) for word in reversed(said) if word.value is not None}
-        number, unit = words.get("number") or line.index or "1", words.get("unit") or line.unit
-        ids = (unit or number,) if line.table.kind is RowKind.UNIT else (f"{unit}.{number}", number)
-        row = next((known.pop((line.table.kind, id)) for id in ids if (line.table.kind, id) in known), None)
-        if row is not None:
-            found.append((row, said))
-    return found
+        kind, (unit, number) = line.table.kind, _called(line, said)
+        keys = [(kind, id) for id in ((unit or number,) if kind is RowKind.UNIT else (f"{unit}.{number}", number))]
+        key = next((key for key in keys if key in known and (line.table.completes or key not in found)), None)
+        if key is not None:
+            _, before = found.get(key, (None, ()))
+            found[key] = (known[key], (*before, *said))
+    return list(found.values())
+
+
+def _gathered(lines: Iterable[tuple[Line, Sequence[Said]]]) -> list[tuple[Line, Sequence[Said]]]:
+    """Lines that complete others, put behind what these say."""
+    gathered: list[tuple[Line, Sequence[Said]]] = []
+    first: dict[tuple[RowKind, str | None, str], int] = {}
+    for line, said in lines:
+        at = first.setdefault((line.table.kind, *_called(line, said)), len(gathered))
+        if line.table.completes and at < len(gathered):
+            gathered[at] = (gathered[at][0], (*gathered[at][1], *said))
+        else:
+            gathered.append((line, said))
+    return gathered
+
+
+def _called(line: Line, said: Sequence[Said]) -> tuple[str | None, str]:
+    """Unit and number of a line, by its words or by its index."""
+    words = {word.cell.column.quantity: str(word.value) for word in reversed(said) if word.value is not None}
+    return words.get("unit") or line.unit, words.get("number") or line.index or "1"
 
 
 def share_out(rows: Sequence[PduRow], sockets: int) -> dict[RowId, Sockets]:

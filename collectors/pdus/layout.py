@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import chain
 from typing import Any, NamedTuple
 
 from collectors.pdus.profile import (
@@ -81,6 +80,23 @@ class Line:
     where: tuple[tuple[Oid, Condition], ...] = ()
 
 
+class Draft(NamedTuple):
+    """What is known of a row, before everything has been asked that knows something of it."""
+
+    unit: str | None
+    known: dict[str, Any]
+    gaps: dict[str, Gap]
+
+    def completed(self, by: Draft) -> Draft:
+        """With what another table says of the same thing; what was said before stands."""
+        known = {**by.known, **self.known}
+        gaps = {name: gap for name, gap in {**by.gaps, **self.gaps}.items() if name not in known}
+        return Draft(self.unit or by.unit, known, gaps)
+
+    def row(self, kind: RowKind, row_id: str) -> PduRow:
+        return PduRow(kind=kind, id=row_id, unit=self.unit, **self.known, gaps=tuple(self.gaps.items()))
+
+
 class Said(NamedTuple):
     """What one cell says: a value, or why there is none (no gap: the device does not have this object)."""
 
@@ -141,17 +157,17 @@ class Layout:
     def read(self, found: Mapping[Oid, Value]) -> PduReading:
         """One reading from the objects of one device, in any order, however few."""
         warnings: dict[str, None] = {}
-        rows: dict[tuple[RowKind, str], PduRow] = {}
+        drafts: dict[tuple[RowKind, str], Draft] = {}
         for line in self.lines:
             if not _holds(line.where, found):
                 continue
-            row = _row(self.profile, line, found, warnings)
-            before = rows.setdefault((row.kind, row.id), row)
-            if before is not row and line.table.completes:
-                rows[row.kind, row.id] = _completed(before, row)
-            elif before is not row:
-                warnings[f"{row.kind}.duplicate_row"] = None
-        kept: Sequence[PduRow] = tuple(rows.values())
+            key, draft = _draft(self.profile, line, found, warnings)
+            before = drafts.setdefault(key, draft)
+            if before is not draft and line.table.completes:
+                drafts[key] = before.completed(draft)
+            elif before is not draft:
+                warnings[f"{line.table.kind}.duplicate_row"] = None
+        kept: Sequence[PduRow] = tuple(draft.row(*key) for key, draft in drafts.items())
         for rule in self.profile.rules:
             kept = tuple(RULES[rule.name](kept, [found.get(oid) for oid in rule.oids]))[:MAX_ROWS]
         uptime = found.get(SYS_UPTIME)
@@ -454,7 +470,10 @@ def _is_within(source: Source, value: float) -> bool:
 # --- one row ---
 
 
-def _row(profile: Profile, line: Line, found: Mapping[Oid, Value], warnings: dict[str, None]) -> PduRow:
+def _draft(
+    profile: Profile, line: Line, found: Mapping[Oid, Value], warnings: dict[str, None]
+) -> tuple[tuple[RowKind, str], Draft]:
+    """What one line says, by the kind and the id of its row."""
     known: dict[str, Any] = {}
     gaps: dict[str, Gap] = {}
     for cell in line.cells:
@@ -479,37 +498,9 @@ def _row(profile: Profile, line: Line, found: Mapping[Oid, Value], warnings: dic
     unit = known.pop("unit", None) or (line.unit and line.unit[:MAX_NAME])
     is_full = profile.full_numbers and printed is not None
     number = str(printed or line.index[:MAX_NAME] or "1")
-    return PduRow(
-        kind=line.table.kind,
-        id=number if is_full else _row_id(line.table.kind, unit, number, profile.first_unit),
-        unit=unit,
-        **known,
-        gaps=tuple(gaps.items()),
-    )
-
-
-def _completed(row: PduRow, by: PduRow) -> PduRow:
-    """A row with what another table says of the same thing; what it says itself stands."""
-    missing = {name: getattr(by, name) for name in _FIELDS if getattr(row, name) is None}
-    for told, how in _HOW.items():
-        if told in missing:
-            missing |= {name: getattr(by, name) for name in how}
-    gaps = {
-        name: gap for name, gap in (*by.gaps, *row.gaps) if missing.get(name) is None and getattr(row, name) is None
-    }
-    return replace(row, **missing, gaps=tuple(gaps.items()))
-
-
-_HOW = {
-    "power_w": ("power_quality", "power_resolution_w"),
-    "energy_j": ("energy_counting", "energy_wraps_j", "energy_since"),
-    "current_a": ("current_resolution_a",),
-}
-"""What belongs to a value besides the value, and is no good without it."""
-
-_FIELDS = tuple(
-    field.name for field in fields(PduRow) if field.default is None and field.name not in chain(*_HOW.values())
-)
+    kind = line.table.kind
+    row_id = number if is_full else _row_id(kind, unit, number, profile.first_unit)
+    return (kind, row_id), Draft(unit, known, gaps)
 
 
 def _remember_how(known: dict[str, Any], said: Said) -> None:

@@ -23,7 +23,7 @@ GENEROUS_S = 30.0
 SYS_DESCR, SYS_OBJECT_ID, UPTIME = (parse_oid(f"1.3.6.1.2.1.1.{n}.0") for n in (1, 2, 3))
 UNIT_W = parse_oid("1.3.6.1.4.1.318.1.1.26.4.3.1.5.1")
 OUTLET_W = parse_oid("1.3.6.1.4.1.318.1.1.26.9.4.3.1.7.1")
-OUTLET_NAME = parse_oid("1.3.6.1.4.1.318.1.1.26.9.4.3.1.3.1")
+OUTLET_NAME = parse_oid("1.3.6.1.4.1.318.1.1.26.9.2.3.1.3.1")
 SERIAL = parse_oid("1.3.6.1.4.1.318.1.1.26.2.1.9.1")
 
 

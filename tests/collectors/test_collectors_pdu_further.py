@@ -10,13 +10,13 @@ import re
 from collections.abc import Mapping
 
 import pytest
-from pdu_walks import AnsweringWalk, invented
+from pdu_walks import AnsweringWalk, invented, told
 
 from collectors.pdus.device import SnmpPdu, read_walk
 from collectors.pdus.matching import UnknownPdu, recognise
 from collectors.pdus.profile import packaged_profiles
 from collectors.pdus.snmp import SYS_DESCR, SYS_OBJECT_ID, Oid, Value, parse_oid
-from fleet.readings import Quality
+from fleet.readings import Quality, RowKind
 
 E = "1.3.6.1.4.1."
 
@@ -293,3 +293,50 @@ def test_a_unit_that_meters_nothing_makes_no_total_of_the_others() -> None:
         assert read_walk(device(root, None, **objects)).power_w is None, root
         alone = {name: value for name, value in objects.items() if not name.endswith("_2_1")}
         assert read_walk(device(root, None, **alone)).power_w == 800.0, root
+
+
+@pytest.mark.parametrize(
+    ("identity", "switched", "metered", "watts", "state", "on"),
+    [
+        ("318.1.3.4.6", "_318_1_1_26_9_2_3_1", "_318_1_1_26_9_4_3_1", 7, 5, 2),
+        ("3808.1.1.6", "_3808_1_1_6_6_1_4_1", "_3808_1_1_6_6_2_4_1", 7, 5, 1),
+    ],
+)
+def test_a_chain_of_unlike_units_keeps_its_outlets_apart(
+    identity: str, switched: str, metered: str, watts: int, state: int, on: int
+) -> None:
+    """Unit 1 is switched only (2 outlets), unit 2 switched and metered (3), unit 3 metered only (1).
+
+    Both tables count their rows from 1 through the chain: row 1 of the switched ones is outlet 1 of unit 1, row 1 of
+    the metered ones outlet 1 of unit 2.
+    """
+    off = 3 - on
+    objects: dict[str, Value] = {"_318_1_1_26_4_3_1_5_1": 1, "_3808_1_1_6_3_4_1_5_1": 1}
+    number = 4 if identity.startswith("318") else 3
+    for index, (unit, outlet, is_on) in enumerate([(1, 1, 0), (1, 2, 1), (2, 1, 1), (2, 2, 0), (2, 3, 1)], start=1):
+        cells = {2: unit, number: outlet, state: on if is_on else off}
+        objects |= {f"{switched}_{column}_{index}": value for column, value in cells.items()}
+    for index, (unit, outlet, power) in enumerate([(2, 1, 210), (2, 2, 0), (2, 3, 230), (3, 1, 310)], start=1):
+        cells = {2: unit, number: outlet, watts: power}
+        objects |= {f"{metered}_{column}_{index}": value for column, value in cells.items()}
+    reading = read_walk(device(identity, None, **objects))
+    assert told(reading, RowKind.OUTLET, "unit", "is_on", "power_w") == [
+        ("1", "1", False, None),
+        ("2", "1", True, None),
+        ("2.1", "2", True, 210.0),
+        ("2.2", "2", False, 0.0),
+        ("2.3", "2", True, 230.0),
+        ("3.1", "3", None, 310.0),
+    ]
+    assert not [warning for warning in reading.warnings if "duplicate" in warning]
+
+
+def test_what_one_table_does_not_tell_another_may() -> None:
+    """APC: the state of a metered outlet is in the oldest tree where the switched table is empty."""
+    objects: dict[str, Value] = {"_318_1_1_26_4_3_1_5_1": 1}
+    for index in (1, 2):
+        objects |= {f"_318_1_1_26_9_4_3_1_{column}_{index}": value for column, value in ((2, 1), (4, index), (7, 100))}
+        objects |= {f"_318_1_1_4_4_2_1_3_{index}": index, f"_318_1_1_4_4_2_1_4_{index}": b"old name"}
+    reading = read_walk(device("318.1.3.4.6", None, **objects))
+    expected = [("1", "1", "old name", True, 100.0), ("2", "1", "old name", False, 100.0)]
+    assert told(reading, RowKind.OUTLET, "unit", "name", "is_on", "power_w") == expected
