@@ -52,6 +52,7 @@ ADVISED = f"on (machine) group_left (action) {m.MACHINE_RECOMMENDED}"
 CHOSEN = '{machine=~"$machine"}'
 OF_MODEL = f"on (machine) group_left (model) {m.MACHINE_INFO}"
 NO_DOUBT = f'label_replace(0 * count({m.MACHINE_UP}), "reason", "none", "", "")'
+NO_RATING = f'label_replace(0 * count({m.PDU_UP}), "pdu", "no rating is known", "", "")'
 NO_PDU_DOUBT = f'label_replace(0 * count({m.PDU_UP}), "reason", "none", "", "")'
 
 ROWS: Mapping[str, Sequence[Panel]] = {
@@ -189,7 +190,7 @@ ROWS: Mapping[str, Sequence[Panel]] = {
         Panel(
             "Load of breakers and lines",
             "percentunit",
-            {f"topk(20, {m.PDU_CURRENT} / ({m.PDU_CURRENT_LIMIT} > 0))": "{{pdu}} {{kind}} {{row}}"},
+            {f"topk(20, {m.PDU_CURRENT} / ({m.PDU_CURRENT_LIMIT} > 0)) or {NO_RATING}": "{{pdu}} {{kind}} {{row}}"},
             note="above 80 % is too much for hours",
         ),
         Panel("Current of phases", "amp", {f'topk(30, {m.PDU_CURRENT}{{kind=~"phase|line"}})': "{{pdu}} {{row}}"}),
@@ -216,10 +217,7 @@ ROWS: Mapping[str, Sequence[Panel]] = {
         Panel(
             "Outlets of $machine",
             "none",
-            {
-                f'{m.OUTLET_INFO}{{machine=~"$machine",machine!=""}}': "outlet",
-                f'{m.PDU_ROW_INFO}{{machine=~"$machine"}}': "shared or whole",
-            },
+            {f'{m.OUTLET_INFO}{{machine=~"$machine",machine!=""}} or {m.PDU_ROW_INFO}{CHOSEN}': "outlet"},
             "table",
             12,
             8,
