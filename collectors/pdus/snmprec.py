@@ -89,7 +89,7 @@ def _plainly(error: ValueError) -> str:
 
 def _value(tag: str, raw: str) -> Value | None:
     if tag in INTEGER_TAGS:
-        return int(raw)
+        return int(raw) if raw else None  # some agents send integers of length 0
     if tag == "4":
         return raw.encode("utf-8", "surrogateescape")
     if tag in ("4e", "64e"):
@@ -117,6 +117,8 @@ def _written(tag: int, value: Value) -> str:
 
 # --- what `snmpwalk -On` prints --------------------------------------------------------------------------------------
 
+_ROOTS = {"ccitt": "0", "iso": "1"}  # what snmpwalk without -On says for the first number, where it has no MIBs
+_ROOT = re.compile(r"\.?(ccitt|iso)(?=\.\d)")
 _PRINTED = re.compile(r"\.?(?P<oid>\d+(?:\.\d+)+) = (?:(?P<type>[A-Za-z][A-Za-z0-9 -]*): ?)?(?P<value>.*)", re.DOTALL)
 _NUMBER = re.compile(r"(?:.*\()?(-?\d+)(?:\).*|\s.*|)", re.DOTALL)
 _DOUBT = re.compile(r"Wrong Type \(should be [^)]*\): ")  # snmpwalk has a MIB of its own opinion; the value stands
@@ -143,6 +145,7 @@ def _entries(text: str) -> Iterator[tuple[int, str]]:
     """Printed values by the line that each begins in: texts and octets may go on over several lines."""
     begun, parts = 0, list[str]()
     for number, line in _lines(text):
+        line = _in_numbers(line)
         if re.match(r"\.?\d+(?:\.\d+)+ = ", line):
             if parts:
                 yield begun, "\n".join(parts)
@@ -155,6 +158,11 @@ def _entries(text: str) -> Iterator[tuple[int, str]]:
         yield begun, "\n".join(parts)
 
 
+def _in_numbers(text: str) -> str:
+    root = _ROOT.match(text)
+    return text if root is None else _ROOTS[root[1]] + text[root.end() :]
+
+
 def _read(kind: str, raw: str) -> Value | None:
     match kind:
         case "STRING":
@@ -162,7 +170,7 @@ def _read(kind: str, raw: str) -> Value | None:
         case "Hex-STRING" | "OPAQUE" | "BITS":
             return bytes.fromhex("".join(re.findall(r"\b[0-9A-Fa-f]{2}\b", raw)))
         case "OID":
-            return parse_oid(raw)
+            return parse_oid(_in_numbers(raw))
         case "IpAddress" | "Network Address":
             return bytes(int(part, 16 if ":" in raw else 10) for part in re.split(r"[.:]", raw.strip()))
         case (

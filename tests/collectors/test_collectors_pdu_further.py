@@ -16,6 +16,7 @@ from collectors.pdus.device import SnmpPdu, read_walk
 from collectors.pdus.matching import UnknownPdu, recognise
 from collectors.pdus.profile import packaged_profiles
 from collectors.pdus.snmp import SYS_DESCR, SYS_OBJECT_ID, Oid, Value, parse_oid
+from collectors.pdus.snmprec import parse_walk
 from fleet.readings import Quality, RowKind
 
 E = "1.3.6.1.4.1."
@@ -340,3 +341,27 @@ def test_what_one_table_does_not_tell_another_may() -> None:
     reading = read_walk(device("318.1.3.4.6", None, **objects))
     expected = [("1", "1", "old name", True, 100.0), ("2", "1", "old name", False, 100.0)]
     assert told(reading, RowKind.OUTLET, "unit", "name", "is_on", "power_w") == expected
+
+
+def test_a_walk_printed_with_the_first_number_in_words_is_read() -> None:
+    """What `snmpwalk` prints without `-On` on a host that has no MIBs, as people post it."""
+    text = (
+        'iso.3.6.1.2.1.1.1.0 = STRING: "Sentry Switched CDU"\n'
+        "iso.3.6.1.2.1.1.2.0 = OID: iso.3.6.1.4.1.1718.3\n"
+        "iso.3.6.1.2.1.2.2.1.22.1 = OID: ccitt.0\n"
+        'iso.3.6.1.4.1.1718.3.2.2.1.2.1.1 = STRING: "AA"\n'
+        "iso.3.6.1.4.1.1718.3.2.2.1.12.1.1 = INTEGER: 1234\n"
+        'iso.3.6.1.4.1.1718.3.2.2.1.3.1.1 = STRING: "iso.3 is a name"\n'
+    )
+    reading = read_walk(parse_walk(text))
+    assert (reading.profile, reading.power_w) == ("sentry3", 1234.0)
+    assert told(reading, RowKind.INLET, "name") == [("AA", "iso.3 is a name")]
+    assert parse_walk(text)[parse_oid("1.3.6.1.2.1.2.2.1.22.1")] == (0, 0)
+
+
+def test_an_integer_without_octets_in_a_saved_walk_is_an_absent_object() -> None:
+    """Sentry 3 sends INTEGER of length 0; the rest of the walk is none the worse for it."""
+    text = "1.3.6.1.2.1.1.2.0|6|1.3.6.1.4.1.1718.3\n1.3.6.1.4.1.1718.3.2.3.1.2.1.1.1|4|AA1\n"
+    found = parse_walk(text + "1.3.6.1.4.1.1718.3.2.3.1.14.1.1.1|2|\n1.3.6.1.4.1.1718.3.2.3.1.5.1.1.1|2|1\n")
+    (outlet,) = read_walk(found).rows
+    assert (outlet.id, outlet.power_w, outlet.is_on) == ("AA1", None, True)
