@@ -16,9 +16,9 @@ from agent.pdu_view import Document, document_of, lines_of, unread, unread_lines
 from agent.spoken import plain
 from collectors.pdus.device import FullRead, replay
 from collectors.pdus.layout import survey
-from collectors.pdus.matching import Recognition, UnknownPdu, recognise
+from collectors.pdus.matching import Recognition, UnknownPdu, identity_of, recognise
 from collectors.pdus.profile import Profile, ProfileError, load_profiles, parse_profile, profiles_with
-from collectors.pdus.snmp import SYS_DESCR, SYS_OBJECT_ID, Oid, Value, format_oid, printable
+from collectors.pdus.snmp import SYS_DESCR, Oid, Value, format_oid, printable
 from collectors.pdus.snmprec import load_walk
 from collectors.redaction import Redactor
 
@@ -108,13 +108,13 @@ def _verdict(profile: Profile, winner: Recognition | None, alone: Recognition | 
 def _why_not(profile: Profile, found: dict[Oid, Value]) -> Iterator[str]:
     """Every part of the match against what the walk holds."""
     match = profile.match
-    identity, descr = found.get(SYS_OBJECT_ID), printable(found.get(SYS_DESCR), 100)
-    said = format_oid(identity) if isinstance(identity, tuple) else "none"
+    identity, descr = identity_of(found), printable(found.get(SYS_DESCR), 100)
+    said = format_oid(identity) or "none"
     if match.excludes is not None and match.excludes.search(descr or ""):
         yield f"sysDescr {descr!r} is excluded by {match.excludes.pattern!r}"
     if match.sys_object_id:
         prefixes = ", ".join(format_oid(prefix) for prefix in match.sys_object_id)
-        fits = isinstance(identity, tuple) and any(identity[: len(p)] == p for p in match.sys_object_id)
+        fits = any(identity[: len(p)] == p for p in match.sys_object_id)
         yield f"sysObjectID {said} {'begins' if fits else 'does not begin'} with {prefixes}"
     if match.sys_descr is not None:
         fits = match.sys_descr.search(descr or "") is not None

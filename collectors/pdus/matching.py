@@ -47,7 +47,7 @@ class UnknownPdu(PollError):
 def shortlist(profiles: Iterable[Profile], found: Mapping[Oid, Value]) -> tuple[Profile, ...]:
     """Profiles that the device's own words point at: longest prefix first, then those by description."""
     ranked: list[tuple[tuple[int, int, int], Profile]] = []
-    identity, descr = _identity(found), _descr(found)
+    identity, descr = identity_of(found), _descr(found)
     for profile in profiles:
         match = profile.match
         if _is_excluded(profile, descr):
@@ -68,7 +68,7 @@ def recognise(profiles: Sequence[Profile], found: Mapping[Oid, Value], *, is_all
     for profile in near:
         if said := _evidence(profile, found):
             return Recognition(profile, f"{_words(profile, found)} and {said}")
-    identity, descr = _identity(found), _descr(found)
+    identity, descr = identity_of(found), _descr(found)
     for profile in near:
         if _is_proven(profile, identity, descr):
             return Recognition(profile, _words(profile, found) + _silence(profile))
@@ -130,7 +130,7 @@ def _evidence(profile: Profile, found: Mapping[Oid, Value]) -> str:
     """What speaks for the profile besides what the device says of itself, in words; empty if nothing does."""
     match = profile.match
     for oid in match.probe:
-        if oid in found:
+        if found.get(oid, b"") != b"":  # some agents answer whatever they are asked, with nothing
             return f"{format_oid(oid)} answers"
     for text in match.probe_text:
         value = found.get(text.oid)
@@ -143,13 +143,13 @@ def _evidence(profile: Profile, found: Mapping[Oid, Value]) -> str:
 
 
 def _words(profile: Profile, found: Mapping[Oid, Value]) -> str:
-    identity = _identity(found)
+    identity = identity_of(found)
     if _prefix(profile, identity):
         return f"sysObjectID {format_oid(identity)}"
     return f"sysDescr {_descr(found)[:100]!r}"
 
 
-def _identity(found: Mapping[Oid, Value]) -> Oid:
+def identity_of(found: Mapping[Oid, Value]) -> Oid:
     """sysObjectID, also where an agent sends it as text; () if there is none."""
     identity = found.get(SYS_OBJECT_ID)
     if isinstance(identity, tuple):

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 
 import pytest
-from pdu_walks import AnsweringWalk, invented, told
+from pdu_walks import AnsweringWalk, assert_a_device_tells_the_same, invented, told
 
 from collectors.pdus.device import SnmpPdu, read_walk
 from collectors.pdus.matching import UnknownPdu, recognise
@@ -47,6 +47,7 @@ def family(found: Mapping[Oid, Value]) -> str | None:
 NO_PDUS = {
     # CyberPower: UPS cards with the identity of the PDUs, with that of the second generation, and an ATS.
     "cyberpower ups": device("3808.1.1.3", "Power Manager", _3808_1_1_1_1_1_1_0=b"OLX", _3808_1_1_1_4_2_4_0=65),
+    "cyberpower ups that answers anything": device("3808.1.1.3", "Power Manager", _3808_1_1_3_1_5_0=b""),
     "cyberpower ups with a probe": device("3808.1.1.3", "Power Manager", _3808_1_1_4_2_1_0=701),
     "cyberpower card": device("3808.1.1.1", "UPS SNMP Card", _3808_1_1_1_1_1_1_0=b"PRX"),
     "cyberpower ups that answers the old tree": device(
@@ -303,7 +304,7 @@ def test_a_unit_that_meters_nothing_makes_no_total_of_the_others() -> None:
         ("3808.1.1.6", "_3808_1_1_6_6_1_4_1", "_3808_1_1_6_6_2_4_1", 7, 5, 1),
     ],
 )
-def test_a_chain_of_unlike_units_keeps_its_outlets_apart(
+async def test_a_chain_of_unlike_units_keeps_its_outlets_apart(
     identity: str, switched: str, metered: str, watts: int, state: int, on: int
 ) -> None:
     """Unit 1 is switched only (2 outlets), unit 2 switched and metered (3), unit 3 metered only (1).
@@ -330,6 +331,7 @@ def test_a_chain_of_unlike_units_keeps_its_outlets_apart(
         ("3.1", "3", None, 310.0),
     ]
     assert not [warning for warning in reading.warnings if "duplicate" in warning]
+    await assert_a_device_tells_the_same(device(identity, None, **objects))
 
 
 def test_what_one_table_does_not_tell_another_may() -> None:
@@ -365,3 +367,20 @@ def test_an_integer_without_octets_in_a_saved_walk_is_an_absent_object() -> None
     found = parse_walk(text + "1.3.6.1.4.1.1718.3.2.3.1.14.1.1.1|2|\n1.3.6.1.4.1.1718.3.2.3.1.5.1.1.1|2|1\n")
     (outlet,) = read_walk(found).rows
     assert (outlet.id, outlet.power_w, outlet.is_on) == ("AA1", None, True)
+
+
+def test_an_inlet_that_never_counted_is_one_if_it_draws_power() -> None:
+    """Powertek: places without energy are empty, but for a new inlet whose counter stands at 0."""
+    power, energy = "_42610_1_4_4_1_6_1_2_1_2", "_42610_1_4_4_1_6_1_2_1_4"
+    objects = {f"{power}_1": 6440, f"{energy}_1": 99, f"{power}_2": 100, f"{energy}_2": 0}
+    objects |= {f"{power}_3": 0, f"{energy}_3": 0}
+    reading = read_walk(device("42610.1.4.4", None, **objects))
+    assert told(reading, RowKind.INLET, "power_w", "energy_j") == [("1", 644.0, 99 * 3600.0), ("2", 10.0, 0.0)]
+    assert reading.power_w == 654.0
+
+
+@pytest.mark.parametrize(("status", "celsius"), [(0, 21.5), (14, 21.5), (8, None), (9, None), (10, None)])
+def test_sentry4_keeps_no_old_temperature_of_a_lost_sensor(status: int, celsius: float | None) -> None:
+    objects: dict[str, Value] = {"_1718_4_1_9_2_1_2_1_1": b"A1", "_1718_4_1_9_3_1_1_1_1": 215}
+    reading = read_walk(device("1718.4", None, **objects, _1718_4_1_9_3_1_2_1_1=status))
+    assert told(reading, RowKind.PROBE, "temperature_c") == [("A1", celsius)]
