@@ -115,9 +115,6 @@ class _Request:
             else:
                 self.fail(Unreadable(f"pysnmp says {type(indication).__name__}"))
             return
-        if found is not None and found.status:  # pysnmp makes v2 of a v1 answer, and loses which name was wrong
-            self.settle(Answer(found.status, found.position, ()))
-            return
         try:
             rows = [(tuple(oid), _plain(value)) for oid, value in varbinds]
             self.settle(Answer(int(status), int(position), rows))
