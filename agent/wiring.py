@@ -27,6 +27,7 @@ from agent.web import Pages, listen
 from agent.wire import Outcome
 from agent.workers import Supervisor, WorkerSpec
 from collectors.catalogue import LIBRARIES
+from collectors.pdus.engines import available
 from exporters import metrics
 from exporters.mqtt import status_message
 from exporters.prometheus import render
@@ -44,6 +45,7 @@ ONCE_PATIENCE_S = 60.0
 MIN_TICK_GAP_S = 1.0
 SEND_AFTER_S = 0.5
 SEND_AFTER_S_PER_MACHINE = 5e-5  # lists are sent whole: a large farm gathers its changes for longer
+SLOW_LOOKS = 32
 WATCHDOG_SHARE = 3.0  # feed the watchdog at least this often within its time
 
 
@@ -77,7 +79,7 @@ class Agent:
             booted_s=time.time(),
             settle_s=2 * config.poll.interval_s,
         )
-        self.supervisor = Supervisor([_spec(name, config) for name in self.roster.workers], self.take)
+        self.supervisor = Supervisor([worker_spec(name, config) for name in self.roster.workers], self.take)
         self._unheard = self.roster.keys()
         self._sending: asyncio.TimerHandle | None = None
         self.all_heard = asyncio.Event()
@@ -207,11 +209,18 @@ async def _once(config: Config) -> Cycle:
     return agent.tick()
 
 
-def _spec(name: str, config: Config) -> WorkerSpec:
-    """A library keeps some 20 KiB per machine, and more than 32 looks at once starve each other."""
+def worker_spec(name: str, config: Config) -> WorkerSpec:
+    """A library keeps some 20 KiB per machine. Looks of the libraries and of pysnmp take so much CPU that many at once
+    starve each other: when an agent starts, all of them would pass their deadline."""
     if name in LIBRARIES:
-        return WorkerSpec(name, memory_bytes=1024 * MIB, max_in_flight=32)
+        return WorkerSpec(name, memory_bytes=1024 * MIB, max_in_flight=SLOW_LOOKS)
+    if name == "snmp" and any(_is_slow(pdus.snmp.engine) for pdus in config.pdus):
+        return WorkerSpec(name, max_in_flight=min(SLOW_LOOKS, config.poll.max_in_flight))
     return WorkerSpec(name, max_in_flight=config.poll.max_in_flight)
+
+
+def _is_slow(engine: str) -> bool:
+    return engine == "pysnmp" or "gufo" not in available()
 
 
 def _open_journal(config: Config) -> Journal:

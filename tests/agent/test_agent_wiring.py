@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from agent import wiring
 from agent.config import load
 from agent.plan import site_of
-from agent.wiring import Agent
+from agent.wiring import Agent, worker_spec
 
 
 async def test_a_tick_prepares_what_the_next_process_of_a_worker_starts_with(tmp_path: Path) -> None:
@@ -18,3 +21,20 @@ async def test_a_tick_prepares_what_the_next_process_of_a_worker_starts_with(tmp
     assert {stats.name: stats.jobs for stats in agent.supervisor.stats()}["miners"] == 0
     agent.tick()
     assert {stats.name: stats.jobs for stats in agent.supervisor.stats()}["miners"] == 3
+
+
+@pytest.mark.parametrize(("engine", "installed", "in_flight"), [
+    ("pysnmp", ("gufo", "pysnmp"), 32),
+    ("auto", ("gufo", "pysnmp"), 400),
+    ("auto", ("pysnmp",), 32),
+])  # fmt: skip
+def test_few_looks_of_a_slow_snmp_engine_run_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, installed: tuple[str, ...], in_flight: int
+) -> None:
+    """150 PDUs that pysnmp reads whole all at once, as when an agent starts, would all pass their deadline."""
+    path = tmp_path / "hashwatt.toml"
+    pdus = f'[[pdus]]\ntargets = ["127.20.0.1"]\nsnmp = {{ engine = "{engine}", community = "public" }}\n'
+    path.write_text(f'[site]\nname = "north"\n{pdus}')
+    monkeypatch.setattr(wiring, "available", lambda: installed)
+    assert worker_spec("snmp", load(path)).max_in_flight == in_flight
+    assert worker_spec("miners", load(path)).max_in_flight == 400
