@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from importlib import import_module
 
 from collectors.pdus.snmp import Credential, EngineName, Oid, SnmpClient
 
@@ -18,7 +18,7 @@ def open_client(
 ) -> SnmpClient:
     """A client of one device; nothing is sent before its first request.
 
-    `auto` takes gufo where it is installed, else pysnmp. Errors: ValueError for an engine that is not installed.
+    `auto` takes gufo where it works, else pysnmp. Errors: ValueError for an engine that is not here.
     """
     if engine == "gufo" and "gufo" not in available():
         raise ValueError("the SNMP engine gufo is not installed (pip install gufo_snmp); auto and pysnmp work without")
@@ -41,5 +41,9 @@ def open_recorder(
 
 
 def available() -> tuple[str, ...]:
-    """The engines that are installed, the fastest first."""
-    return ("gufo", "pysnmp") if find_spec("gufo") and find_spec("gufo.snmp") else ("pysnmp",)
+    """The engines that work here, the fastest first."""
+    try:
+        import_module("collectors.pdus.gufo_client")
+    except ImportError:  # not installed, or its binary does not fit this computer
+        return ("pysnmp",)
+    return ("gufo", "pysnmp")

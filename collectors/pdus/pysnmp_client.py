@@ -125,9 +125,8 @@ class _Request:
 class _Transport(udp.UdpAsyncioTransport):  # type: ignore[misc]
     """One UDP socket that hears only the devices that owe an answer."""
 
-    def __init__(self, engine: SnmpEngine, version: int) -> None:
+    def __init__(self, version: int) -> None:
         super().__init__()
-        self._engine = engine
         self._version = version
         self._open: dict[Address, list[_Request]] = {}
         self._sending: _Request | None = None
@@ -184,16 +183,10 @@ class _Transport(udp.UdpAsyncioTransport):  # type: ignore[misc]
             pass
         if len(request.numbers) > sent or request.answered.done():
             return  # pysnmp has an answer, or has learnt the device's engine id or clock and asks again
-        self._forget_dropped()
         if found.report == UNKNOWN_ENGINE and found.engine_id:
             request.fail(_OtherEngine(found.engine_id))
         else:
             request.fail(Unreadable("what pysnmp does not take"))
-
-    def _forget_dropped(self) -> None:
-        """pysnmp keeps the security state of every message that it drops, for ever."""
-        for model in self._engine.security_models.values():
-            model._cache = type(model._cache)()
 
     def send_message(self, outgoingMessage: bytes, transportAddress: Any) -> None:
         number = message_number(bytes(outgoingMessage))
@@ -211,7 +204,7 @@ class _Session:
     def __init__(self, credential: Credential) -> None:
         self.users = 0
         self.engine = SnmpEngine()
-        self.transport = _Transport(self.engine, VERSIONS[credential.version])
+        self.transport = _Transport(VERSIONS[credential.version])
         if credential.version == "3":
             _add_user(self.engine, credential)
             config.add_target_parameters(self.engine, "how", credential.user, credential.level, V3)

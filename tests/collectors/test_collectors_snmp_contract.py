@@ -24,6 +24,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -54,7 +55,6 @@ from udp_agent import (
 )
 from usm_agent import ENCRYPTED, NOT_IN_TIME, SIGNED, UNKNOWN_ENGINE, UsmAgent
 
-from collectors.pdus import engines
 from collectors.pdus.engines import available, open_client
 from collectors.pdus.snmp import (
     SYS_DESCR,
@@ -705,7 +705,8 @@ async def test_one_user_with_two_keys_is_two_users(engine: EngineName) -> None:
 
 def test_auto_takes_the_fastest_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert open_client("127.0.0.1", 161, V2).engine == available()[0]
-    monkeypatch.setattr(engines, "find_spec", lambda name: None)
+    monkeypatch.delitem(sys.modules, "collectors.pdus.gufo_client", raising=False)
+    monkeypatch.setitem(sys.modules, "gufo.snmp._fast", None)  # as on a computer that it was not built for
     assert available() == ("pysnmp",)
     assert open_client("127.0.0.1", 161, V2).engine == "pysnmp"
     with pytest.raises(ValueError, match=r"^the SNMP engine gufo is not installed"):

@@ -123,21 +123,6 @@ async def test_hostile_agents_leave_nothing_behind(engine: EngineName) -> None:
     assert ours() <= before
 
 
-async def test_pysnmp_keeps_nothing_of_an_answer_that_it_drops() -> None:
-    from collectors.pdus import pysnmp_client
-
-    user = Credential(version="3", user="reader", auth_key="authpass1", priv_key="privpass1")
-    async with UsmAgent(HONEST) as agent:
-        snmp = pysnmp_client.PysnmpClient("127.0.0.1", agent.port, user, timeout_s=5, retries=0)
-        agent.signs_wrong = True
-        for _ in range(3):
-            with pytest.raises(PollError):
-                await snmp.get([COLUMN])
-        (session,) = pysnmp_client._sessions[asyncio.get_running_loop()].values()
-        assert session.engine.security_models[3]._cache.is_empty()
-        await snmp.aclose()
-
-
 if __name__ == "__main__":
     _, name, first, then = sys.argv
     before, after = asyncio.run(rounds(name, int(first), int(then)))  # type: ignore[arg-type]
