@@ -653,6 +653,10 @@ def _identity(profile: Profile, found: Mapping[Oid, Value]) -> dict[str, Any]:
         like = identity.like.get(name)
         texts = filter(None, (_shown(found.get(oid)) for oid in oids))
         said[name] = next((text for text in texts if like is None or like.search(text)), None)
+    for name, column in identity.columns.items():
+        if said[name] is None:
+            cells = (oid for oid in found if oid[: len(column)] == column)
+            said[name] = _shown(found.get(min(cells, default=())))
     described = printable(found.get(SYS_DESCR), limit=512)
     for pattern in identity.sys_descr if described else ():
         if match := pattern.search(described or ""):

@@ -264,7 +264,9 @@ class Limits(_Part, frozen=True, kw_only=True):
 class Identity(_Part, frozen=True, kw_only=True):
     """Objects that hold the identity, the first that answers; `sys_descr` finds what is left by named groups.
 
-    `like` says by field what an answer must look like, where firmwares disagree about what is in an object.
+    `like` says by field what an answer must look like, where firmwares disagree about what is in an object. Where the
+    number of the first unit is nobody's to know, `columns` names a column that tells the rows of a table, for its first
+    cell.
     """
 
     model: tuple[ProfileOid, ...] = ()
@@ -273,6 +275,7 @@ class Identity(_Part, frozen=True, kw_only=True):
     name: tuple[ProfileOid, ...] = ()
     sys_descr: tuple[re.Pattern[str], ...] = ()
     like: Mapping[IdentityField, re.Pattern[str]] = {}
+    columns: Mapping[IdentityField, ProfileOid] = {}
 
 
 class Total(_Part, frozen=True, kw_only=True):

@@ -385,3 +385,40 @@ def test_sentry4_keeps_no_old_temperature_of_a_lost_sensor(status: int, celsius:
     objects: dict[str, Value] = {"_1718_4_1_9_2_1_2_1_1": b"A1", "_1718_4_1_9_3_1_1_1_1": 215}
     reading = read_walk(device("1718.4", None, **objects, _1718_4_1_9_3_1_2_1_1=status))
     assert told(reading, RowKind.PROBE, "temperature_c") == [("A1", celsius)]
+
+
+async def test_a_lone_schleifenbauer_with_a_number_of_its_own_says_who_it_is() -> None:
+    """Device 77, alone on its bus: three phases, volt-amperes only, and the factor of no load is none."""
+    tree = "_31034_12_1_1_2"
+    objects: dict[str, Value] = {f"{tree}_1_1_1_6_77": b"SYN00000077", f"{tree}_1_1_1_10_77": b"row-c"}
+    for phase, (amperes, va, factor, kwh) in enumerate([(35, 80, 5000, 12), (0, 0, 10000, 0), (40, 100, 2500, 3)], 1):
+        for column, value in ((5, amperes), (7, 23000), (9, va), (4, factor), (2, kwh)):
+            objects[f"{tree}_6_1_1_{column}_77_{phase}"] = value
+    found = device("31034.11.1", "Schleifenbauer", **objects)
+    reading = read_walk(found)
+    assert (reading.serial, reading.name) == ("SYN00000077", "row-c")
+    assert (reading.power_w, reading.power_quality) == (40.0 + 0.0 + 25.0, Quality.ESTIMATED)
+    assert reading.energy_j == 15 * 3_600_000
+    await assert_a_device_tells_the_same(found)
+
+
+def test_hpe_g2_says_its_part_number_in_the_general_agent() -> None:
+    """Its description has a rating where others have the model; its padding outlets have names of NULs."""
+    objects: dict[str, Value] = {"_232_165_1_2_2_0": b"P9XXXA", "_232_165_1_2_3_0": b"2.0.0.Z"}
+    objects |= {"_232_165_11_2_1_1_1_1": 1, "_232_165_11_2_1_1_5_1": 512}
+    for outlet, name in enumerate([b"OUTLET 1", b"OUTLET 2", bytes(8)], start=1):
+        objects[f"_232_165_11_5_1_1_2_1_{outlet}"] = name
+        objects[f"_232_165_11_5_1_1_13_1_{outlet}"] = 256 if outlet < 3 else 0
+        objects[f"_232_165_11_5_2_1_1_1_{outlet}"] = 2 if outlet < 3 else 0
+    reading = read_walk(device("232.165.11", "Outlet Metered SN:P9XXXA PN:Device Model:230V, 32A, 7.4kVA", **objects))
+    assert (reading.model, reading.firmware, reading.power_w) == ("P9XXXA", "2.0.0.Z", 512.0)
+    assert told(reading, RowKind.OUTLET, "is_on", "power_w") == [("1", True, 256.0), ("2", True, 256.0)]
+
+
+def test_a_gude_without_a_meter_tells_states_and_no_watts() -> None:
+    """1104: one port, and no channel of the meter. The tree of another model that its agent holds as well is not read."""
+    objects: dict[str, Value] = {"_28507_68_1_3_1_2_1_3_1": 1, "_28507_68_1_3_1_2_1_4_1": 0}
+    objects |= {"_28507_43_1_5_1_2_1_2_1": 1, "_28507_43_1_5_1_2_1_4_1": 99, "_28507_43_1_3_1_2_1_3_1": 0}
+    reading = read_walk(device("28507.68", "Expert Power Control 1104-1", **objects))
+    assert (reading.power_w, reading.energy_j) == (None, None)
+    assert told(reading, RowKind.OUTLET, "is_on") == [("1", True)]
