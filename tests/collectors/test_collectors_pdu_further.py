@@ -416,7 +416,7 @@ def test_hpe_g2_says_its_part_number_in_the_general_agent() -> None:
 
 
 def test_a_gude_without_a_meter_tells_states_and_no_watts() -> None:
-    """1104: one port, and no channel of the meter. The tree of another model that its agent holds as well is not read."""
+    """1104: one port and no channel. Its agent holds the tree of another model as well, which is not read."""
     objects: dict[str, Value] = {"_28507_68_1_3_1_2_1_3_1": 1, "_28507_68_1_3_1_2_1_4_1": 0}
     objects |= {"_28507_43_1_5_1_2_1_2_1": 1, "_28507_43_1_5_1_2_1_4_1": 99, "_28507_43_1_3_1_2_1_3_1": 0}
     reading = read_walk(device("28507.68", "Expert Power Control 1104-1", **objects))
