@@ -24,10 +24,11 @@ from agent.wire import FrameError, FrameReader, Report
 from collectors import neighbours
 from collectors.miners import avalon_text, cgminer, framed, hearing, http, identify, makes, pools
 from collectors.miners.make import Ask, Make, Said, Via
-from collectors.pdus import layout, profile, snmprec
+from collectors.pdus import datagrams, layout, profile, snmprec
 from collectors.pdus.matching import recognise
 from collectors.pdus.snmp import Oid, Value
 from fleet.ports import PollError
+from hil import ber
 
 CAPTURES = Path(__file__).resolve().parent.parent / "captures" / "miners"
 WALKS = Path(__file__).resolve().parent.parent / "captures" / "pdus"
@@ -86,6 +87,7 @@ def targets() -> Iterator[Fuzz]:
     own = sorted(Path(profile.__file__).parent.glob("profiles/*.toml"))
     yield Fuzz("pdu-profile", allowing(profile.ProfileError)(_pdu_profile), tuple(path.read_bytes() for path in own))
     yield Fuzz("pdu-edits", _pdu_edits, tuple(bytes([number]) + bytes(range(3, 60)) for number in range(len(walks))))
+    yield Fuzz("snmp-datagram", allowing(PollError)(_snmp_datagram), tuple(_datagrams()))
     for key in makes.KEYS:
         make = makes.make_of(key)
         said = healthy(key)
@@ -187,6 +189,36 @@ def _worker_frames(data: bytes) -> None:
 
 
 # --- PDUs ------------------------------------------------------------------------------------------------------------
+
+
+def _datagrams() -> Iterator[bytes]:
+    """An answer of each version with a value of every type, and what a v3 agent says to whom it does not know."""
+    values = b"".join(
+        ber.encode(ber.SEQUENCE, ber.encode_oid((1, 3, 6, 1, 4, 1, 318, number)) + value)
+        for number, value in enumerate(
+            (
+                ber.encode_integer(-1), ber.encode(ber.OCTETS, b"text"), ber.encode(ber.NULL, b""),
+                ber.encode_oid((1, 3, 6, 1)), ber.encode(ber.IP_ADDRESS, bytes(4)),
+                ber.encode_integer(7, ber.COUNTER32), ber.encode_integer(2**32 - 1, ber.GAUGE32),
+                ber.encode_integer(1, ber.TIME_TICKS), ber.encode_integer(2**64 - 1, ber.COUNTER64), ber.END_OF_MIB,
+            )
+        )
+    )  # fmt: skip
+    head = ber.encode_integer(70_000) + ber.encode_integer(0) + ber.encode_integer(0)
+    answer = ber.encode(datagrams.RESPONSE, head + ber.encode(ber.SEQUENCE, values))
+    for version in (datagrams.V1, datagrams.V2C):
+        yield ber.encode(ber.SEQUENCE, ber.encode_integer(version) + ber.encode(ber.OCTETS, b"public") + answer)
+    discovery = datagrams.discovery(70_000)
+    yield discovery
+    yield discovery.replace(b"\xa0", b"\xa8", 1)
+
+
+def _snmp_datagram(data: bytes) -> None:
+    """What is accepted is accepted again as it is: mending a value leaves nothing to mend."""
+    datagrams.message_number(data)
+    found = datagrams.inspect(data)
+    if found.data and found.version != datagrams.V3:
+        assert datagrams.inspect(found.data) == found
 
 
 def _pdu_walk(data: bytes) -> None:
