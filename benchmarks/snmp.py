@@ -313,9 +313,10 @@ def measure_walks(rounds: int) -> dict[str, Any]:
     requests: dict[str, float] = {}
     order = random.Random(3)
     with StillPdus(WALK_PDU, 1) as pdu, tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        clients = list(_clients(Path(folder)))
-        for one in clients:
+        clients: list[Client] = []
+        for one in _clients(Path(folder)):
             stack.callback(one.close)
+            clients.append(one)
         for number in range(rounds):
             for one in order.sample(clients, len(clients)):
                 pdu.requests()
