@@ -4,7 +4,8 @@ A counter of a PDU wraps, is set back by somebody, or starts again with the devi
 steps forward, and it starts at the device's own value. A step is a difference where the counter rose. Where it fell, it
 wrapped if its modulus is known and it stood right below it, and nothing speaks for a reset; else it was set back, and
 what it shows now is what came since. Either way the step has to be possible for a device of that rating in the time
-that passed; what is not adds nothing, because energy that nobody used must not reach a bill.
+since the counter last moved, for many are read or brought up to date only now and then; what is not adds nothing,
+because energy that nobody used must not reach a bill.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ PLAUSIBLE_RATIO = 1.2
 
 COARSEST_STEP_J = 3.6e6
 """Counters move in steps of up to 1 kWh, so a whole one may come after a second."""
+
+LONGEST_REST_S = 3600.0
+"""A counter that is looked at and has not moved for longer may not make up for more than this."""
 
 WRAP_RATIO = 0.98
 """A counter that was below this share of its modulus when it fell did not wrap."""
@@ -41,7 +45,10 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """An energy counter as last read, and the total made of it. J, Unix seconds; `since` in the device's words."""
+    """An energy counter as last read, and the total made of it. J, Unix seconds; `since` in the device's words.
+
+    `at_s`: when it was read, or a little before that: from when on the energy of its next step may come.
+    """
 
     raw_j: float
     total_j: float
@@ -68,6 +75,8 @@ def advance(
     if before is None:
         return Counter(raw_j, raw_j, at_s, uptime_s, since), Step.FIRST
     most_j = PLAUSIBLE_RATIO * (rated_w or RATED_W) * max(at_s - before.at_s, 0.0) + COARSEST_STEP_J
+    if raw_j == before.raw_j:
+        at_s = max(min(before.at_s, at_s), at_s - LONGEST_REST_S)
     for step, delta_j in _readings_of(before, raw_j, uptime_s, since, wraps_j):
         if 0.0 <= delta_j <= most_j:
             return Counter(raw_j, before.total_j + delta_j, at_s, uptime_s, since or before.since), step
