@@ -71,6 +71,7 @@ class _Pdu:
     warnings: tuple[str, ...] = ()
     complaint: str = ""  # why it is not read, as it was logged
     energy: Counter | None = None
+    counted: str = ""  # the serial of the PDU that this counter is of
     changed_s: float = math.nan  # when any of its numbers last changed
     outlets: int = 0
     keys: tuple[MeterId, ...] = ()
@@ -132,7 +133,7 @@ class PduTable:
             pdu.keys, pdu.names, pdu.units, pdu.outlets = keys, names, units, outlets
             said = ((index, words_of(row.name, row.id)) for index, row in enumerate(rows[:outlets]))
             pdu.words = {index: words for index, words in said if words}
-        if values.tobytes() != pdu.values.tobytes():
+        if values.tobytes() != pdu.values.tobytes() or pdu.changed_s > at_s:  # or the clock was set back
             pdu.changed_s = at_s
         pdu.values = values
         if self._is_laid:
@@ -148,15 +149,15 @@ class PduTable:
         pdu.temperature_c = max((celsius for celsius in probes if celsius is not None), default=math.nan)
         pdu.profile, pdu.model, pdu.name = reading.profile, reading.model or "", reading.name or ""
         pdu.engine, pdu.warnings = reading.engine, reading.warnings
-        is_another = self._identify(id, pdu, reading.serial)
+        self._identify(id, pdu, reading.serial)
         if reading.energy_j is not None:
-            self._count(pdu, reading, reading.energy_j, at_s, is_another)
+            self._count(pdu, reading, reading.energy_j, at_s)
 
-    def _identify(self, id: str, pdu: _Pdu, serial: str | None) -> bool:
-        """True if another PDU answers than at the last look. What is not said contradicts nothing."""
+    def _identify(self, id: str, pdu: _Pdu, serial: str | None) -> None:
+        """Who answers now. What is not said contradicts nothing."""
         if not serial or serial == pdu.serial:
-            return False
-        is_another, pdu.serial = bool(pdu.serial), serial
+            return
+        pdu.serial = serial
         pdu.confirmed = pdu.confirmed or serial
         if pdu.is_replaced and pdu.claims:
             log.warning(
@@ -164,10 +165,11 @@ class PduTable:
                 " the agent is started again; check which machine hangs where",
                 clean(id), clean(serial), clean(pdu.confirmed),
             )  # fmt: skip
-        return is_another
 
-    def _count(self, pdu: _Pdu, reading: PduReading, energy_j: float, at_s: float, is_another: bool) -> None:
-        if is_another and pdu.energy is not None:
+    def _count(self, pdu: _Pdu, reading: PduReading, energy_j: float, at_s: float) -> None:
+        is_another = bool(pdu.counted and pdu.serial != pdu.counted)
+        pdu.counted = pdu.serial
+        if is_another and pdu.energy is not None:  # what two PDUs have counted has nothing in common
             pdu.energy = Counter(energy_j, pdu.energy.total_j, at_s, reading.uptime_s, reading.energy_since)
             return
         pdu.energy, _ = advance(
@@ -189,7 +191,7 @@ class PduTable:
         """Take over what an earlier start knew: with the serial that it saw last, the operator's numbers are right."""
         for was in known:
             if (pdu := self._pdus.get(was.id)) is not None:
-                pdu.serial = pdu.confirmed = was.serial
+                pdu.serial = pdu.confirmed = pdu.counted = was.serial
                 pdu.energy = was.energy
 
     # --- a tick ------------------------------------------------------------------------------------------------------
@@ -203,7 +205,7 @@ class PduTable:
             self._lay(pdus)
         self._join(pdus)
         seen_s = np.array([pdu.seen_s for pdu in pdus])
-        is_valid = now_s - seen_s <= self._valid_for_s
+        is_valid = np.abs(now_s - seen_s) <= self._valid_for_s
         outlet_pdu, row_pdu = self._texts["outlet_pdu"], self._texts["row_pdu"]
         assert isinstance(outlet_pdu, np.ndarray) and isinstance(row_pdu, np.ndarray)  # noqa: PT018
 
@@ -230,6 +232,7 @@ class PduTable:
             warnings=tuple(pdu.warnings for pdu in pdus),
             is_measured=np.array([pdu.is_measured for pdu in pdus], bool),
             resolution_w=valid(pdu.resolution_w for pdu in pdus),
+            changed_s=np.array([pdu.changed_s for pdu in pdus]),
             doubt=np.array([PduDoubt.REPLACED * pdu.is_replaced for pdu in pdus], np.uint8),
             outlet_power_w=outlet["power_w"],
             outlet_is_measured=outlet["is_measured"] == 1.0,
@@ -246,7 +249,6 @@ class PduTable:
             **self._texts,  # type: ignore[arg-type]
             **self._links,  # type: ignore[arg-type]
         )
-        self._watch.unchanged_since_s = np.array([pdu.changed_s for pdu in pdus])
         watch_pdus(columns, self._watch, observed, now_s)
         return columns
 
@@ -298,7 +300,7 @@ class PduTable:
     def _join(self, pdus: Sequence[_Pdu]) -> None:
         """Make the links again that something speaks against: other rows, other names, another serial."""
         for pdu in pdus:
-            made_of = (pdu.keys, pdu.names, pdu.is_replaced, self.names.version if pdu.words else 0)
+            made_of = (pdu.keys, pdu.names, pdu.serial, pdu.is_replaced, self.names.version if pdu.words else 0)
             if made_of != pdu.wired:
                 pdu.wired = made_of
                 pdu.wiring = wire(pdu.keys, pdu.words, pdu.claims, self.names, self._told.__contains__, pdu.is_replaced)
@@ -313,7 +315,7 @@ class PduTable:
             meter = pdu.wiring.meter
             of_rows = outlets + first_row + meter - pdu.outlets
             meters.append(np.where(meter < 0, -1, np.where(meter < pdu.outlets, first_outlet + meter, of_rows)))
-        contested = np.array(sorted({row for pdu in pdus for row in pdu.wiring.contested}), np.int32)
+        contested = np.array(sorted({row for pdu in pdus for row in pdu.wiring.contested} | _met_twice(pdus)), np.int32)
         replaced = np.array(sorted({row for pdu in pdus for row in pdu.wiring.suspended}), np.int32)
         meter = np.concatenate(meters).astype(np.int32)
         machine = np.concatenate([pdu.wiring.machine for pdu in pdus])
@@ -331,6 +333,18 @@ class PduTable:
             "contested": contested,
             "replaced": replaced,
         }
+
+
+def _met_twice(pdus: Iterable[_Pdu]) -> set[int]:
+    """Machines that outlets of one name at two addresses with one serial: that is one PDU, and one cord of each."""
+    seen: dict[str, set[int]] = {}
+    twice: set[int] = set()
+    for pdu in pdus:
+        if pdu.serial and pdu.words:
+            named = set(pdu.wiring.machine[pdu.wiring.is_by_name].tolist())
+            twice |= named & seen.setdefault(pdu.serial, set())
+            seen[pdu.serial] |= named
+    return twice
 
 
 def _rows_of(reading: PduReading) -> tuple[list[PduRow], int]:

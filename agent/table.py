@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import math
 import sys
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -46,7 +47,7 @@ VALID_INTERVALS = 2
 SLOT_OF_SENSOR = {slot: column for column, slot in enumerate(SENSOR_SLOTS)}
 REMEMBERED = (
     "steady_hashrate_hs", "steady_power_w", "is_sha256", "is_expected_pool",
-    "ratio_mean", "ratio_variance", "ratio_samples", "ratio_at_s",
+    "ratio_mean", "ratio_variance", "ratio_samples", "ratio_at_s", "calibration_code",
 )  # fmt: skip
 """Columns that outlive a restart: what a machine can do, that it is one of ours, and what its word is worth."""
 
@@ -78,7 +79,6 @@ class Table:
         self._ways: dict[str, str] = {}
         self._model_codes: dict[str, int] = {}
         self._pdus = PduTable(pdu_ids, site.claims, self._valid_for_s)
-        self._power_codes: dict[tuple[str, str, str], int] = {}
         self._calibrated_s = math.nan
         for row in range(len(site)):
             self._know_model(row)
@@ -388,7 +388,8 @@ class Table:
             self._frozen_infos = None
             if info.model != known.model:
                 self._know_model(row)
-        self._know_power(row)
+        if reading.reported_power_w is not None:
+            self._know_power(row)
 
     def _know_model(self, row: int) -> None:
         model = self._infos[row].model
@@ -400,10 +401,13 @@ class Table:
         self._rows.nameplate_power_w[row] = math.nan if plate is None else plate.power_w
 
     def _know_power(self, row: int) -> None:
-        """Whose opinion the machine's watts are. After another firmware nothing that was learned about it holds."""
+        """Whose opinion the machine's watts are. After another firmware nothing that was learned about it holds.
+
+        The code is a digest, because it outlives a restart and firmware may call itself anything.
+        """
         info, seen = self._infos[row], self._rows
-        kind = (fold_model(info.model), info.driver, info.power_side)
-        code = self._power_codes.setdefault(kind, len(self._power_codes))
+        kind = "\0".join((fold_model(info.model), info.driver, info.power_side, info.firmware))
+        code = zlib.crc32(kind.encode("utf-8", "replace")) >> 1
         if seen.calibration_code[row] not in (code, -1):
             seen.ratio_samples[row] = 0.0
             seen.calibration_ratio[row] = np.nan

@@ -45,7 +45,7 @@ ALERTS: Sequence[Alert] = (
     ),
     Alert(
         "HashwattMeterIsAnothers",
-        f'{m.MACHINE_METER_DOUBT}{{reason=~"hash_without_power|contested|replaced"}} == 1', "5m", "warning",
+        f'{m.MACHINE_METER_DOUBT}{{reason=~"hash_without_power|excess|contested|replaced"}} == 1', "5m", "warning",
         "The meter of machine {{ $labels.machine }} is not its own ({{ $labels.reason }})",
         "It is not used meanwhile. Look which outlet feeds the machine, then at the inventory and the outlet's name.",
     ),

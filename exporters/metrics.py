@@ -199,7 +199,7 @@ MACHINE_CALIBRATION_SPREAD = Metric("hashwatt_machine_power_calibration_spread_r
     Kind.GAUGE, "ratio", _M, machines(lambda c: c.snapshot.calibration_spread_ratio))
 MACHINE_METER_DOUBT = Metric("hashwatt_machine_meter_doubt",
     "1 for what its meter says against the machine, or speaks against its meter: power_without_hash, ratio, "
-    "hash_without_power (then it is not used), contested and replaced (then it has none).",
+    "hash_without_power and excess (then it is not used), contested and replaced (then it has none).",
     Kind.GAUGE, "", ("machine", "reason"), machine_flags("reason", METER_DOUBTS, lambda c: c.snapshot.meter_doubt))
 MACHINE_TEMPERATURE = Metric("hashwatt_machine_temperature_celsius",
     "Temperature by place: board, chip, inlet, outlet, psu, regulator.",

@@ -4,11 +4,13 @@ A machine that runs steadily on a meter of its own teaches two ratios: metered o
 over hashrate for those that report none. Each is a mean over about a quarter of an hour, with the variance around it;
 a sample that is far off moves it by a little only, so one bad reading costs nothing and a real change is followed.
 The ratio of a model is the median of its machines, with their spread, so that one outlet in the wrong line of the
-inventory cannot spoil it. Machines are of one model here if firmware and kind of watts agree too: another firmware has
-another opinion of the same power supply.
+inventory cannot spoil it; one or two machines speak for their model only while they say what a right line would show.
+Machines are of one model here if firmware and kind of watts agree too: another firmware has another opinion of the
+same power supply.
 
-Learning needs the meter's word and the machine's from within a minute, and a meter whose steps are small against what
-it reads; the rounding of the rest is part of the spread. Both functions change `Observations` in place.
+Learning needs the meter's word and the machine's from within a minute, a PDU that still moves, and a meter whose steps
+are small against what it reads; the rounding of the rest is part of the spread. Both functions change `Observations`
+in place.
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from fleet.doubts import RATIO_BAND, STILL_S
 from fleet.readings import PowerSource
-from fleet.snapshot import STEP_SIGMA, Observations, PduDoubt, Snapshot, is_steady
+from fleet.snapshot import STEP_SIGMA, Observations, Snapshot, is_steady
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int32]
@@ -45,7 +48,8 @@ CLIP_SIGMAS, CLIP_RATIO = 3.0, 0.02
 MIN_MACHINES = 3
 MANY_SAMPLES = 60.0
 FEW_SPREAD_RATIO = 0.05
-"""A model needs three machines, or one that was learned for an hour, and then nobody knows how machines differ: 5 %."""
+"""A model needs three machines, or one that was seen so often and is within RATIO_BAND of its word (its hashrate
+teaches also within that of the nameplate), and then nobody knows how machines differ: 5 %."""
 
 MAD_SIGMA = 1.4826
 """Standard deviation of a normal distribution, in median absolute deviations."""
@@ -63,10 +67,10 @@ def learn_ratios(observed: Observations, snapshot: Snapshot) -> None:
         & is_steady(observed, snapshot)
         & (np.abs(snapshot.age_s - snapshot.metered_age_s) <= MAX_APART_S)
         & (step_w <= MAX_RESOLUTION_RATIO * watts)
-        & ~(at_s <= observed.ratio_at_s)
-        & ~_is_frozen(snapshot)
+        & ~_is_still(snapshot)
+        & ~((at_s <= observed.ratio_at_s) & (observed.ratio_at_s <= snapshot.at_s))  # a clock may have been set back
     )
-    passed_s = np.fmin(at_s[rows] - observed.ratio_at_s[rows], MAX_STEP_S)
+    passed_s = np.clip(at_s[rows] - observed.ratio_at_s[rows], 0.0, MAX_STEP_S)
     weight = 1.0 - np.exp(-np.nan_to_num(passed_s) / WINDOW_S)
     rounding = STEP_SIGMA * step_w[rows] / watts[rows]
     for column, said in enumerate((snapshot.reported_power_w, snapshot.hashrate_hs)):
@@ -78,13 +82,13 @@ def learn_ratios(observed: Observations, snapshot: Snapshot) -> None:
     observed.ratio_at_s[rows] = at_s[rows]
 
 
-def _is_frozen(snapshot: Snapshot) -> Bools:
-    """Machines on a PDU that tells the same whatever happens."""
+def _is_still(snapshot: Snapshot) -> Bools:
+    """Machines on a PDU that has told the same for minutes: it may never tell anything else."""
     pdus, n = snapshot.pdus, len(snapshot)
-    is_frozen = (pdus.doubt & PduDoubt.FROZEN) > 0
-    if not is_frozen.any():
+    is_still = snapshot.at_s - pdus.changed_s >= STILL_S
+    if not is_still.any():
         return np.zeros(n, bool)
-    of_meter = np.concatenate([is_frozen[pdus.outlet_pdu], is_frozen[pdus.row_pdu], [False]])
+    of_meter = np.concatenate([is_still[pdus.outlet_pdu], is_still[pdus.row_pdu], [False]])
     return np.bincount(pdus.link_machine[of_meter[pdus.link_meter]], minlength=n) > 0
 
 
@@ -107,25 +111,36 @@ def _add(
 
 def calibrate(observed: Observations) -> None:
     """Put the ratios in force: a machine's own once it was seen often enough, else its model's, else none."""
-    for column, code in enumerate((observed.calibration_code, observed.model_code)):
+    low, high = RATIO_BAND
+    word, work = observed.ratio_mean.T
+    plate = observed.nameplate_power_w / observed.nameplate_hashrate_hs
+    is_right = (word >= low) & (word <= high)
+    looks_right = is_right | (work >= low * plate) & (work <= high * plate)
+    of_column = ((observed.calibration_code, is_right), (observed.model_code, looks_right))
+    for column, (code, speaks_alone) in enumerate(of_column):
         mean, samples = observed.ratio_mean[:, column], observed.ratio_samples[:, column]
         is_known = samples >= MIN_SAMPLES
         own = np.where(is_known, mean, np.nan)
         own_spread = np.where(is_known, np.sqrt(observed.ratio_variance[:, column]) / mean, np.nan)
-        model, model_spread = model_ratio(own, own_spread, samples, code)
+        model, model_spread = model_ratio(own, own_spread, samples, code, speaks_alone)
         observed.calibration_ratio[:, column] = np.where(is_known, own, model)
         observed.calibration_spread[:, column] = np.where(is_known, own_spread, model_spread)
 
 
-def model_ratio(own: Floats, spread: Floats, samples: Floats, code: Ints) -> tuple[Floats, Floats]:
+def model_ratio(own: Floats, spread: Floats, samples: Floats, code: Ints, speaks_alone: Bools) -> tuple[Floats, Floats]:
     """Per row the ratio of its model and its relative standard deviation for a machine that has none of its own.
 
-    Shapes:  all (n,); `own` and `spread` NaN where a machine has not learned; `code` -1 = model not known.
+    Shapes:  all (n,); `own` and `spread` NaN where a machine has not learned; `code` any number per model, -1 = model
+             not known; `speaks_alone` marks who counts although fewer than MIN_MACHINES of its model have learned.
     Missing: NaN for a model that too few machines stand for.
     """
-    size = int(code.max(initial=-1)) + 1
-    known = np.flatnonzero((code >= 0) & ~np.isnan(own))
-    of = code[known]
+    codes, found = np.unique(code, return_inverse=True)
+    places = found.astype(np.int32)
+    size = len(codes)
+    is_known = (code >= 0) & ~np.isnan(own)
+    are_many = np.bincount(places[is_known], minlength=size) >= MIN_MACHINES
+    known = np.flatnonzero(is_known & (speaks_alone | are_many[places]))
+    of = places[known]
     count = np.bincount(of, minlength=size)
     learned = np.zeros(size)
     np.maximum.at(learned, of, samples[known])
@@ -134,10 +149,9 @@ def model_ratio(own: Floats, spread: Floats, samples: Floats, code: Ints) -> tup
     within = _medians(spread[known], of, size)
     is_many = count >= MIN_MACHINES
     is_enough = is_many | (learned >= MANY_SAMPLES)
-    ratio = np.append(np.where(is_enough, middle, np.nan), np.nan)
-    error = np.append(np.hypot(np.where(is_many, apart, FEW_SPREAD_RATIO), within), np.nan)
-    error[np.isnan(ratio)] = np.nan
-    return ratio[code], error[code]
+    ratio = np.where(is_enough, middle, np.nan)
+    error = np.where(is_enough, np.hypot(np.where(is_many, apart, FEW_SPREAD_RATIO), within), np.nan)
+    return ratio[places], error[places]
 
 
 def _medians(values: Floats, code: Ints, size: int) -> Floats:

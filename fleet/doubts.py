@@ -6,7 +6,8 @@ dark is believed after two looks, because until then its meter makes it a machin
 what no machine can do without power, so it is the meter that belongs to another.
 
 Nothing here decides about a machine. `snapshot.assemble` leaves out the meter of one that hashes without power, and
-that is all that a doubt does. Times are Unix seconds; columns of `since` hold NaN where the condition does not.
+those of a frozen PDU, and that is all that a doubt does. Times are Unix seconds; columns of `since` hold NaN where the
+condition does not. A clock that is set back makes what lasts begin now, at the latest.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fleet.readings import RowKind
+from fleet.readings import OperatingState, RowKind
 from fleet.snapshot import (
     DARK_RATIO,
     KIND_CODES,
     LEAST_J_PER_HASH,
+    STATE_CODES,
     STATES_WITHOUT_WORK,
     WORK_SLOTS,
     MeterDoubt,
@@ -35,8 +37,12 @@ Codes = npt.NDArray[np.uint8]
 Bools = npt.NDArray[np.bool_]
 
 LASTING_S = 600.0
+WARMING_S = 1800.0
+"""For a machine that says that it warms up: tuning takes some 20 minutes, and is no reason to send anybody."""
+
 AWAKE_W = 50.0
-"""Above this somebody is more than asleep; sleeping control boards take 12 to 30 W."""
+"""Above this somebody is more than asleep; sleeping control boards take 12 to 30 W. One that says that it sleeps is
+believed up to DARK_RATIO of its running power, for its fans may go on."""
 
 MAX_APART_S = 60.0
 RATIO_BAND = (0.90, 1.15)
@@ -61,12 +67,13 @@ STILL_S, FROZEN_S = 300.0, 3600.0
 FROZEN_RATIO = 0.05
 """Change of what the machines of a PDU report that its meters cannot have missed."""
 
+SLEEPING, WARMING_UP = STATE_CODES[OperatingState.SLEEPING], STATE_CODES[OperatingState.WARMING_UP]
 _SHARES, _DIFFICULTY = WORK_SLOTS.index("shares_accepted"), WORK_SLOTS.index("difficulty_accepted")
 
 
 def since(before_s: Floats, holds: Bools, now_s: float) -> Floats:
     """Since when each condition holds, NaN where it does not."""
-    return np.where(holds, np.where(np.isnan(before_s), now_s, before_s), np.nan)
+    return np.where(holds, np.fmin(before_s, now_s), np.nan)
 
 
 def watch_meters(observed: Observations, snapshot: Snapshot) -> None:
@@ -78,14 +85,17 @@ def watch_meters(observed: Observations, snapshot: Snapshot) -> None:
     is_same_time = np.abs(snapshot.age_s - snapshot.metered_age_s) <= MAX_APART_S
     said_w = np.where(snapshot.is_running & is_same_time, snapshot.reported_power_w, np.nan)
     low, high = RATIO_BAND
+    is_asleep = (snapshot.state == SLEEPING) & (watts <= DARK_RATIO * snapshot.power_if_running_w)
+    is_idle = (watts > AWAKE_W) & ~is_hashing & ~is_asleep & ~np.isnan(snapshot.up)
+    is_apart = (watts + step_w < low * said_w) | (watts - step_w > high * said_w)
     conditions = (
-        (MeterDoubt.POWER_WITHOUT_HASH, (watts > AWAKE_W) & ~is_hashing & ~np.isnan(snapshot.up)),
-        (MeterDoubt.RATIO, (watts + step_w < low * said_w) | (watts - step_w > high * said_w)),
+        (MeterDoubt.POWER_WITHOUT_HASH, is_idle, np.where(snapshot.state == WARMING_UP, WARMING_S, LASTING_S)),
+        (MeterDoubt.RATIO, is_apart, np.full(len(snapshot), LASTING_S)),
     )
     doubt = np.where(observed.dark_work >= DARK_LOOKS, np.uint8(MeterDoubt.HASH_WITHOUT_POWER), np.uint8(0))
-    for column, (bit, holds) in enumerate(conditions):
+    for column, (bit, holds, for_s) in enumerate(conditions):
         observed.doubt_since_s[:, column] = since(observed.doubt_since_s[:, column], holds, now_s)
-        doubt[now_s - observed.doubt_since_s[:, column] >= LASTING_S] |= np.uint8(bit)
+        doubt[now_s - observed.doubt_since_s[:, column] >= for_s] |= np.uint8(bit)
     observed.doubt[:] = doubt
 
 
@@ -111,21 +121,23 @@ def _count_dark_work(observed: Observations, snapshot: Snapshot, is_dark: Bools)
 class PduWatch:
     """What has to be remembered about PDUs between two looks at them; owned and changed by the agent's table.
 
-    `unchanged_since_s`: when its numbers last changed. `load_*`: what its machines have reported in sum since a little
-    after that.
+    `load_*`: what its machines have reported in sum since a little after its numbers last changed. `is_frozen` lasts
+    until they change again.
     """
 
     near_limit_since_s: Floats  # per row
     imbalance_since_s: Floats  # per PDU, as all that follows
     sum_since_s: Floats
-    unchanged_since_s: Floats
     load_least_w: Floats
     load_most_w: Floats
     load_machines: Floats
+    is_frozen: Bools
 
     @classmethod
     def empty(cls, pdus: int, rows: int) -> PduWatch:
-        return cls(np.full(rows, np.nan), *(np.full(pdus, np.nan) for _ in range(6)))
+        imbalance, sums, least, most, machines = np.full((5, pdus), np.nan)
+        frozen = np.zeros(pdus, bool)
+        return cls(np.full(rows, np.nan), imbalance, sums, least, most, machines, frozen)
 
 
 def watch_pdus(pdus: PduColumns, watch: PduWatch, observed: Observations, now_s: float) -> None:
@@ -179,16 +191,18 @@ def _is_frozen(pdus: PduColumns, watch: PduWatch, observed: Observations, now_s:
     """PDUs that have told the same for an hour, in most of which the same machines reported more or less than before.
 
     A machine that comes or goes begins a new comparison: it is the network that may have lost it. A PDU that has just
-    changed is compared with nothing, which is every PDU of a healthy farm.
+    changed is compared with nothing, which is every PDU of a healthy farm; nor is a meter that tells no watts.
     """
     count = len(pdus.ids)
-    is_still = now_s - watch.unchanged_since_s >= STILL_S
+    is_still = now_s - pdus.changed_s >= STILL_S
     if not is_still.any():
         watch.load_machines[:] = np.nan
+        watch.is_frozen = is_still
         return is_still
     of_meter = np.concatenate([pdus.outlet_pdu, pdus.row_pdu, np.array([-1], np.int32)])
+    watts = np.concatenate([pdus.outlet_power_w, pdus.row_power_w, [np.nan]])[pdus.link_meter]
     pdu, reported_w = of_meter[pdus.link_meter], observed.reported_power_w[pdus.link_machine]
-    heard = (pdu >= 0) & ~np.isnan(reported_w) & (observed.up[pdus.link_machine] == 1.0)
+    heard = ~np.isnan(watts) & ~np.isnan(reported_w) & (observed.up[pdus.link_machine] == 1.0)
     load_w = np.bincount(pdu[heard], weights=reported_w[heard], minlength=count)
     machines = np.bincount(pdu[heard], minlength=count).astype(np.float64)
     begins = ~is_still | (machines != watch.load_machines)
@@ -196,5 +210,5 @@ def _is_frozen(pdus: PduColumns, watch: PduWatch, observed: Observations, now_s:
     watch.load_most_w = np.where(begins, load_w, np.fmax(watch.load_most_w, load_w))
     watch.load_machines = machines
     has_changed = watch.load_most_w - watch.load_least_w > FROZEN_RATIO * watch.load_most_w
-    is_frozen: Bools = has_changed & (now_s - watch.unchanged_since_s >= FROZEN_S)
-    return is_frozen
+    watch.is_frozen = (watch.is_frozen | has_changed) & (now_s - pdus.changed_s >= FROZEN_S)
+    return watch.is_frozen

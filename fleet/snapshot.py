@@ -64,6 +64,7 @@ class MeterDoubt(IntFlag):
     RATIO = 1 << 2  # metered and reported watts are further apart than firmware explains
     CONTESTED = 1 << 3  # inventory and outlet names disagree about it: it has no meter
     REPLACED = 1 << 4  # its PDU has another serial than before: it has no meter until the operator restarts the agent
+    EXCESS = 1 << 5  # its meter shows what no machine like it can draw: the meter is not its own alone, and not used
 
 
 class PduDoubt(IntFlag):
@@ -163,6 +164,7 @@ class PduColumns:
     is_measured: Bools = field(default_factory=_absent_truths)  # the unit's total
     resolution_w: Floats = field(default_factory=_absent)
     doubt: Codes = field(default_factory=_absent_codes)  # bits of PduDoubt, those of its rows included
+    changed_s: Floats = field(default_factory=_absent)  # when any of its numbers last changed
     outlet_names: tuple[str, ...] = ()
     outlet_resolution_w: Floats = field(default_factory=_absent)
     outlet_energy_j: Floats = field(default_factory=_absent)  # as the device counts it
@@ -220,7 +222,7 @@ def _zeros(n: int) -> Codes:
 
 _LATER_OF_PDU: Mapping[str, Callable[[int], object]] = {
     **dict.fromkeys(("serials", "names", "engines"), _no_texts), "warnings": lambda n: ((),) * n,
-    "is_measured": _falses, "resolution_w": _nans, "doubt": _zeros,
+    "is_measured": _falses, "resolution_w": _nans, "doubt": _zeros, "changed_s": _nans,
 }  # fmt: skip
 _LATER_OF_OUTLET: Mapping[str, Callable[[int], object]] = {
     "outlet_names": _no_texts,
@@ -417,7 +419,11 @@ OVERCLOCK_RATIO = 1.5
 """What a machine expects of itself is believed up to this multiple of its nameplate."""
 
 IMPLAUSIBLE_POWER_RATIO = 1.5
-"""Reported watts above this multiple of the nameplate's are not the machine's: some firmware says 326 W for 80 W."""
+"""Reported watts above this multiple of the nameplate's are not the machine's: some firmware says 326 W for 80 W. Nor
+are metered ones above this multiple of all that is said of the machine: then another hangs there too, or instead."""
+
+ROUNDING_STEPS = 2.0
+"""A meter may be off by so many of its steps; what draws little on a coarse one is in no doubt."""
 
 METER_SIGMA_RATIO = 0.01
 """What a meter of its class is off by, beside its resolution."""
@@ -458,7 +464,7 @@ def assemble(
     """
     age_s = now_s - observed.seen_s
     row_valid_for_s = np.fmax(observed.valid_for_s, valid_for_s)
-    is_valid = age_s <= row_valid_for_s
+    is_valid = np.abs(age_s) <= row_valid_for_s  # from a clock that was set back it is as old as nobody knows
     suspect = _suspicions(site, observed)
     is_lie = (suspect & Suspect.HASHRATE) > 0
     hashrate_hs = np.where(is_valid & ~is_lie, observed.hashrate_hs, np.nan)
@@ -471,23 +477,26 @@ def assemble(
     absence = _absence(observed, is_valid)
     is_hashing = (hashrate_hs > 0.0) & ~np.isin(observed.state, STATES_WITHOUT_WORK)
     is_answering = observed.up == 1.0
-    should_w = np.where(
-        is_hashing, _else(reported_w, _else(site.power_configured_w, observed.nameplate_power_w)), STANDBY_W
-    )
-    metered, shared = meter(pdus, np.where(is_answering, should_w, np.nan), now_s, valid_for_s)
+    is_working = is_answering & is_hashing
+    should_w = _should_draw(site, observed, is_working, is_answering, reported_w)
+    metered, shared = meter(pdus, should_w, is_working, now_s, valid_for_s)
     can_w, can_w_source = _capable(
         observed.steady_power_w, observed.model_code, site.power_configured_w, observed.nameplate_power_w
     )
     doubt = observed.doubt.copy()
     doubt[pdus.contested] |= np.uint8(MeterDoubt.CONTESTED)
     doubt[pdus.replaced] |= np.uint8(MeterDoubt.REPLACED)
+    most_w = IMPLAUSIBLE_POWER_RATIO * np.fmax(reported_w, np.fmax(site.power_configured_w, observed.nameplate_power_w))
+    is_excess = metered.exceeds(most_w)
+    doubt[is_excess | shared.exceeds(most_w)] |= np.uint8(MeterDoubt.EXCESS)
     # the meter often sees an outlet go off before the next poll misses the machine; work that goes on is the stronger
     # evidence, and then it is the meter that is another's
     is_other = (doubt & MeterDoubt.HASH_WITHOUT_POWER) > 0
     is_dark = (metered.watts <= DARK_RATIO * np.nan_to_num(can_w)) & ~is_other
-    is_running = is_answering & is_hashing & ~is_dark
+    is_running = is_working & ~is_dark
+    believed, part = metered.unless(is_other | is_excess), shared.unless(shared.exceeds(most_w))
     power_w, power_source, power_age_s = _rank_power(
-        site, observed, hashrate_hs, is_running, metered.unless(is_other), shared, reported_w, age_s
+        site, observed, hashrate_hs, is_running, believed, part, reported_w, age_s
     )
     can_hs, can_hs_source = _capable(
         observed.steady_hashrate_hs, observed.model_code, site.hashrate_configured_hs, observed.nameplate_hashrate_hs
@@ -561,15 +570,36 @@ class Metered:
         """The same without these machines."""
         return Metered(*(np.where(rows, np.nan, column) for column in (self.watts, self.age_s, self.resolution_w)))
 
+    def exceeds(self, most_w: Floats) -> Bools:
+        """Machines for which that is too much, beyond what a meter rounds; none where nobody knows the most."""
+        is_more: Bools = self.watts - ROUNDING_STEPS * np.nan_to_num(self.resolution_w) > most_w
+        return is_more
 
-def meter(pdus: PduColumns, should_w: Floats, now_s: float, valid_for_s: float) -> tuple[Metered, Metered]:
+
+def _should_draw(
+    site: Site, observed: Observations, is_working: Bools, is_answering: Bools, reported_w: Floats
+) -> Floats:
+    """Watts that each machine should draw now; NaN for one that is silent, or does nobody knows what.
+
+    One that warms up or has failed may draw anything: there only its own word counts.
+    """
+    works_w = _else(reported_w, _else(site.power_configured_w, observed.nameplate_power_w))
+    said_w = np.where(reported_w > 0.0, reported_w, np.nan)
+    is_asleep = observed.state == STATE_CODES[OperatingState.SLEEPING]
+    stands_w = np.where(is_asleep, STANDBY_W, said_w)
+    return np.where(is_working, works_w, np.where(is_answering, stands_w, np.nan))
+
+
+def meter(
+    pdus: PduColumns, should_w: Floats, is_working: Bools, now_s: float, valid_for_s: float
+) -> tuple[Metered, Metered]:
     """What meters say of each machine, first of those that have theirs alone, then of those that share one.
 
     A machine draws the sum over its cords, which is missing as soon as one of them is. Only rows that measure active
-    power count; an estimate is never called metered.
+    power count; an estimate is never called metered, nor what a PDU says that has stood still.
 
     Shapes:  `should_w` (n,): what each machine on a shared meter should draw now, NaN = not known; then nobody on that
-             meter has a part of it.
+             meter has a part of it. Stated shares are of machines that all work: while one does not, nobody has his.
     """
     n, machine, at = len(should_w), pdus.link_machine, pdus.link_meter
 
@@ -582,10 +612,15 @@ def meter(pdus: PduColumns, should_w: Floats, now_s: float, valid_for_s: float) 
     age_s = now_s - column(pdus.outlet_at_s, pdus.row_at_s, np.nan)
     is_measured = column(pdus.outlet_is_measured, pdus.row_is_measured, False)
     step_w = np.nan_to_num(column(pdus.outlet_resolution_w, pdus.row_resolution_w, np.nan))
+    still = (pdus.doubt & PduDoubt.FROZEN) > 0
+    is_still = column(still[pdus.outlet_pdu], still[pdus.row_pdu], False)
     ratio = pdus.link_ratio
     if (by_draw := np.isnan(ratio)).any():
         ratio = np.where(by_draw, _parts(at, np.where(by_draw, should_w[machine], 0.0)), ratio)
-    usable = (age_s <= valid_for_s) & is_measured & ~np.isnan(watts) & ~np.isnan(ratio)
+    if (stated := pdus.link_is_shared & ~by_draw).any():
+        ratio = np.where(stated & _has_any(at, stated & ~is_working[machine]), np.nan, ratio)
+    is_said = is_measured & ~is_still & (watts >= 0.0)
+    usable = (np.abs(age_s) <= valid_for_s) & is_said & ~np.isnan(ratio)
     owner = machine[usable]
     is_whole = np.bincount(machine, minlength=n) == np.bincount(owner, minlength=n)
     is_shared = np.bincount(machine[pdus.link_is_shared], minlength=n) > 0
@@ -596,6 +631,12 @@ def meter(pdus: PduColumns, should_w: Floats, now_s: float, valid_for_s: float) 
     is_metered = is_whole & np.isfinite(oldest_s)
     every = Metered(total_w, oldest_s, total_step_w)
     return every.unless(~is_metered | is_shared), every.unless(~is_metered | ~is_shared)
+
+
+def _has_any(meter: Ints, links: Bools) -> Bools:
+    """Links whose meter has one of these."""
+    has_any: Bools = (np.bincount(meter + 1, weights=links) > 0)[meter + 1]
+    return has_any
 
 
 def _parts(meter: Ints, should_w: Floats) -> Floats:

@@ -104,7 +104,7 @@ def test_the_first_looks_are_a_plain_mean_with_their_scatter() -> None:
 def test_a_single_lie_moves_little_and_a_lasting_change_is_followed() -> None:
     observed = learn(machines(1), [[3500.0]] * 100)
     observed.ratio_at_s[:] = NOW_S - 30.0
-    learn(observed, [[6000.0]])
+    learn(observed, [[5000.0]])
     # it counts as 2 % off, with the weight of 25 s (the newest word is the machine's, 5 s old) in a quarter of an hour
     assert observed.ratio_mean[0, 0] == pytest.approx(1.0 + 0.02 * (1.0 - math.exp(-25.0 / 900.0)))
     observed = learn(machines(1), [[3500.0]] * 100)
@@ -145,7 +145,7 @@ def test_an_hour_without_a_meter_makes_no_sample_heavier() -> None:
         ({}, {"resolution_w": NAN}, (True, True)),  # nobody says that it is coarse
         ({}, {"age_s": 65.0}, (True, True)),
         ({}, {"age_s": 66.0}, (False, False)),  # a minute and a second from the reading
-        ({"reported_power_w": 1799.0}, {}, (False, True)),  # twice its word: it is the wrong outlet or the wrong unit
+        ({"reported_power_w": 1799.0}, {}, (False, False)),  # twice its word: the meter is not its own, or not alone
         ({"reported_power_w": 7201.0}, {}, (False, True)),
         ({"hashrate_hs": 5e12, "hashrate_now_hs": 5e12}, {}, (True, False)),  # 720 J/TH
         ({}, {"shared": True}, (False, False)),
@@ -185,20 +185,52 @@ def test_a_model_is_what_three_machines_or_an_hour_say(
     column = np.array([*own, NAN, NAN, 5.0])
     code = np.array([*([1] * n), 1, 0, -1], np.int32)
     seen = np.array([*([samples] * n), 0.0, 0.0, 900.0])
-    of_model, spread = model_ratio(column, np.where(np.isnan(column), NAN, 0.0), seen, code)
+    of_model, spread = model_ratio(column, np.where(np.isnan(column), NAN, 0.0), seen, code, np.ones(n + 3, bool))
     np.testing.assert_allclose(of_model, [*([ratio] * n), ratio, NAN, NAN])
     np.testing.assert_allclose(spread, [*([error] * n), error, NAN, NAN])
 
 
+@pytest.mark.parametrize(
+    ("word", "work", "plate_w", "lent"),
+    [
+        ([1.1], [19e-12], NAN, [1.1, 19e-12]),  # its word is right, so its line is, so its work may be lent too
+        ([1.4], [24e-12], 3500.0, [NAN, NAN]),  # 17.5 J/TH on the plate: more likely another's outlet than the firmware
+        ([1.4], [19e-12], 3500.0, [NAN, 19e-12]),
+        ([NAN], [19e-12], 3500.0, [NAN, 19e-12]),
+        ([NAN], [24e-12], 3500.0, [NAN, NAN]),
+        ([NAN], [19e-12], NAN, [NAN, NAN]),  # nobody knows whether that can be
+        ([1.4, 1.1], [24e-12, 19e-12], 3500.0, [1.1, 19e-12]),  # the one that looks right speaks
+        (
+            [1.4, 1.38, 1.42],
+            [24e-12, 24e-12, 25e-12],
+            3500.0,
+            [1.4, 24e-12],
+        ),  # three do not err alike: it is the firmware
+    ],
+)
+def test_one_or_two_machines_speak_for_their_model_only_if_they_look_right(
+    word: list[float], work: list[float], plate_w: float, lent: list[float]
+) -> None:
+    n = len(word)
+    observed = machines(n + 1, nameplate_hashrate_hs=2e14, nameplate_power_w=plate_w)
+    observed.ratio_mean[:n] = np.column_stack([word, work])
+    observed.ratio_variance[:n] = 0.0
+    observed.ratio_samples[:n] = 60.0 * ~np.isnan(observed.ratio_mean[:n])
+    calibrate(observed)
+    np.testing.assert_allclose(observed.calibration_ratio[n], lent)
+
+
 def test_the_scatter_of_its_machines_is_part_of_what_a_model_is_off_by() -> None:
-    _, spread = model_ratio(np.full(3, 1.1), np.array([0.03, 0.04, 0.05]), np.full(3, 10.0), np.zeros(3, np.int32))
+    column, scatter = np.full(3, 1.1), np.array([0.03, 0.04, 0.05])
+    _, spread = model_ratio(column, scatter, np.full(3, 10.0), np.zeros(3, np.int32), np.zeros(3, bool))
     np.testing.assert_allclose(spread, 0.04)
 
 
 @given(hnp.arrays(np.float64, st.integers(0, 12), elements=st.floats(0.5, 2.0)), st.integers(1, 3))
 def test_medians_of_models_are_those_of_numpy(values: Floats, models: int) -> None:
     code = (np.arange(len(values)) % models).astype(np.int32)
-    ratio, _ = model_ratio(values, np.zeros(len(values)), np.full(len(values), 60.0), code)
+    n = len(values)
+    ratio, _ = model_ratio(values, np.zeros(n), np.full(n, 60.0), code, np.ones(n, bool))
     for model in range(models):
         np.testing.assert_allclose(
             ratio[code == model], np.median(values[code == model]) if len(values) > model else []

@@ -355,7 +355,7 @@ def test_a_pdu_that_tells_the_same_while_its_machines_change_is_frozen(
     for number, watts in enumerate(reported):
         observed.reported_power_w[:] = watts
         pdus = with_outlets([3000, 3000], 6000.0, 1.0)
-        watch.unchanged_since_s[:] = NOW_S
+        pdus.changed_s = np.array([NOW_S])
         watch_pdus(pdus, watch, observed, NOW_S + (400.0, 2000.0, unchanged_s)[number])
     assert pdus.doubt.tolist() == [PduDoubt.FROZEN * is_frozen]
 
@@ -369,6 +369,6 @@ def test_what_happened_before_a_pdu_last_changed_does_not_freeze_it() -> None:
         pdus = with_outlets([3000, 3000], 3000.0, 1.0)
         pdus = replace(pdus, ids=("p", "q"), power_w=np.full(2, 3000.0), is_measured=np.ones(2, bool))
         pdus.outlet_pdu = np.array([0, 1], np.int32)
-        watch.unchanged_since_s[:] = NOW_S + unchanged_s, NOW_S - 900.0
+        pdus.changed_s = np.array([NOW_S + unchanged_s, NOW_S - 900.0])
         watch_pdus(pdus, watch, observed, NOW_S + at_s)
     assert pdus.doubt.tolist() == [0, 0]

@@ -29,6 +29,9 @@ from fleet.snapshot import (
 )
 
 NOW_S = 1_800_000_000.0
+MINING, ASLEEP, WARMING = (
+    STATE_CODES[state] for state in (OperatingState.MINING, OperatingState.SLEEPING, OperatingState.WARMING_UP)
+)
 VALID_S = 60.0  # two intervals of 30 s
 NAN = math.nan
 
@@ -377,10 +380,33 @@ def test_one_meter_of_several_machines_is_split_as_the_operator_says() -> None:
 
 
 @pytest.mark.parametrize(
+    "said",
+    [{"up": [1, 0]}, {"hashrate_hs": [1e14, 0.0]}, {"state": [MINING, WARMING]}, {"seen_s": [NOW_S, NOW_S - 999]}],
+)
+def test_stated_shares_are_of_machines_that_work(said: dict[str, Any]) -> None:
+    observed = observe(2, **({"hashrate_hs": 1e14, "reported_power_w": 3000.0} | said))
+    snapshot = freeze(observed, shared((3100.0,), (0, 0, 0.5), (0, 1, 0.5)))
+    # the other half of the meter is not the other machine's
+    assert snapshot.power_source[0] == PowerSource.REPORTED
+    assert PowerSource.SHARED not in snapshot.power_source
+
+
+@pytest.mark.parametrize(
     ("said", "parts"),
     [
         ({"reported_power_w": [3000, 1000, NAN]}, [3000, 1000, 2000]),  # the last by its nameplate of 2000 W
-        ({"reported_power_w": [3000, 1000, NAN], "hashrate_hs": [1e14, 1e14, 0.0]}, [3000, 1000, STANDBY_W]),
+        (
+            {
+                "reported_power_w": [3000, 1000, 900],
+                "hashrate_hs": [1e14, 1e14, 0.0],
+                "state": [MINING, MINING, ASLEEP],
+            },
+            [3000, 1000, STANDBY_W],
+        ),
+        # one that warms up or has failed may draw anything, but for what it says itself
+        ({"reported_power_w": [3000, 1000, NAN], "hashrate_hs": [1e14, 1e14, 0.0]}, None),
+        ({"reported_power_w": [3000, 1000, 0.0], "state": [MINING, MINING, WARMING]}, None),
+        ({"reported_power_w": [3000, 1000, 2500], "state": [MINING, MINING, WARMING]}, [3000, 1000, 2500]),
         ({"reported_power_w": [3000, 1000, NAN], "up": [1, 0, 1]}, None),  # nobody knows what a silent one draws
         ({"reported_power_w": [3000, 1000, NAN], "nameplate_power_w": NAN}, None),
     ],
@@ -389,11 +415,11 @@ def test_without_a_stated_share_a_meter_is_split_by_what_each_should_draw(
     said: dict[str, Any], parts: list[float] | None
 ) -> None:
     observed = observe(3, **({"hashrate_hs": 1e14, "nameplate_power_w": 2000.0} | said))
-    snapshot = freeze(observed, shared((6600.0,), (0, 0, NAN), (0, 1, NAN), (0, 2, NAN)))
+    snapshot = freeze(observed, shared((4200.0,), (0, 0, NAN), (0, 1, NAN), (0, 2, NAN)))
     if parts is None:
         assert PowerSource.SHARED not in snapshot.power_source
     else:
-        np.testing.assert_allclose(snapshot.power_w, 6600.0 * np.array(parts) / sum(parts))
+        np.testing.assert_allclose(snapshot.power_w, 4200.0 * np.array(parts) / sum(parts))
         assert set(snapshot.power_source) == {PowerSource.SHARED}
 
 
