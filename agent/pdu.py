@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -159,8 +160,9 @@ def _profile(named: str, own: Path | None) -> tuple[Profile, ...]:
     known = _known(own)
     if chosen := tuple(profile for profile in known if profile.id == named):
         return chosen
-    ids = ", ".join(dict.fromkeys(profile.id for profile in known))
-    raise ProfileError(f"{named!r} is neither a file nor a known profile; known: {ids}")
+    near = get_close_matches(named, {profile.id for profile in known}, n=3)
+    meant = f"; did you mean {' or '.join(near)}?" if near else ";"
+    raise ProfileError(f"{named!r} is neither a file nor a known profile{meant} `hashwatt pdu list` names them all")
 
 
 def _known(own: Path | None) -> tuple[Profile, ...]:

@@ -242,7 +242,7 @@ def lines_of(told: Document) -> Iterator[str]:
     for row in told["rows"]:
         yield from _row_lines(row)
     if not told["rows"]:
-        yield "no rows     recognised, and nothing more: this profile reads no table of this device"
+        yield "no rows     this profile reads no table of this device"
     for warning in told["warnings"]:
         yield f"warning     {plain(warning)}"
 
@@ -284,7 +284,7 @@ def _cell_line(cell: Document) -> str:
         return f"    {spoken(quantity):<16}{'–':<16}{source}  ({cell['why']}{raw})"
     quality = cell["quality"] if cell["quality"] == Quality.ESTIMATED.value else None
     about = _in_brackets(quality, _step(quantity, cell["resolution"]), cell["why"] if not cell["oid"] else None)
-    return f"    {spoken(quantity):<16}{text_of(quantity, cell['value']):<16}{source}{about}".rstrip()
+    return f"    {spoken(quantity):<16}{text_of(quantity, cell['value']):<15} {source}{about}".rstrip()
 
 
 def _step(quantity: str, resolution: float | None) -> str | None:

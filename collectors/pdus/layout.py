@@ -26,6 +26,7 @@ from collectors.pdus.profile import (
     Names,
     Profile,
     ProfileOid,
+    ScaleBy,
     Source,
     Table,
     Total,
@@ -377,8 +378,8 @@ def _say(cell: Cell, found: Mapping[Oid, Value]) -> Said:
         is_on = True if said in column.on else False if said in column.off else None
         return Said(cell, raw, is_on, None if is_on is not None or _is_absence(raw) else Gap.IMPLAUSIBLE)
     value, gap = _number(column, raw)
-    if value is not None and cell.scale_oid is not None:
-        value, gap = _rescaled(column, value, found.get(cell.scale_oid))
+    if value is not None and column.scale_by is not None and cell.scale_oid is not None:
+        value, gap = _rescaled(column.scale_by, value, found.get(cell.scale_oid))
     if value is not None and _is_said(column.fahrenheit, cell.fahrenheit_oid, found):
         value = round((value - 32.0) / 1.8, _ROUND_DIGITS)
     if value is not None and not _is_within(column, value):
@@ -453,11 +454,10 @@ def _is_absence(raw: Value) -> bool:
     return raw in _NOTHING or (isinstance(raw, int) and raw < 0)
 
 
-def _rescaled(column: Column, value: float, by: Value | None) -> tuple[float | None, Gap | None]:
-    assert column.scale_by is not None
-    if not isinstance(by, int) or abs(by) > 10_000 or (column.scale_by.rule == "digits" and not 0 <= by <= 9):
+def _rescaled(how: ScaleBy, value: float, by: Value | None) -> tuple[float | None, Gap | None]:
+    if not isinstance(by, int) or abs(by) > 10_000 or (how.rule == "digits" and not 0 <= by <= 9):
         return None, Gap.IMPLAUSIBLE  # a number without its scale is any number
-    if column.scale_by.rule == "digits":
+    if how.rule == "digits":
         return round(value / 10**by, _ROUND_DIGITS), None
     return round(value / -by if by < 0 else value * (by or 1), _ROUND_DIGITS), None
 
@@ -618,6 +618,8 @@ def _scalar(source: Source, found: Mapping[Oid, Value]) -> tuple[float | None, Q
     if raw is None or _comparable(raw) in source.null:
         return None, Quality.MISSING
     value, _ = _number(source, raw)
+    if value is not None and source.scale_by is not None:
+        value, _ = _rescaled(source.scale_by, value, found.get(source.scale_by.oid.stem))
     if value is None or not _is_within(source, value):
         return None, Quality.MISSING
     estimated_oid = source.estimated.oid.stem if source.estimated is not None else None

@@ -12,12 +12,12 @@ gets the whole index behind it, unless it is a scalar: one that ends in `.0`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -113,7 +113,7 @@ class Address(tuple[int | Hole, ...]):
                 at += 1
                 continue
             size = 1 + oid[at] if part.is_text else 1
-            if at + size > len(oid):
+            if at + size > len(oid) or oid[at] < part.plus:
                 return None
             names[part.name] = oid[at : at + size] if part.is_text else (oid[at] - part.plus,)
             at += size
@@ -341,6 +341,8 @@ class Profile(_Part, frozen=True, kw_only=True):
             yield source.oid.stem
             if source.estimated is not None:
                 yield source.estimated.oid.stem
+            if source.scale_by is not None:
+                yield source.scale_by.oid.stem
         for rule in self.rules:
             yield from rule.oids
 
@@ -356,7 +358,29 @@ def parse_profile(text: str, source: str = "profile") -> tuple[Profile, ...]:
         variants = [_rooted(raw, root) for root in roots] if isinstance(roots, list) and roots else [raw]
         return tuple(msgspec.convert(variant, type=Profile, dec_hook=_from_text) for variant in variants)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise ProfileError(f"{source}: {str(error).splitlines()[0]}") from None
+        raise ProfileError(f"{source}: {_with_choices(str(error).splitlines()[0])}") from None
+
+
+_CHOICES: Mapping[str, Iterable[str]] = {
+    "kind": RowKind,
+    "unless": RowKind,
+    "rows": RowKind,
+    "quantity": get_args(Quantity),
+    "estimate": get_args(Estimate),
+    "counting": Counting,
+    "quality": (Quality.MEASURED, Quality.ESTIMATED),
+    "group": ("fast", "slow"),
+    "pick": ("bit", "csv"),
+    "rule": ("digits", "signed"),
+}
+"""What a key may be where it is one of a few words."""
+
+
+def _with_choices(message: str) -> str:
+    """A wrong word, and the right ones behind it: whoever wrote it should not have to look them up."""
+    key = re.match(r"Invalid enum value .* - at `\$.*?([a-z_]+)(?:\[(?:\d+|\.\.\.)\])*`$", message)
+    choices = _CHOICES.get(key[1]) if key else None
+    return f"{message}; known: {', '.join(choices)}" if choices else message
 
 
 def _rooted(part: Any, root: object) -> Any:

@@ -271,6 +271,7 @@ def test_a_mistake_in_a_walk_is_one_line_with_its_number(
 def test_a_profile_or_walk_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert tried(capsys, "no_such", str(UNKNOWN))[0] == 2
     assert "'no_such' is neither a file nor a known profile" in tried(capsys, "no_such", str(UNKNOWN))[2]
+    assert "; did you mean apc_rpdu2" in tried(capsys, "apc-rpdu2", str(UNKNOWN))[2]
     assert "No such file" in tried(capsys, str(tmp_path / "x.toml"), str(UNKNOWN))[2]
     assert "No such file" in tried(capsys, "apc_rpdu2", str(tmp_path / "x.snmprec"))[2]
     assert "holds no .snmprec" in tried(capsys, "apc_rpdu2", str(tmp_path))[2]

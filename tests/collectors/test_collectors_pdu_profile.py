@@ -350,3 +350,60 @@ def test_an_operator_adds_a_family_with_one_file(tmp_path: Path) -> None:
     reading = decode(profile, {parse_oid(f"{enterprise}.1.7"): 1, parse_oid(f"{enterprise}.2.7"): 812})
     assert [(r.kind, r.id, r.power_w) for r in reading.rows] == [(RowKind.UNIT, "7", 812.0)]
     assert reading.power_w is None  # it declares no total, and none is invented
+
+
+# --- what an operator's first profile needs ---
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ('[[tables]]\nkind = "outlets"\nrows = ["9.1"]\ncolumns = []', "unit, inlet, phase, line, bank, group, outlet"),
+        (
+            '[[tables]]\nkind = "outlet"\nrows = ["9.1"]\ncolumns = [{ quantity = "watts", oid = "9.1" }]',
+            "power_w, apparent_power_va",
+        ),
+        ('[[tables]]\nkind = "outlet"\nunless = ["socket"]\nrows = ["9.1"]\ncolumns = []', "unit, inlet"),
+        ('[[total.power_w]]\nrows = "outlets"', "unit, inlet"),
+        (
+            '[[total.energy_j]]\nobject = { oid = "9.1.0", counting = "ever" }',
+            "lifetime, resettable",
+        ),
+    ],
+)
+def test_a_wrong_word_is_answered_with_the_right_ones(text: str, known: str) -> None:
+    with pytest.raises(ProfileError, match=rf"Invalid enum value .* - at `\$\..*`; known: {known}"):
+        parse_profile(f'id = "x"\n[match]\n{text}', "x.toml")
+
+
+def test_a_hole_that_adds_takes_no_object_in_front_of_its_rows() -> None:
+    (profile,) = parse_profile(
+        """
+        id = "scalars"
+        match = { sys_object_id = ["9"] }
+        [[tables]]
+        kind = "outlet"
+        rows = ["9.{number+10}.0"]
+        columns = [{ quantity = "power_w", oid = "9.{number+10}.0" }]
+        """
+    )
+    found: dict[Oid, Value] = {parse_oid(f"1.3.6.1.4.1.9.{n}.0"): n for n in (1, 9, 11, 12)}
+    assert ids(decode(profile, found), RowKind.OUTLET) == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "said", "watts"), [("digits", 1, 123.4), ("signed", 10, 12340.0), ("digits", 77, None)]
+)
+def test_the_scale_that_a_device_tells_counts_for_a_total_too(rule: str, said: int, watts: float | None) -> None:
+    (profile,) = parse_profile(
+        f"""
+        id = "told"
+        match = {{ sys_object_id = ["9"] }}
+        [[total.power_w]]
+        object = {{ oid = "9.1.0", scale_by = {{ oid = "9.2.0", rule = "{rule}" }} }}
+        """
+    )
+    scale = parse_oid("1.3.6.1.4.1.9.2.0")
+    assert scale in survey(profile, {}).wanted()
+    found: dict[Oid, Value] = {parse_oid("1.3.6.1.4.1.9.1.0"): 1234, scale: said}
+    assert decode(profile, found).power_w == watts
