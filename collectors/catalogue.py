@@ -94,6 +94,7 @@ def credential_of(options: Options) -> SnmpCredential | None:
 
 def _open_snmp(host: str, port: int, deadline_s: float, options: Options) -> Pdu:
     from pathlib import Path
+    from zlib import crc32
 
     import msgspec
 
@@ -110,6 +111,7 @@ def _open_snmp(host: str, port: int, deadline_s: float, options: Options) -> Pdu
         str(options.get("profile", AUTO)),
         engine=msgspec.convert(options.get("engine", "auto"), EngineName),
         profiles=profiles_with(Path(str(folder)) if folder else None),
+        head_start=crc32(f"{host}:{port}".encode()),  # those that start together read everything at different times
     )
 
 

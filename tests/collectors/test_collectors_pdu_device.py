@@ -99,6 +99,18 @@ async def test_names_are_read_again_now_and_then(agent: UdpAgent, honest: Honest
     await pdu.aclose()
 
 
+async def test_devices_that_start_together_read_everything_at_different_times(agent: UdpAgent, honest: Honest) -> None:
+    pdu = SnmpPdu("127.0.0.1", agent.port, GENEROUS_S, full_read_every=5, head_start=5 + 3)
+    full_reads = []
+    for poll in range(13):
+        honest.requests.clear()
+        await pdu.read()
+        if any(SERIAL in request.oids for request in honest.requests):
+            full_reads.append(poll)
+    assert full_reads == [0, 2, 7, 12]
+    await pdu.aclose()
+
+
 async def test_a_restart_leads_to_a_full_read_at_once(agent: UdpAgent, honest: Honest) -> None:
     pdu = open_pdu(agent)
     assert (await pdu.read()).serial == "SYN000000001"
