@@ -16,12 +16,14 @@ from itertools import repeat
 import numpy as np
 import numpy.typing as npt
 
-from exporters.wording import KINDS, clean, unique_names
+from exporters.wording import KINDS, MAX_TEXT_BYTES, clean, unique_names
 from fleet.site import Machine, Site
 from fleet.snapshot import MachineInfo, PduColumns
 
 MAX_DISTINCT = 200
 OTHER = b"other"
+NUMBERED_BYTES = MAX_TEXT_BYTES - 8
+"""Of a name that gets a number behind it, which must not be cut off again."""
 
 
 def escape(text: str) -> bytes:
@@ -74,8 +76,11 @@ def _part_openings(
     seen: Counter[tuple[int, int, str]] = Counter()
     result: list[bytes] = []
     for row, kind, id in zip(rows, kinds or repeat(0, len(rows)), map(clean, ids), strict=True):
-        seen[row, kind, id] += 1
-        name = id if seen[row, kind, id] == 1 else f"{id}~{seen[row, kind, id]}"
+        name = id
+        while seen[row, kind, name]:  # also where it calls another one `1~2`
+            seen[row, kind, id] += 1
+            name = f"{clean(id, NUMBERED_BYTES)}~{seen[row, kind, id]}"
+        seen[row, kind, name] += 1
         result.append(pieces[kind] % pdus[row] + b'="%s"' % escape(name))
     return result
 

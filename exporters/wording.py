@@ -73,7 +73,8 @@ def _told_apart(ids: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]
     for id, name in zip(ids, names, strict=True):
         chosen = name
         if counts[name] > 1 and name in taken:
-            chosen = f"{name}-{hashlib.sha256(id.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+            digest = hashlib.sha256(id.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+            chosen = f"{clean(name, MAX_TEXT_BYTES - 16)}-{digest}"  # short enough not to be cut off again
             while chosen in taken:
                 chosen += "-"
         taken.add(chosen)

@@ -21,7 +21,7 @@ from exporters.metrics import Family, Kind, family, histogram
 from exporters.prometheus import render, render_family
 from exporters.wording import clean, colliding, topic_segments, unique_names
 from fleet.curtailment import Action
-from fleet.snapshot import MachineInfo
+from fleet.snapshot import MachineInfo, PduColumns
 
 GOLDEN = Path(__file__).parent / "small_cycle.prom"
 
@@ -185,6 +185,35 @@ def test_a_pdu_that_numbers_two_outlets_alike_does_not_spoil_the_scrape():
     on = {dict(labels)["outlet"]: value for (name, labels), value in samples(page(cycle)).items()
           if name == "hashwatt_outlet_on"}  # fmt: skip
     assert on == {"1": 1, "1~2": 0}
+
+
+@pytest.mark.parametrize(
+    "ids", [("1", "1\x00", "1~2"), ("1~2", "1", "1"), ("a" * 200, "a" * 201, "a" * 120 + "~2"), ("中" * 64 + ".1",) * 3]
+)
+def test_no_numbers_of_outlets_make_two_series_of_one_name(ids):
+    cycle = make_cycle(("m",))
+    pdus = PduColumns(
+        ids=("p",),
+        **dict.fromkeys(("up", "last_seen_s", "power_w", "energy_j", "temperature_c"), np.ones(1)),
+        fault=np.zeros(1, np.uint8),
+        profiles=("",),
+        models=("",),
+        outlet_pdu=np.zeros(3, np.int32),
+        outlet_ids=ids,
+        outlet_machine=np.full(3, -1, np.int32),
+        outlet_power_w=np.ones(3),
+        outlet_on=np.ones(3),
+    )
+    cycle = replace(cycle, snapshot=replace(cycle.snapshot, pdus=pdus))
+    named = [
+        line.split(b"} ")[0] for line in page(cycle).encode().splitlines() if line.startswith(b"hashwatt_outlet_p")
+    ]
+    assert len(set(named)) == 3
+
+
+def test_machines_with_long_names_are_told_apart_on_the_page():
+    text = page(make_cycle(("x" * 130, "x" * 131), snapshot={"up": [1, 1]}))
+    assert len({line for line in text.splitlines() if line.startswith("hashwatt_machine_up{")}) == 2
 
 
 def test_what_devices_say_of_themselves_does_not_grow_without_end():
