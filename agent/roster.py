@@ -48,6 +48,10 @@ class Roster:
         """Every device and feed that is looked at."""
         return {key for jobs in self._jobs.values() for key in jobs}
 
+    def looks(self) -> set[tuple[str, bool]]:
+        """The same, with whether it is looked at as a PDU: a range of machines often covers PDUs as well."""
+        return {(key, job.kind == "snmp") for jobs in self._jobs.values() for key, job in jobs.items()}
+
     def is_in_charge(self, outcome: Outcome) -> bool:
         """True if this outcome comes from the worker that the device belongs to."""
         return any(outcome.key in jobs and jobs[outcome.key].kind == outcome.kind for jobs in self._jobs.values())

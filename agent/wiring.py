@@ -80,7 +80,7 @@ class Agent:
             settle_s=2 * config.poll.interval_s,
         )
         self.supervisor = Supervisor([worker_spec(name, config) for name in self.roster.workers], self.take)
-        self._unheard = self.roster.keys()
+        self._unheard = self.roster.looks()
         self._sending: asyncio.TimerHandle | None = None
         self.all_heard = asyncio.Event()
         self.moved = asyncio.Event()
@@ -93,7 +93,7 @@ class Agent:
             verdict = "ok" if outcome.fault is None else outcome.fault.kind.value
             self.vitals.polled(outcome.kind, verdict, outcome.duration_s, outcome.lag_s)
             if self.roster.is_in_charge(outcome):
-                self._unheard.discard(outcome.key)
+                self._unheard.discard((outcome.key, outcome.kind == "snmp"))
         if self.loop.take_quotes(outcomes):
             self.moved.set()
         if not self._unheard:
