@@ -290,6 +290,9 @@ PDU_TEMPERATURE = Metric("hashwatt_pdu_temperature_celsius",
 PDU_FAULT = Metric("hashwatt_pdu_fault",
     "1 for the fault of the last poll; no series without one.",
     Kind.GAUGE, "", ("pdu", "kind"), pdu_codes("kind", FAULTS, lambda t: t.fault))
+PDU_LAST_SEEN = Metric("hashwatt_pdu_last_seen_timestamp_seconds",
+    "Time of the last reading.",
+    Kind.GAUGE, _AT, ("pdu",), pdus(lambda c: c.snapshot.pdus.last_seen_s))
 PDU_WARNINGS = Metric("hashwatt_pdu_warnings",
     "What was missing or doubtful in the PDU's last reply; the status document has the words.",
     Kind.GAUGE, "", ("pdu",), pdus(lambda c: np.array([float(len(words)) for words in c.snapshot.pdus.warnings])))

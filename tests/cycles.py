@@ -265,6 +265,7 @@ def small_cycle() -> Cycle:
             "up": [1, 1, 0],
             "fault": [0, 0, 3],  # timeout
             "last_seen_s": [AT_S - 3, AT_S - 5, NAN],
+            "power_age_s": [7.0, 5.0, NAN],
             "age_s": [3, 5, NAN],
             "hashrate_hs": [1.0e14, 1.1e14, NAN],
             "hashrate_expected_hs": [1.04e14, NAN, NAN],

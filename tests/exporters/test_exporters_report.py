@@ -27,7 +27,7 @@ def test_once_tells_each_machine_with_what_is_unknown_as_null():
         "id": "a1", "provisional": False, "ip": "10.1.0.1", "make": "Antminer", "model": "S19j Pro", "mode": None,
         "pool": "pool.example", "up": True, "fault": None, "state": "mining", "age_s": 3.0,
         "hashrate_hs": 1.0e14, "hashrate_window_s": 1800.0, "hashrate_key": "GHS 30m",
-        "power_w": 3250.0, "power_source": "metered", "power_key": None, "power_side": None,
+        "power_w": 3250.0, "power_source": "metered", "power_age_s": 7.0, "power_key": None, "power_side": None,
         "calibration_ratio": 1.08, "meter_doubt": [],
         "temperature_c": {"board_0": 61.0, "chip_0": 74.5, "inlet": 24.0},
         "work_ratio": 0.99, "suspect": [], "conflict_with": None, "errors": [],
@@ -37,7 +37,7 @@ def test_once_tells_each_machine_with_what_is_unknown_as_null():
         "id": "c3", "provisional": True, "ip": "10.1.0.3", "make": None, "model": None, "mode": None, "pool": None,
         "up": False, "fault": "timeout", "state": "unreachable", "age_s": None,
         "hashrate_hs": None, "hashrate_window_s": None, "hashrate_key": None,
-        "power_w": None, "power_source": None, "power_key": None, "power_side": None,
+        "power_w": None, "power_source": None, "power_age_s": None, "power_key": None, "power_side": None,
         "calibration_ratio": None, "meter_doubt": [], "temperature_c": {},
         "work_ratio": None, "suspect": [], "conflict_with": None, "errors": [],
         "margin_usd_h": None, "breakeven_usd_kwh": None, "unpriced": "unreachable", "action": "run",
@@ -52,7 +52,8 @@ def test_once_tells_the_outlets_and_whose_they_are():
     outlets, rows = pdu.pop("outlets"), pdu.pop("rows")
     assert pdu == {
         "id": "pdu-1", "name": 'rack "7"', "model": "AP8853", "serial": "5A1234", "profile": "apc_rpdu2",
-        "engine": "gufo", "up": True, "fault": None, "doubts": ["near_limit", "sum"], "warnings": ["no energy"],
+        "engine": "gufo", "up": True, "fault": None, "last_seen": "2027-01-15T07:59:56.000Z",
+        "doubts": ["near_limit", "sum"], "warnings": ["no energy"],
         "power_w": 3300.0, "is_measured": True, "resolution_w": 10.0, "energy_j": 7.2e9, "temperature_c": 31.5,
     }  # fmt: skip
     assert outlets == [
