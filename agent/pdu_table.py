@@ -43,11 +43,13 @@ KEPT_KINDS = (RowKind.UNIT, RowKind.INLET, RowKind.PHASE, RowKind.LINE, RowKind.
 
 @dataclass(frozen=True, slots=True)
 class KnownPdu:
-    """What outlives a restart about one PDU: who it was, and where its energy counter stood."""
+    """What outlives a restart about one PDU: who it was, where its energy counter stood, and (as number and name) the
+    outlets whose names were machines': until it answers, nobody may take the other cord of such a machine for all."""
 
     id: str
     serial: str
     energy: Counter | None = None
+    named: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(slots=True)
@@ -81,6 +83,12 @@ class _Pdu:
     values: Floats = field(default_factory=lambda: np.empty((len(QUANTITIES), 0)))
     wiring: Wiring = field(default_factory=Wiring)
     wired: tuple[object, ...] = ()  # what the wiring was made of
+
+    @property
+    def named(self) -> tuple[tuple[str, str], ...]:
+        """Outlets, by number and name, that are a machine's because of their name."""
+        places = sorted(set(self.wiring.meter[self.wiring.is_by_name].tolist()))
+        return tuple((self.keys[place][1], self.names[place] or "") for place in places)
 
     @property
     def is_replaced(self) -> bool:
@@ -184,8 +192,8 @@ class PduTable:
     # --- over a restart ----------------------------------------------------------------------------------------------
 
     def remembered(self) -> tuple[KnownPdu, ...]:
-        known = (KnownPdu(id, pdu.serial, pdu.energy) for id, pdu in self._pdus.items())
-        return tuple(pdu for pdu in known if pdu.serial or pdu.energy)
+        known = (KnownPdu(id, pdu.serial, pdu.energy, pdu.named) for id, pdu in self._pdus.items())
+        return tuple(pdu for pdu in known if pdu.serial or pdu.energy or pdu.named)
 
     def recall(self, known: Iterable[KnownPdu]) -> None:
         """Take over what an earlier start knew: with the serial that it saw last, the operator's numbers are right."""
@@ -193,6 +201,15 @@ class PduTable:
             if (pdu := self._pdus.get(was.id)) is not None:
                 pdu.serial = pdu.confirmed = pdu.counted = was.serial
                 pdu.energy = was.energy
+                self._expect(pdu, was.named)
+
+    def _expect(self, pdu: _Pdu, named: Sequence[tuple[str, str]]) -> None:
+        """Outlets of a PDU that has not answered yet: what hangs there is known, what it draws is not."""
+        pdu.keys, pdu.names = tuple((RowKind.OUTLET, id) for id, _ in named), tuple(name for _, name in named)
+        pdu.units, pdu.outlets = (None,) * len(named), len(named)
+        pdu.words = {index: words_of(name, id) for index, (id, name) in enumerate(named)}
+        pdu.values = np.full((len(QUANTITIES), len(named)), np.nan)
+        self._is_laid = False
 
     # --- a tick ------------------------------------------------------------------------------------------------------
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from agent.journal import Journal
 from agent.table import Table
 from agent.wire import Outcome
 from fleet.curtailment import Memory, Policy
@@ -216,6 +219,28 @@ def test_one_pdu_at_two_addresses_does_not_double_a_machine() -> None:
     pair = [(P, {"serial": "S1"}), (Q, {"serial": "S2"})]
     cycle = farm.rounds(2, lambda _, t: [miner(A, t), *(pdu(t, 1800.0, key=k, names=["mach-a"], **s) for k, s in pair)])
     assert cycle.snapshot.metered_power_w[0] == 3600.0
+
+
+def test_one_cord_of_two_is_not_all_while_the_other_pdu_has_not_answered_since_a_restart(tmp_path: Path) -> None:
+    farm = Farm(f"mach-a,{A},S21,,,")
+    cords = [(P, 1700.0, "mach-a"), (Q, 1800.0, "mach-a right")]
+    farm.rounds(2, lambda _, t: [miner(A, t), *(pdu(t, 5.0, w, key=k, names=[None, name]) for k, w, name in cords)])
+    with closing(Journal.open(tmp_path / "j.db")) as journal:
+        journal.save_accumulators(farm.table.site.ids, {}, (), {}, farm.table.remembered_pdus())
+        slow = journal.load_accumulators()
+    assert slow is not None
+    again = Farm(f"mach-a,{A},S21,,,")
+    again.table.recall(slow.ids, slow.columns, slow.found, slow.texts, slow.pdus)
+    (key, watts, name), (other_key, other_watts, other_name) = cords
+    cycle = again.rounds(3, lambda _, t: [
+        miner(A, t), pdu(t, 5.0, watts, key=key, names=[None, name]), silence(other_key, t, "snmp")
+    ])  # fmt: skip
+    assert math.isnan(cycle.snapshot.metered_power_w[0])
+    assert again.table.remembered_pdus() == slow.pdus  # and after another restart it is known still
+    cycle = again.rounds(
+        1, lambda _, t: [miner(A, t), pdu(t, 5.0, other_watts, key=other_key, names=[None, other_name])]
+    )
+    assert cycle.snapshot.metered_power_w[0] == 3500.0
 
 
 def test_a_clock_that_is_set_back_makes_no_old_value_new() -> None:
