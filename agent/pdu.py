@@ -18,12 +18,14 @@ from agent.spoken import plain
 from collectors.pdus.device import FullRead, replay
 from collectors.pdus.layout import survey
 from collectors.pdus.matching import Recognition, UnknownPdu, identity_of, recognise
-from collectors.pdus.profile import Profile, ProfileError, load_profiles, parse_profile, profiles_with
+from collectors.pdus.profile import ENTERPRISES, Profile, ProfileError, load_profiles, parse_profile, profiles_with
 from collectors.pdus.snmp import SYS_DESCR, Oid, Value, format_oid, printable
 from collectors.pdus.snmprec import load_walk
 from collectors.redaction import Redactor
 
 READ, NOT_READ = 0, 1
+
+CUT_WALK = ("  the walk holds nothing below 1.3.6.1.4.1, where makers put what their devices measure: walk .1.3.6.1",)
 
 
 def test(profile: str, walk: str, own: Path | None, *, as_json: bool) -> int:
@@ -37,12 +39,13 @@ def test(profile: str, walk: str, own: Path | None, *, as_json: bool) -> int:
     except ValueError as error:  # a ProfileError is one
         raise ConfigError("pdu test", str(error)) from None
     told = judged(tested, _known(own), found)
+    is_cut = not any(oid[: len(ENTERPRISES)] == ENTERPRISES for oid in found)
     if as_json:
         import orjson
 
         text = orjson.dumps({"walk": walk} | told).decode()
     else:
-        text = "\n".join(_lines(walk, told))
+        text = "\n".join([*_lines(walk, told), *(CUT_WALK if is_cut else ())])
     sys.stdout.write(Redactor().text(text) + "\n")
     return READ if told["recognised"] and told["values"] else NOT_READ
 

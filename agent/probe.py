@@ -42,6 +42,12 @@ PDU_PATIENCE = 3.0
 WORTH_PYASIC = {FaultKind.UNSUPPORTED, FaultKind.REFUSED, FaultKind.MALFORMED, FaultKind.DENIED, FaultKind.IDENTITY}
 """Faults of a host that is there: another driver may read it."""
 
+SILENT_PDU = (
+    "    To a wrong community or version an SNMP agent is silent, and so it is to an address that its access list does",
+    "    not name; many PDUs come with SNMP switched off. The credentials are those of the [[pdus]] entry for this",
+    "    address, else of the first one; without a configuration it is version 2c and the community public.",
+)
+
 Reading = MinerReading | PduReading
 
 log = logging.getLogger(__name__)
@@ -100,6 +106,7 @@ def _told(
     host: str, findings: list[Finding], how_to_record: str | None, as_json: bool, secrets: Iterable[str] = ()
 ) -> int:
     recognised = any(finding.reading is not None for finding in findings)
+    is_silent = len(findings) == 1 and _is_silent_pdu(findings[0])
     if as_json:
         import msgspec
         import orjson
@@ -107,7 +114,8 @@ def _told(
         document = {"host": host, "recognised": recognised, "findings": msgspec.to_builtins(findings)}
         text = orjson.dumps(document).decode()
     else:
-        text = "\n".join([f"{host}:", *(line for found in findings for line in _lines(found, how_to_record))])
+        lines = (line for found in findings for line in _lines(found, how_to_record))
+        text = "\n".join([f"{host}:", *lines, *(SILENT_PDU if is_silent else ())])
     sys.stdout.write(Redactor(known=secrets).text(text) + "\n")  # a device may put a secret into any text of its own
     return 0 if recognised else 1
 
@@ -278,6 +286,10 @@ def _advice(unknown: dict[str, str | None], how_to_record: str | None) -> Iterat
         yield f"      {how_to_record:<46}records what it has to say, without secrets"
     yield f"      {'hashwatt pdu test my-pdu.toml my-pdu':<46}tries the file on the recording while you write it"
     yield f"      {'cp my-pdu.toml /etc/hashwatt/pdus.d/':<46}the agent reads it from its next start on"
+
+
+def _is_silent_pdu(finding: Finding) -> bool:
+    return finding.driver == "snmp" and finding.fault is not None and finding.fault.kind is FaultKind.TIMEOUT
 
 
 def _values(part: object, lead: str = "") -> Iterator[tuple[str, str]]:

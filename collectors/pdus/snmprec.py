@@ -184,8 +184,10 @@ def _read(kind: str, raw: str) -> Value | None:
             return _unquoted(raw)
         case _ if not kind and (raw.startswith(_ABSENT) or not raw):
             return None
+        case "":
+            raise ValueError(f"{raw[:40]!r} has no type in front of it (snmpwalk -On, without -Oq, -OQ or -Ot)")
         case _:
-            raise ValueError(f"the type {(kind or raw)[:40]!r} is not known")
+            raise ValueError(f"the type {kind[:40]!r} is not known")
 
 
 def _unquoted(raw: str) -> bytes:

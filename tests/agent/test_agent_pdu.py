@@ -277,6 +277,16 @@ def test_a_profile_or_walk_that_is_not_there_is_one_line(tmp_path: Path, capsys:
     assert "holds no .snmprec" in tried(capsys, "apc_rpdu2", str(tmp_path))[2]
 
 
+def test_a_walk_that_was_begun_too_deep_says_where_to_begin(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`snmpwalk` without an OID walks 1.3.6.1.2.1 alone."""
+    walk = tmp_path / "walk.txt"
+    walk.write_text(".1.3.6.1.2.1.1.2.0 = OID: .1.3.6.1.4.1.318.1.3.4.6\n")
+    code, out, _ = tried(capsys, "apc_rpdu2", str(walk))
+    assert code == 1
+    assert out.endswith("nothing below 1.3.6.1.4.1, where makers put what their devices measure: walk .1.3.6.1\n")
+    assert "nothing below" not in tried(capsys, "apc_rpdu2", str(RPDU2))[1]
+
+
 def test_a_bad_profile_in_pdus_d_stops_the_agent_before_it_starts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

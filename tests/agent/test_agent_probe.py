@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from live_pdu import serving
 
 from agent import cli, probe
 from agent.plan import DEADLINE_S
@@ -24,6 +25,7 @@ from fleet.readings import FaultKind, MinerReading
 from hil.control import FarmProcess
 from hil.replay import ReplayedMachine
 
+RPDU2 = Path(__file__).parent.parent / "captures" / "pdus" / "synthetic_apc_rpdu2.snmprec"
 BLOCK = str(60 + os.getpid() % 40)
 """A 127.BLOCK/16 of this process, so that test runs side by side do not share addresses."""
 
@@ -74,6 +76,19 @@ def test_a_pdu_is_read_at_the_port_of_the_configuration(config: Path, capsys: py
     assert code == 0
     assert findings["snmp"]["profile"] == "apc_rpdu2"
     assert findings["auto"]["kind"] in ("refused", "unreachable", "timeout")
+
+
+def test_a_pdu_that_is_silent_may_have_been_asked_with_the_wrong_community(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(DEADLINE_S, "snmp", 0.1)
+    with serving(RPDU2, 90, community="another") as host:
+        assert cli.main(["probe", host, "--pdu"]) == 1
+        out = capsys.readouterr().out
+        assert cli.main(["probe", host, "--pdu", "--json"]) == 1
+    assert "as snmp: timeout" in out
+    assert "To a wrong community or version an SNMP agent is silent" in out
+    assert json.loads(capsys.readouterr().out)["findings"][0]["fault"]["kind"] == "timeout"
 
 
 def test_nobody_there_is_exit_1_and_faults_by_name(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

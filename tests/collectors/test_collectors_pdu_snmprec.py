@@ -59,6 +59,7 @@ def test_what_snmpwalk_prints_is_read_type_by_type() -> None:
         ("SNMPv2-MIB::sysDescr.0 = STRING: x", "OIDs in numbers (snmpwalk -On)"),
         (".1.3.6.1.2.1.1.7.0 = INTEGER: many", "'many' is no number"),
         (".1.3.6.1.2.1.1.7.0 = Float: 1.5", "the type 'Float' is not known"),
+        (".1.3.6.1.2.1.1.7.0 = 72", "'72' has no type in front of it (snmpwalk -On, without -Oq"),
     ],
 )
 def test_a_line_that_cannot_be_read_is_named(line: str, complaint: str) -> None:
