@@ -87,7 +87,7 @@ def test_a_thing_has_one_pseudonym_wherever_it_stands() -> None:
 HARMLESS = [
     b"", b"Outlet 1", b"OUTLET12", b"AA7", b"Phase L1-L2", b"Breaker 1 (Bank A)", b"v7.0.1", b"3.11", b"V5.1.4b",
     b"Total.Power.Active.Value", b"Sockets.Socket 01.General.DescName", b"2025-03-14 09:12:00", b"01/02/2020",
-    b"notsupported", b"N/A", b"--", b"........", b"kWh", b"230.5", b"1,1,0,0", b"346-415V, 32A, 22.0kVA, 50/60Hz",
+    b"notsupported", b"N/A", b"--", b"........", b"kWh", b"230.5", b"1,1,0,0", b"380-400V, 63A, 43.6kVA, 50/60Hz",
     b"Temperature", "23.5 °C".encode(), b"000000000000", b"TemperatureProbe1",
 ]  # fmt: skip
 
