@@ -245,7 +245,8 @@ def test_one_cord_of_two_is_not_all_while_the_other_pdu_has_not_answered_since_a
 
 def test_a_clock_that_is_set_back_makes_no_old_value_new() -> None:
     farm = Farm(f"a,{A},S21,{P},1,")
-    farm.rounds(3, lambda _, t: [miner(A, t), pdu(t, 3600.0)])
+    good = farm.rounds(3, lambda _, t: [miner(A, t), pdu(t, 3600.0, power_w=3700.0)])
+    assert good.snapshot.pdus.power_w[0] == 3700.0
     farm.now_s -= 3600.0
     cycle = farm.rounds(1, lambda _, t: [miner(A, t), silence(P, t, "snmp")])
     assert math.isnan(cycle.snapshot.metered_power_w[0])
@@ -253,8 +254,11 @@ def test_a_clock_that_is_set_back_makes_no_old_value_new() -> None:
     assert cycle.snapshot.power_w[0] == 3500.0
     # what is learned goes on from here
     seen = farm.table.observed.ratio_samples[0, 0]
-    farm.rounds(2, lambda _, t: [miner(A, t), pdu(t, 3600.0)])
-    assert farm.table.observed.ratio_samples[0, 0] == seen + 2
+    farm.rounds(1, lambda _, t: [miner(A, t), pdu(t, 3600.0, power_w=3700.0)])
+    assert farm.table.observed.ratio_samples[0, 0] == seen + 1
+    # and so does the time for which a PDU has told the same
+    still = farm.rounds(1, lambda _, t: [pdu(t, 3600.0, power_w=3700.0)])
+    assert still.snapshot.pdus.changed_s[0] == farm.now_s - 30.0
 
 
 def test_another_firmware_version_is_another_opinion_also_after_a_restart() -> None:
@@ -267,9 +271,12 @@ def test_another_firmware_version_is_another_opinion_also_after_a_restart() -> N
     cycle = again.rounds(2, lambda _, t: [miner(A, t, reported_power_w=3200.0)])
     assert cycle.snapshot.power_w[0] == pytest.approx(3600.0)
     # the new version has put its number right; the old ratio would make it 4050 W
-    cycle = again.rounds(1, lambda _, t: [miner(A, t, reported_power_w=3600.0, firmware="2")])
-    assert cycle.snapshot.power_source[0] == PowerSource.REPORTED
-    assert cycle.snapshot.power_w[0] == 3600.0
+    updated_while_nobody_looked = Farm(f"a,{A},S21,{P},1,")
+    updated_while_nobody_looked.table.recall(("a",), farm.table.remembered())
+    for late in (again, updated_while_nobody_looked):
+        cycle = late.rounds(1, lambda _, t: [miner(A, t, reported_power_w=3600.0, firmware="2")])
+        assert cycle.snapshot.power_source[0] == PowerSource.REPORTED
+        assert cycle.snapshot.power_w[0] == 3600.0
 
 
 @pytest.mark.parametrize(
@@ -312,6 +319,12 @@ def test_the_energy_of_another_pdu_is_not_added_when_its_first_look_says_none() 
     farm.rounds(1, lambda _, t: [pdu(t, 1.0, serial="B")])
     farm.rounds(1, lambda _, t: [pdu(t, 1.0, energy_j=1e9 + 5e6, serial="B")])
     cycle = farm.rounds(1, lambda _, t: [pdu(t, 1.0, energy_j=1e9 + 6e6, serial="B")])
+    assert cycle.snapshot.pdus.energy_j[0] == 1e9 + 1e6
+    # nor after a restart, though both have counted about as much
+    again = Farm()
+    again.table.recall((), {}, pdus=farm.table.remembered_pdus())
+    again.now_s = farm.now_s
+    cycle = again.rounds(1, lambda _, t: [pdu(t, 1.0, energy_j=1e9 + 7e6, serial="C")])
     assert cycle.snapshot.pdus.energy_j[0] == 1e9 + 1e6
 
 

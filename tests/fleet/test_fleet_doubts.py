@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fleet.doubts import PduWatch, watch_meters, watch_pdus
+from fleet.doubts import PduWatch, since, watch_meters, watch_pdus
 from fleet.readings import OperatingState, PowerSource, RowKind
 from fleet.site import Machine, Site
 from fleet.snapshot import (
@@ -82,6 +82,11 @@ class Story:
         """What a tick would say now: doubts are those of the tick before."""
         self.tick(at_s)
         return int(self.tick(at_s).meter_doubt[0])
+
+
+def test_what_lasts_when_a_clock_is_set_back_begins_then() -> None:
+    before_s = np.array([100.0, 100.0, NAN, 30.0])
+    np.testing.assert_array_equal(since(before_s, np.array([1, 0, 1, 1], bool), 50.0), [50.0, NAN, 50.0, 30.0])
 
 
 # --- hash without power: the meter is another's ----------------------------------------------------------------------

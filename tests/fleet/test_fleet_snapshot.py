@@ -346,6 +346,14 @@ def test_metered_is_the_sum_of_measured_outlets_or_nothing(
     np.testing.assert_array_equal(snapshot.metered_age_s, [age_s, NAN])
 
 
+def test_what_a_clock_that_was_set_back_has_stamped_is_too_old() -> None:
+    snapshot = freeze(observe(1, hashrate_hs=1e14, reported_power_w=3100.0), outlets((0, 3000.0, True, -999.0)))
+    assert (snapshot.power_w[0], snapshot.power_source[0]) == (3100.0, PowerSource.REPORTED)
+    snapshot = freeze(observe(1, hashrate_hs=1e14, reported_power_w=3100.0, seen_s=NOW_S + 999.0), PduColumns())
+    assert np.isnan(snapshot.power_w[0])
+    assert snapshot.hashrate_reason[0] == Reason.STALE
+
+
 def shared(watts: tuple[float, ...], *links: tuple[int, int, float], resolution_w: float = 10.0) -> PduColumns:
     """One PDU with banks that several machines share; each link is (bank, machine, part of it, NaN = by nameplate)."""
     meter, machine, ratio = zip(*links, strict=True)
