@@ -252,11 +252,11 @@ def _trouble_lines(document: Document) -> Iterable[Text]:
     if unpriced := document.get("unpriced"):
         counts = ", ".join(f"{_plain(reason)} {count}" for reason, count in unpriced.items())
         yield _line(_label("margin"), "missing: ", (counts, "yellow"))
-    troubled = document.get("troubled", ())
-    for i, machine in enumerate(troubled[:TROUBLES_SHOWN]):
-        yield _line(
-            _label("" if i else "look at"), f"{_plain(machine['id'])}  ", ("; ".join(_troubles(machine)), "yellow")
-        )
+    troubled = [(_plain(machine["id"]), "; ".join(_troubles(machine))) for machine in document.get("troubled", ())]
+    pdus = ((_plain(pdu["id"]), _pdu_troubles(pdu)) for pdu in document["pdus"].get("troubled", ()))
+    troubled += ((f"PDU {name}", words) for name, words in pdus if words)
+    for i, (name, words) in enumerate(troubled[:TROUBLES_SHOWN]):
+        yield _line(_label("" if i else "look at"), f"{name}  ", (words, "yellow"))
     if (more := len(troubled) - TROUBLES_SHOWN) > 0:
         yield _line(_label(""), (f"and {more} more: see the status page", "dim"))
 
@@ -272,6 +272,12 @@ def _troubles(machine: Document) -> Iterable[str]:
     if doubts := machine.get("meter_doubt"):
         yield f"its meter: {', '.join(_plain(doubt).replace('_', ' ') for doubt in doubts)}"
     yield from map(_plain, machine["errors"])
+
+
+def _pdu_troubles(pdu: Document) -> str:
+    """Why somebody should look at a PDU; empty where its last reply only left something out."""
+    fault = [_plain(pdu["fault"])] if pdu["fault"] else []
+    return ", ".join((*fault, *(_plain(doubt).replace("_", " ") for doubt in pdu["doubts"])))
 
 
 def machine_table(machines: Iterable[Document], with_model: bool) -> Table:
@@ -328,8 +334,9 @@ def show_once(document: Document, console: Console | None = None) -> None:
         state = "up" if pdu["up"] else _plain(pdu["fault"]) or "never answered"
         if pdu["fault"] == "unsupported":
             state = f"unsupported: no profile knows it, `hashwatt probe {_plain(pdu['id'])} --pdu` says what to do"
-        outlets = len(pdu["outlets"])
-        console.print(_line(_label("PDU"), f"{_plain(pdu['id'])}  {state}  {power(pdu['power_w'])}  {outlets} outlets"))
+        told = f"{_plain(pdu['id'])}  {state}  {power(pdu['power_w'])}  {len(pdu['outlets'])} outlets"
+        doubts = ", ".join(_plain(doubt).replace("_", " ") for doubt in pdu.get("doubts", ()))
+        console.print(_line(_label("PDU"), told, (f"  {doubts}" if doubts else "", "yellow")))
     for line in (*_market_lines(document["market"]), *_advice_lines(document["recommendation"], 0.0)):
         console.print(line)
 

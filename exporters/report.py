@@ -42,7 +42,7 @@ Floats = npt.NDArray[np.float64]
 Document = dict[str, object]
 
 MARGINAL_MACHINES = 15
-TROUBLED_MACHINES = 50
+TROUBLED_MACHINES = TROUBLED_PDUS = 50
 
 _SENSOR_NAMES = tuple(
     f"{sensor.value}_{index}" if sum(other is sensor for other, _ in SENSOR_SLOTS) > 1 else sensor.value
@@ -81,6 +81,7 @@ def status_document(cycle: Cycle, lease_valid_until_s: float = math.nan) -> Docu
             "up": int(np.count_nonzero(snapshot.pdus.up == 1.0)),
             "faults": _counts(snapshot.pdus.fault, FAULTS),
             "doubts": _bit_counts(snapshot.pdus.doubt, PDU_DOUBTS),
+            "troubled": troubled_pdus(cycle),
         },
         "recommendation": {**recommendation_document(cycle), "valid_until": instant(lease_valid_until_s)},
     }
@@ -121,6 +122,24 @@ def troubled_machines(cycle: Cycle, limit: int = TROUBLED_MACHINES) -> list[Docu
             "errors": errors(cycle, row),
         }
         for row in np.flatnonzero(is_troubled)[:limit].tolist()
+    ]
+
+
+def troubled_pdus(cycle: Cycle, limit: int = TROUBLED_PDUS) -> list[Document]:
+    """The first PDUs that somebody should look at: those that are not read, then the doubtful, then those whose last
+    reply left something out."""
+    table, ids = cycle.snapshot.pdus, unique_names(cycle.snapshot.pdus.ids)
+    is_warned = np.array([bool(words) for words in table.warnings], np.bool_)
+    graveness = np.where(table.fault > 0, 3, np.where(table.doubt > 0, 2, np.where(is_warned, 1, 0)))
+    order = np.argsort(-graveness, kind="stable")
+    return [
+        {
+            "id": ids[row],
+            "fault": FAULTS[table.fault[row]],
+            "doubts": list(pdu_doubts(int(table.doubt[row]))),
+            "warnings": [clean(words) for words in table.warnings[row]],
+        }
+        for row in order[graveness[order] > 0][:limit].tolist()
     ]
 
 

@@ -107,6 +107,18 @@ def test_what_somebody_should_look_at_on_pdus_is_told_beside_their_number() -> N
     assert "PDUs 29 of 30 up (near limit 2, frozen 1)" in drawn(document)[0]
 
 
+def test_the_pdus_that_need_a_look_are_named_and_those_that_only_left_something_out_are_not() -> None:
+    troubled = [
+        {"id": "10.9.0.1", "fault": "timeout", "doubts": ["near_limit"], "warnings": []},
+        {"id": "10.9.0.2", "fault": None, "doubts": ["at_limit"], "warnings": ["total.energy_j.missing"]},
+        {"id": "10.9.0.3", "fault": None, "doubts": [], "warnings": ["total.energy_j.missing"]},
+    ]
+    lines = drawn(STATUS | {"pdus": {"count": 3, "up": 2, "troubled": troubled}})
+    assert "PDU 10.9.0.1  timeout, near limit" in line_with(lines, "look at")
+    assert "PDU 10.9.0.2  at limit" in line_with(lines, "10.9.0.2")
+    assert not any("10.9.0.3" in line for line in lines)
+
+
 def test_who_has_no_margin_and_who_needs_a_look_is_told_in_words() -> None:
     lines = drawn(STATUS)
     assert not any("look at" in line or "missing:" in line for line in lines)

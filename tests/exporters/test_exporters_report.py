@@ -112,7 +112,12 @@ def test_status_of_a_farm_that_nobody_has_seen_yet_knows_nothing_and_says_no_zer
 def test_status_names_faults_and_the_recommendation():
     document = as_json(status_document(small_cycle(), AT_S + 120))
     assert document["faults"] == {"timeout": 1}
-    assert document["pdus"] == {"count": 1, "up": 1, "faults": {}, "doubts": {"near_limit": 1, "sum": 1}}
+    pdus = document["pdus"]
+    assert pdus["troubled"] == [
+        {"id": "pdu-1", "fault": None, "doubts": ["near_limit", "sum"], "warnings": ["no energy"]}
+    ]
+    assert (pdus["count"], pdus["up"], pdus["faults"]) == (1, 1, {})
+    assert pdus["doubts"] == {"near_limit": 1, "sum": 1}
     assert document["recommendation"]["actions"] == {"run": 2, "stop": 1, "preset": 0, "hold": 0}
     assert document["recommendation"]["valid_until"] == "2027-01-15T08:02:00.000Z"
 
