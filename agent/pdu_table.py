@@ -24,6 +24,9 @@ from fleet.outlets import TOTAL, Claim, MeterId, Names, Wiring, wire, words_of
 from fleet.readings import FAULT_CODES, Fault, FaultKind, PduReading, PduRow, Quality, RowKind
 from fleet.snapshot import KIND_CODES, Observations, PduColumns, PduDoubt
 
+DETAIL_BYTES = 400
+"""Of a fault in the log: an unknown PDU says who it is before we say what to do about it."""
+
 log = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float64]
@@ -129,7 +132,7 @@ class PduTable:
         """Says once what only the operator can put right; that somebody does not answer is no news of that kind."""
         if fault.kind in LASTING and fault.detail != pdu.complaint:
             pdu.complaint = fault.detail
-            log.warning("PDU %s is not read: %s", clean(id), clean(fault.detail))
+            log.warning("PDU %s is not read: %s", clean(id), clean(fault.detail, DETAIL_BYTES))
 
     def _write(self, id: str, pdu: _Pdu, reading: PduReading, at_s: float) -> None:
         rows, outlets = _rows_of(reading)

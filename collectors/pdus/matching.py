@@ -37,8 +37,8 @@ class UnknownPdu(PollError):
     def __init__(self, identity: Oid, descr: str) -> None:
         super().__init__(
             FaultKind.UNSUPPORTED,
-            f"unknown PDU: sysObjectID {format_oid(identity)[:100] if identity else 'none'}, sysDescr "
-            f"{descr[:100] or 'none'}; one profile file makes it known (docs/adding-a-pdu.md)",
+            f"unknown PDU: sysObjectID {format_oid(identity)[:60] if identity else 'none'}, "
+            f"sysDescr {descr[:60] or 'none'}; docs/adding-a-pdu.md makes it known",
         )
         self.identity = identity
         self.descr = descr

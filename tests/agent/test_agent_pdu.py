@@ -159,6 +159,7 @@ def test_step_7_the_agent_reads_it_from_pdus_d(
         before = subprocess.run([*run, "once", "--json"], capture_output=True, text=True, cwd=ROOT)
         assert json.loads(before.stdout)["pdus"][0]["fault"] == "unsupported"
         assert before.stderr.count("is not read: unknown PDU: sysObjectID 1.3.6.1.4.1.99911.7.2") == 1
+        assert "firmware 3.11; docs/adding-a-pdu.md makes it known\n" in before.stderr
         text = subprocess.run([*run, "once"], capture_output=True, text=True, cwd=ROOT).stdout
         assert f"hashwatt probe {host}" in text.replace("\n", "")
         (tmp_path / "pdus.d").mkdir()
