@@ -261,6 +261,16 @@ def _trouble_lines(document: Document) -> Iterable[Text]:
         yield _line(_label(""), (f"and {more} more: see the status page", "dim"))
 
 
+METER_DOUBTS_TOLD = {
+    "power_without_hash": "it draws power without hashing",
+    "hash_without_power": "dark while it hashes, the outlet may be another's",
+    "ratio": "unlike its own watts",
+    "contested": "contested, inventory and outlet names disagree",
+    "replaced": "the PDU has another serial number",
+    "excess": "shows more than it can draw, others may hang there too",
+}
+
+
 def _troubles(machine: Document) -> Iterable[str]:
     """One machine's troubles in words, the gravest first."""
     if machine["wrong_pool"]:
@@ -270,7 +280,7 @@ def _troubles(machine: Document) -> Iterable[str]:
     if machine["suspect"]:
         yield f"doubtful {', '.join(map(_plain, machine['suspect']))}"
     if doubts := machine.get("meter_doubt"):
-        yield f"its meter: {', '.join(_plain(doubt).replace('_', ' ') for doubt in doubts)}"
+        yield f"its meter: {', '.join(METER_DOUBTS_TOLD.get(doubt) or _plain(doubt) for doubt in doubts)}"
     yield from map(_plain, machine["errors"])
 
 

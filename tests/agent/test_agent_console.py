@@ -17,6 +17,7 @@ from rich.console import Console
 
 from agent import console
 from exporters.report import once_document, status_document
+from fleet.snapshot import MeterDoubt
 
 AT_S = 1_787_227_200.0  # 2026-08-20T12:00:00Z, by `date -d`
 
@@ -107,6 +108,10 @@ def test_what_somebody_should_look_at_on_pdus_is_told_beside_their_number() -> N
     assert "PDUs 29 of 30 up (near limit 2, frozen 1)" in drawn(document)[0]
 
 
+def test_every_doubt_about_a_meter_has_its_words() -> None:
+    assert set(console.METER_DOUBTS_TOLD) == {(bit.name or "").lower() for bit in MeterDoubt}
+
+
 def test_the_pdus_that_need_a_look_are_named_and_those_that_only_left_something_out_are_not() -> None:
     troubled = [
         {"id": "10.9.0.1", "fault": "timeout", "doubts": ["near_limit"], "warnings": []},
@@ -140,7 +145,7 @@ def test_who_has_no_margin_and_who_needs_a_look_is_told_in_words() -> None:
     lines = drawn(document)
     assert "missing: unreachable 20, wrong_pool 1" in line_with(lines, "margin  ")
     assert "a·[2J  works for evil.example; 111: fan 1 is lost" in line_with(lines, "look at")
-    told = "b  its name also answers at 10.1.0.7; doubtful power, work; its meter: hash without power"
+    told = "b  its name also answers at 10.1.0.7; doubtful power, work; its meter: dark while it hashes"
     assert told in line_with(lines, "doubtful")
     assert "and 2 more" in line_with(lines, "more")
     assert len(drawn(document, height=20)) <= 20
