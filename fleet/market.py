@@ -25,12 +25,21 @@ EXPECTED_SOLUTIONS_PER_PH_DAY = SECONDS_PER_DAY * PETA / HASHES_PER_DIFFICULTY_1
 
 
 class MarketInput(StrEnum):
-    """The independent quantities a hashprice is made of, and the price of power."""
+    """The independent quantities a hashprice is made of, and those of the outlook beside it."""
 
     DIFFICULTY = "difficulty"
     HEIGHT = "height"
     BLOCK_FEES_BTC = "block_fees_btc"
     BTC_USD = "btc_usd"
+    # what follows feeds the outlook of fleet.retarget alone: it has no state in a Valuation and holds no advice up
+    EPOCH_START_S = "epoch_start_s"  # time of the block whose height is the last multiple of 2016
+    TIP_TIME_S = "tip_time_s"  # time of the block that the source gives as its height
+    NETWORK_HASHRATE_HS = "network_hashrate_hs"  # an estimate over about a week (1008 blocks)
+    NETWORK_HASHRATE_PEAK_HS = "network_hashrate_peak_hs"  # the highest of such estimates of about a year
+
+
+HASHPRICE_INPUTS = (MarketInput.DIFFICULTY, MarketInput.HEIGHT, MarketInput.BLOCK_FEES_BTC, MarketInput.BTC_USD)
+"""What a hashprice is made of: the inputs whose state counts for the advice."""
 
 
 class InputState(StrEnum):
@@ -61,12 +70,20 @@ SOFT_AGE_S: Mapping[MarketInput, float] = {
     MarketInput.DIFFICULTY: 45 * 60.0,
     MarketInput.HEIGHT: 45 * 60.0,
     MarketInput.BLOCK_FEES_BTC: 45 * 60.0,
+    MarketInput.EPOCH_START_S: 45 * 60.0,
+    MarketInput.TIP_TIME_S: 45 * 60.0,
+    MarketInput.NETWORK_HASHRATE_HS: 3 * 3600.0,
+    MarketInput.NETWORK_HASHRATE_PEAK_HS: 24 * 3600.0,
 }
 HARD_AGE_S: Mapping[MarketInput, float] = {
     MarketInput.BTC_USD: 900.0,
     MarketInput.DIFFICULTY: 6 * 3600.0,
     MarketInput.HEIGHT: 6 * 3600.0,
     MarketInput.BLOCK_FEES_BTC: 24 * 3600.0,
+    MarketInput.EPOCH_START_S: 6 * 3600.0,
+    MarketInput.TIP_TIME_S: 6 * 3600.0,
+    MarketInput.NETWORK_HASHRATE_HS: 24 * 3600.0,
+    MarketInput.NETWORK_HASHRATE_PEAK_HS: 7 * SECONDS_PER_DAY,
 }
 
 BOUNDS: Mapping[MarketInput, tuple[float, float]] = {
@@ -74,6 +91,10 @@ BOUNDS: Mapping[MarketInput, tuple[float, float]] = {
     MarketInput.HEIGHT: (1.0, 5e6),  # about the year 2104; ten times today's height is a slip
     MarketInput.BLOCK_FEES_BTC: (0.0, 20.0),
     MarketInput.BTC_USD: (1e3, 1e7),
+    MarketInput.EPOCH_START_S: (1_231_006_505.0, 4.2e9),  # the first block; milliseconds are far outside
+    MarketInput.TIP_TIME_S: (1_231_006_505.0, 4.2e9),
+    MarketInput.NETWORK_HASHRATE_HS: (1e15, 1e24),
+    MarketInput.NETWORK_HASHRATE_PEAK_HS: (1e15, 1e24),
 }
 """A value outside is a broken source: it is refused at the decoder and never reaches a formula."""
 
@@ -130,11 +151,11 @@ def sats_per_th_day(difficulty: float, reward_btc: float) -> float:
     return hashprice_btc_per_ph_day(difficulty, reward_btc) * SATS_PER_BTC * TERA / PETA
 
 
-def difficulty_from_bits(bits: int) -> float:
-    """Difficulty of a target in compact form (`bits` of a block header).
+def target_from_bits(bits: int) -> int:
+    """The number that a block's hash may not exceed, from its compact form (`bits` of a block header).
 
     Errors: ValueError where `bits` is no target: negative, zero, or easier than any chain allows.
-    Source: Bitcoin's arith_uint256; 0x1701fca1 -> 141668107417558.25.
+    Source: Bitcoin's arith_uint256.
     """
     exponent, mantissa = bits >> 24, bits & 0x7FFFFF
     if not 1 <= bits <= 0x207FFFFF or bits & 0x800000:
@@ -143,7 +164,16 @@ def difficulty_from_bits(bits: int) -> float:
     target = mantissa << shift if shift >= 0 else mantissa >> -shift
     if target == 0:
         raise ValueError(f"no target in compact form: {bits:#x}")
-    return (0xFFFF << 208) / target
+    return target
+
+
+def difficulty_from_bits(bits: int) -> float:
+    """Difficulty of a target in compact form.
+
+    Errors: ValueError as `target_from_bits`.
+    Source: Bitcoin's arith_uint256; 0x1701fca1 -> 141668107417558.25.
+    """
+    return (0xFFFF << 208) / target_from_bits(bits)
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,7 @@ def make_valuation(**values: Any) -> Valuation:
             btc_usd=70_005.0,
             hashprice_usd_ph_day=31.5,
             hashprice_btc_ph_day=0.00045,
-            states=dict.fromkeys(MarketInput, InputState.FRESH),
+            states=dict.fromkeys(QUOTES, InputState.FRESH),
             ages_s={MarketInput.DIFFICULTY: 60.0, MarketInput.HEIGHT: 60.0, MarketInput.BLOCK_FEES_BTC: 60.0,
                     MarketInput.BTC_USD: 7.0},
             used=QUOTES,

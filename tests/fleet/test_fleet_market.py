@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fleet.market import (
     HALVING_INTERVAL,
+    HASHPRICE_INPUTS,
     InputState,
     Market,
     MarketInput,
@@ -233,10 +234,10 @@ def test_a_full_market_gives_a_hashprice_by_hand() -> None:
     assert (valuation.at_s, valuation.power_usd_per_kwh, valuation.power_source) == (NOW, 0.06, "flat")
 
 
-@pytest.mark.parametrize("hole", MarketInput)
+@pytest.mark.parametrize("hole", HASHPRICE_INPUTS)
 def test_without_one_input_there_is_no_hashprice(hole: MarketInput) -> None:
     valuation = judge(*(each for each in ALL if each.input is not hole))
-    assert valuation.states == {input: MISSING if input is hole else FRESH for input in MarketInput}
+    assert valuation.states == {input: MISSING if input is hole else FRESH for input in HASHPRICE_INPUTS}
     assert math.isnan(valuation.ages_s[hole])
     assert valuation.used[hole] == ()
     assert math.isnan(valuation.hashprice_usd_ph_day)
