@@ -68,7 +68,7 @@ async def look(job: Job, device: Device) -> Answer | Fault:
     except TimeoutError:
         return Fault(FaultKind.TIMEOUT, f"no answer within {job.deadline_s:g} s")
     except PollError as error:
-        return Fault(error.kind, _printable(error.detail))
+        return Fault(error.kind, _printable(error.detail), error.wait_s)
 
 
 def outcome_of(job: Job, verdict: Answer | Fault, at_s: float, duration_s: float, lag_s: float) -> Outcome:
@@ -170,7 +170,8 @@ class Poller:
             verdict = Fault(FaultKind.MALFORMED, type(error).__name__)
         finally:  # also when cancelled by a library from within: the slot must come back
             now_s = self._loop.time()
-            self._schedule.finished(turn, now_s, verdict.kind if isinstance(verdict, Fault) else None)
+            kind, wait_s = (verdict.kind, verdict.wait_s) if isinstance(verdict, Fault) else (None, 0.0)
+            self._schedule.finished(turn, now_s, kind, wait_s)
             self._polls += 1
             if not turn.retired:
                 self._keep(outcome_of(turn.job, verdict, self._wall(), now_s - start_s, lag_s))

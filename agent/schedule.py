@@ -10,6 +10,9 @@ Hosts that misbehave pay with their own slots: what accepts and hangs may hold a
 others like it wait for one; what is silent at connect may hold a half, each for the length of one connect, and is tried
 every interval so that its return is seen. The healthy come first, unless a lane starves, and always have the remaining
 quarter to themselves.
+
+Where we are a guest, at a public feed, looks are spread around their instants, so that no two of ours and no two farms
+beat in time; whatever fails is tried after 1, 2, 4, 8... intervals, and not before the server said.
 """
 
 from __future__ import annotations
@@ -37,6 +40,8 @@ BACKOFF_INTERVALS = (1, 2, 4, 8, 10)
 """Intervals to the next look after so many timeouts in a row, where the hung wait for each other's slots."""
 BACKOFF_LIMIT_S = 300.0
 """No back-off is longer, whatever the interval: a feed that is read once a minute is not given up for ten."""
+GUEST_BACKOFF_LIMIT_S = 600.0
+GUEST_JITTER = 0.1  # of the interval, to either side
 
 
 class Lane(Enum):
@@ -69,6 +74,8 @@ class Turn:
     started_s: float | None = None
     lane: Lane = Lane.HEALTHY
     timeouts: int = 0
+    failures: int = 0  # of any kind, in a row
+    looks: int = 0
     retired: bool = False
 
     @property
@@ -80,6 +87,13 @@ class Turn:
 def offset_ratio(key: str) -> float:
     """A job's place inside its interval, 0 <= ratio < 1; the same in every process and after every restart."""
     return zlib.crc32(key.encode(errors="surrogatepass")) / 2**32
+
+
+def jitter_s(job: Job, looks: int) -> float:
+    """How far from its instant this look of a guest starts; the same on every replay."""
+    if not job.is_guest:
+        return 0.0
+    return GUEST_JITTER * job.interval_s * (2 * offset_ratio(f"{job.key} {looks}") - 1)
 
 
 def next_instant(job: Job, after_s: float) -> float:
@@ -141,16 +155,21 @@ class Schedule:
         """When to call `due` again if nothing finishes before; None = only when something finishes."""
         return self._heap[0][0] if self._heap else None
 
-    def finished(self, turn: Turn, now_s: float, fault: FaultKind | None) -> None:
-        """The look is over: frees its slot and its host, judges the host, plans the next look. Call `due` after it."""
+    def finished(self, turn: Turn, now_s: float, fault: FaultKind | None, wait_s: float = 0.0) -> None:
+        """The look is over: frees its slot and its host, judges the host, plans the next look. Call `due` after it.
+
+        `wait_s`: how long the host asked to be left alone.
+        """
         self._held[self._in_flight.pop(turn)] -= 1
         turn.started_s = None
         for parked in reversed(self._behind_host.pop(_host(turn.job))):
             self._queues[parked.lane].appendleft(parked)
         turn.lane = LANE_OF_FAULT.get(fault, Lane.HEALTHY) if fault else Lane.HEALTHY
         turn.timeouts = turn.timeouts + 1 if turn.lane is Lane.HUNG else 0
+        turn.failures = turn.failures + 1 if fault else 0
+        turn.looks += 1
         if not turn.retired:
-            self._plan_next(turn, now_s)
+            self._plan_next(turn, now_s, wait_s)
 
     def oldest_s(self, now_s: float) -> float:
         """For how long the longest of the looks in flight has been running; 0 = none is."""
@@ -186,11 +205,14 @@ class Schedule:
         self._held[lane] += 1
         self._behind_host[_host(turn.job)] = deque()
 
-    def _plan_next(self, turn: Turn, now_s: float) -> None:
+    def _plan_next(self, turn: Turn, now_s: float, wait_s: float) -> None:
         interval_s = turn.job.interval_s
         is_crowded = bool(self._queues[Lane.HUNG])  # while there are slots for all, nobody's return is missed
         skip = BACKOFF_INTERVALS[min(turn.timeouts, len(BACKOFF_INTERVALS)) - 1] if turn.timeouts and is_crowded else 1
         skip = max(1, min(skip, int(BACKOFF_LIMIT_S / interval_s)))
+        if turn.job.is_guest and turn.failures > 1:
+            # the first failure costs nothing: most are over at the next look
+            skip = max(1, min(2 ** min(turn.failures - 1, 16), int(GUEST_BACKOFF_LIMIT_S / interval_s)))
         # Half an interval less: from a grid instant this gives exactly `skip` intervals, from a first look (which is
         # off the grid) the grid instant that is nearest to that.
         turn.due_s = next_instant(turn.job, turn.due_s + (skip - 0.5) * interval_s)
@@ -198,6 +220,9 @@ class Schedule:
             self._skip_past_instants(turn, now_s)
             turn.due_s += interval_s
             self.dropped += 1
+        if turn.due_s < now_s + wait_s:
+            turn.due_s = next_instant(turn.job, now_s + wait_s)
+        turn.due_s = max(turn.due_s + jitter_s(turn.job, turn.looks), now_s + wait_s)
         self._push(turn)
 
     def _skip_past_instants(self, turn: Turn, now_s: float) -> None:

@@ -38,6 +38,8 @@ class Job:
     interval_s: float
     deadline_s: float
     options: dict[str, str | float | bool] | None = field(default=None, repr=False)  # with secrets in clear
+    is_guest: bool = False
+    """Looks go to somebody else's server: never on the beat, and less and less often while they fail."""
     way: str | None = field(default=None, compare=False)
     """How this machine is asked, as its last reading said: spares a new worker the questions, changes no job."""
 

@@ -13,15 +13,19 @@ if TYPE_CHECKING:
 
 
 class PollError(Exception):
-    """One look failed; `kind` says how. Collectors raise nothing else for what a device or feed does."""
+    """One look failed; `kind` says how. Collectors raise nothing else for what a device or feed does.
 
-    def __init__(self, kind: FaultKind, detail: str = "") -> None:
+    `wait_s`: how long it asked to be left alone, 0 = it did not; the schedule's business, as collectors never wait.
+    """
+
+    def __init__(self, kind: FaultKind, detail: str = "", *, wait_s: float = 0.0) -> None:
         super().__init__(kind.value if not detail else f"{kind.value}: {detail}")
         self.kind = kind
         self.detail = detail
+        self.wait_s = wait_s
 
     def as_fault(self) -> Fault:
-        return Fault(self.kind, self.detail)
+        return Fault(self.kind, self.detail, self.wait_s)
 
 
 class Miner(Protocol):

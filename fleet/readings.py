@@ -25,10 +25,14 @@ class FaultKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One failed poll. `detail` is for people: bounded, printable, free of secrets."""
+    """One failed poll. `detail` is for people: bounded, printable, free of secrets.
+
+    `wait_s`: how long the other side asked to be left alone; 0 = it did not.
+    """
 
     kind: FaultKind
     detail: str = ""
+    wait_s: float = 0.0
 
 
 class OperatingState(StrEnum):

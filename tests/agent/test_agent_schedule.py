@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.schedule import Lane, Schedule, Turn, next_instant, offset_ratio
+from agent.schedule import Lane, Schedule, Turn, jitter_s, next_instant, offset_ratio
 from agent.wire import Job
 from fleet.readings import FaultKind
 
@@ -376,3 +376,47 @@ def test_the_oldest_look_is_known() -> None:
     assert schedule.oldest_s(10.0) == 0.0
     assert len(schedule.due(30.0)) == 2
     assert schedule.oldest_s(34.5) == pytest.approx(4.5)
+
+
+# --- as a guest ------------------------------------------------------------------------------------------------------
+
+
+def guest_looks(faults: list[tuple[FaultKind | None, float]], interval_s: float = 60.0) -> list[float]:
+    """When a guest's looks start; each is over at once, with a fault and the wait that it asks for."""
+    schedule = Schedule()
+    schedule.assign([Job("kraken", "kraken", "k.example", 443, interval_s, 10.0, is_guest=True)], 0.0)
+    starts = []
+    for fault, wait_s in faults:
+        now_s = schedule.next_due_s()
+        assert now_s is not None
+        (turn,) = schedule.due(now_s)
+        starts.append(now_s)
+        schedule.finished(turn, now_s, fault, wait_s)
+    return starts
+
+
+def test_looks_of_a_guest_are_spread_by_a_tenth_around_their_instants_and_none_is_lost() -> None:
+    starts = guest_looks([(None, 0.0)] * 400)
+    gaps = [b - a for a, b in itertools.pairwise(starts[1:])]
+    assert all(48.0 <= gap <= 72.0 for gap in gaps)  # two instants, each 6 s off at most
+    assert len({round(gap, 3) for gap in gaps}) > 100
+    assert starts[-1] == pytest.approx(60.0 * 399, rel=0.01)
+
+
+def test_a_guest_that_is_not_answered_comes_less_and_less_and_at_once_again_when_it_is() -> None:
+    down = [(FaultKind.UNREACHABLE, 0.0)] * 8
+    starts = guest_looks([(None, 0.0), *down, (None, 0.0), (None, 0.0), (None, 0.0)])
+    gaps = [round((b - a) / 60.0) for a, b in itertools.pairwise(starts[1:])]
+    assert gaps == [1, 2, 4, 8, 10, 10, 10, 10, 1, 1]  # ten minutes at most
+
+
+@pytest.mark.parametrize("wait_s", [61.0, 3600.0, 86_400.0])
+def test_a_guest_does_not_come_back_before_it_may(wait_s: float) -> None:
+    for fault in (FaultKind.UNREACHABLE, None):
+        starts = guest_looks([(None, 0.0), (fault, wait_s), (None, 0.0), (None, 0.0)])
+        assert wait_s <= starts[2] - starts[1] <= wait_s + 67.0
+        assert starts[3] - starts[2] < 73.0
+
+
+def test_a_device_of_our_own_is_neither_spread_nor_given_time() -> None:
+    assert {jitter_s(job("10.1.0.7"), looks) for looks in range(50)} == {0.0}

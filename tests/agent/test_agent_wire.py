@@ -159,4 +159,4 @@ def test_a_good_batch_is_one_frame() -> None:
 
 def test_the_body_is_plain_messagepack() -> None:
     body = msgspec.msgpack.decode(encode_frame(REPORT)[4:])
-    assert body["outcomes"][3]["fault"] == {"kind": "timeout", "detail": "no answer within 5 s"}
+    assert body["outcomes"][3]["fault"] == {"kind": "timeout", "detail": "no answer within 5 s", "wait_s": 0.0}

@@ -7,6 +7,8 @@ import gzip
 import itertools
 import json
 import math
+import re
+import resource
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -20,7 +22,7 @@ from hypothesis import strategies as st
 from collectors.feeds.catalogue import open_feed
 from collectors.feeds.exchange import parse_coinbase, parse_kraken
 from collectors.feeds.fields import number, printable, timestamp_s
-from collectors.feeds.http import MAX_DEPTH, HttpClient, parse_json
+from collectors.feeds.http import MAX_DEPTH, MAX_KEPT, MAX_KEPT_BYTES, HttpClient, parse_json
 from collectors.feeds.mempool import parse_difficulty, parse_price, parse_reward_stats, parse_tip_height
 from fleet.market import InputState, MarketInput, Quote, assess, newest
 from fleet.ports import PollError
@@ -41,12 +43,15 @@ class Server:
     connections: int = 0
     requests: list[bytes] = field(default_factory=list)
     bytes_sent: int = 0
+    bodies: list[bytes] = field(default_factory=list)
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 self.requests.append(head)
+                if length := re.search(rb"content-length: ([0-9]+)", head.lower()):
+                    self.bodies.append(await reader.readexactly(int(length[1])))
                 path = head.split(b" ", 2)[1].decode()
                 answer = self.answers.get(path, http(404, b"nothing here"))
                 if isinstance(answer, bytes):
@@ -184,11 +189,138 @@ async def test_a_web_page_is_not_json(serve: Serve, client: HttpClient) -> None:
     assert (fault.kind, fault.detail) == (FaultKind.MALFORMED, "a web page instead of JSON")
 
 
-async def test_a_compressed_answer_is_refused_unopened(serve: Serve, client: HttpClient) -> None:
-    bomb = gzip.compress(bytes(8 * 1024 * 1024))
+async def test_a_packed_answer_that_nobody_asked_for_is_opened(serve: Serve, client: HttpClient) -> None:
+    body = b'{"usd": "70123.45"}' + b" " * 30_000
+    server = await serve({"/": http(200, gzip.compress(body), Content_Encoding="GZIP")})
+    assert await client.fetch_json(server.url + "/", deadline_s=PATIENCE_S) == {"usd": "70123.45"}
+
+
+async def test_a_bomb_is_cut_before_it_goes_off(serve: Serve, client: HttpClient) -> None:
+    bomb = gzip.compress(bytes(64 * 1024 * 1024))
+    assert len(bomb) < 65_536 + 1000  # as bytes on the wire it is nearly permitted
     server = await serve({"/": http(200, bomb, Content_Encoding="gzip")})
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     fault = await fault_of(client, server.url + "/")
-    assert (fault.kind, fault.detail) == (FaultKind.MALFORMED, "unasked content encoding gzip")
+    assert (fault.kind, fault.detail) == (FaultKind.OVERSIZE, "more than 65536 bytes")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 16 * 1024
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "detail"),
+    [
+        ("br", b"x", "unasked content encoding br"),
+        ("gzip, gzip", b"x", "unasked content encoding gzip, gzip"),
+        ("gzip", b"x" * 50, "broken gzip"),
+        ("gzip", gzip.compress(b"[" + b"1, " * 5000 + b"1]")[:40], "not JSON"),
+    ],
+)
+async def test_packing_that_we_do_not_understand_is_a_fault(
+    serve: Serve, client: HttpClient, encoding: str, body: bytes, detail: str
+) -> None:
+    server = await serve({"/": http(200, body, Content_Encoding=encoding)})
+    fault = await fault_of(client, server.url + "/")
+    assert (fault.kind, fault.detail) == (FaultKind.MALFORMED, detail)
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_read"),
+    [
+        ("application/json; charset=utf-8", True),
+        ("application/problem+json", True),
+        ("text/plain", True),
+        ("text/html", False),
+        ("image/png", False),
+        ("application/octet-stream", False),
+    ],
+)
+async def test_only_what_can_be_json_is_read_as_json(
+    serve: Serve, client: HttpClient, kind: str, is_read: bool
+) -> None:
+    server = await serve({"/": http(200, b"1", Content_Type=kind)})
+    if is_read:
+        assert await client.fetch_json(server.url + "/", deadline_s=PATIENCE_S) == 1
+    else:
+        assert (await fault_of(client, server.url + "/")).kind is FaultKind.MALFORMED
+
+
+# --- manners ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(
+    ("headers", "wait_s"),
+    [
+        ({}, 0.0),
+        ({"Retry_After": "120"}, 120.0),
+        ({"Retry_After": "9" * 40}, 86_400.0),
+        ({"Retry_After": "-5"}, 0.0),
+        ({"Retry_After": "soon"}, 0.0),
+        ({"Retry_After": "١٢"}, 0.0),
+        ({"Retry_After": "Sun, 22 Nov 2026 12:02:00 GMT", "Date": "Sun, 22 Nov 2026 12:00:00 GMT"}, 120.0),
+        ({"Retry_After": "Sun, 22 Nov 2026 11:02:00 GMT", "Date": "Sun, 22 Nov 2026 12:00:00 GMT"}, 0.0),
+        ({"Retry_After": "Sun, 22 Nov 2026 12:02:00 GMT"}, 0.0),  # by whose clock?
+        ({"Retry_After": "Sun, 99 Nov 2026 12:02:00 GMT", "Date": "x"}, 0.0),
+    ],
+)
+async def test_what_the_server_asks_for_goes_to_the_schedule(
+    serve: Serve, client: HttpClient, status: int, headers: dict[str, str], wait_s: float
+) -> None:
+    server = await serve({"/": http(status, b"slow down", **headers)})
+    fault = await fault_of(client, server.url + "/")
+    assert (fault.kind, fault.detail, fault.wait_s) == (FaultKind.UNREACHABLE, f"HTTP {status}", wait_s)
+    assert fault.as_fault().wait_s == wait_s
+
+
+async def test_an_answer_that_did_not_change_is_not_sent_again_and_says_its_age(
+    serve: Serve, client: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await serve({"/": http(200, b'{"usd": 1}', ETag='W/"7"', Last_Modified="Sun, 22 Nov 2026 12:00:00 GMT")})
+    first = await client.get_json(server.url + "/", deadline_s=PATIENCE_S)
+    assert (first.json(), first.age_s) == ({"usd": 1}, 0.0)
+    server.answers["/"] = http(304, b"")
+    clock = asyncio.get_running_loop().time
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: clock() + 300.0)
+    second = await client.get_json(server.url + "/", deadline_s=PATIENCE_S)
+    assert second.json() == {"usd": 1}
+    assert second.age_s == pytest.approx(300.0, abs=5.0)
+    assert b"if-none-match" not in server.requests[0].lower()
+    assert b'if-none-match: w/"7"' in server.requests[1].lower()
+    assert b"if-modified-since: sun, 22 nov 2026 12:00:00 gmt" in server.requests[1].lower()
+    server.answers["/"] = http(200, b'{"usd": 2}')
+    third = await client.get_json(server.url + "/", deadline_s=PATIENCE_S)
+    assert (third.json(), third.age_s) == ({"usd": 2}, 0.0)
+    server.answers["/"] = http(304, b"")  # the last answer had no mark: nothing was asked that this could answer
+    assert (await fault_of(client, server.url + "/")).detail == "HTTP 304"
+
+
+@pytest.mark.parametrize(("age", "age_s"), [("300", 300.0), ("-1", 0.0), ("x", 0.0), ("9" * 30, 604_800.0)])
+async def test_the_age_of_a_cached_answer_counts(serve: Serve, client: HttpClient, age: str, age_s: float) -> None:
+    server = await serve({"/": http(200, b"935140", Age=age)})
+    answer = await client.get_text(server.url + "/", deadline_s=PATIENCE_S)
+    assert (answer.text(), answer.age_s) == ("935140", age_s)
+
+
+async def test_what_is_kept_of_answers_is_little(serve: Serve, client: HttpClient) -> None:
+    marked = {f"/{i}": http(200, b"1", ETag=f'"{i}"') for i in range(MAX_KEPT + 8)}
+    server = await serve({**marked, "/long": http(200, b"1" + b" " * MAX_KEPT_BYTES, ETag='"l"')})
+    for path in (*marked, "/long", "/0", "/long"):
+        await client.fetch_json(server.url + path, deadline_s=PATIENCE_S)
+    assert not any(b"if-none-match" in request.lower() for request in server.requests)
+    await client.fetch_json(server.url + f"/{MAX_KEPT + 7}", deadline_s=PATIENCE_S)
+    assert b"if-none-match" in server.requests[-1].lower()
+
+
+async def test_a_question_is_posted_as_json(serve: Serve, client: HttpClient) -> None:
+    server = await serve({"/": http_json({"result": 5})})
+    answer = await client.post_json(
+        server.url + "/", {"method": "x"}, deadline_s=PATIENCE_S, headers={"Authorization": "Basic eA=="}
+    )
+    assert answer == {"result": 5}
+    (request,) = server.requests
+    assert request.startswith(b"POST / ")
+    assert server.bodies == [b'{"method":"x"}']
+    assert b"content-type: application/json" in request.lower()
+    assert b"authorization: basic ea==" in request.lower()
 
 
 async def test_a_long_answer_is_refused(serve: Serve, client: HttpClient) -> None:
