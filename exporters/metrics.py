@@ -7,7 +7,8 @@ Series of a machine carry the label `machine` alone; everything descriptive stan
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -50,6 +51,7 @@ from exporters.wording import (
     SUSPICIONS,
 )
 from fleet.cycle import Cycle
+from fleet.retarget import Forecast, NextHashprice, Outlook, Silence
 from fleet.snapshot import FAN_SLOTS, SENSOR_SLOTS, WORK_SLOTS
 
 POLL_DURATION_EDGES_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
@@ -151,6 +153,33 @@ def _merit(view: View) -> Sequence[Column]:
 def _valid_until(view: View) -> Sequence[Column]:
     # It outlives the lease, unlike the advice: alerts compare it with the clock.
     return [single(view.lease_valid_until_s)]
+
+
+def _forecast(value: Callable[[Forecast], float]) -> Columns:
+    return site(lambda c: math.nan if isinstance(c.outlook.forecast, Silence) else value(c.outlook.forecast))
+
+
+def _next_hashprice(value: Callable[[NextHashprice], float]) -> Columns:
+    return site(lambda c: math.nan if isinstance(c.outlook.hashprice, Silence) else value(c.outlook.hashprice))
+
+
+def _ratio(part: Callable[[Outlook], float | Silence]) -> Columns:
+    def value(cycle: Cycle) -> float:
+        told = part(cycle.outlook)
+        return math.nan if isinstance(told, Silence) else told
+
+    return site(value)
+
+
+def _silences(view: View) -> Sequence[Column]:
+    outlook = view.cycle.outlook
+    parts = {
+        "forecast": outlook.forecast,
+        "hashprice": outlook.hashprice,
+        "drawdown": outlook.drawdown_ratio,
+        "lag": outlook.lag_ratio,
+    }
+    return [single(1.0, part=name, reason=told.value) for name, told in parts.items() if isinstance(told, Silence)]
 
 
 _SENSORS = [{"sensor": sensor.value, "index": str(index)} for sensor, index in SENSOR_SLOTS]
@@ -343,6 +372,34 @@ BTC_USD = Metric("hashwatt_btc_usd",
 DIFFICULTY = Metric("hashwatt_network_difficulty",
     "Network difficulty in force.",
     Kind.GAUGE, "", (), site(lambda c: c.valuation.difficulty))
+NEXT_CHANGE = Metric("hashwatt_network_difficulty_next_change_ratio",
+    "Forecast of the relative change of difficulty at the next retarget; none in the first 504 blocks of an epoch.",
+    Kind.GAUGE, "ratio", (), _forecast(lambda f: f.change_ratio))
+NEXT_CHANGE_STDDEV = Metric("hashwatt_network_difficulty_next_change_stddev",
+    "One standard deviation of that ratio, by luck and by hashrate that comes and goes until then.",
+    Kind.GAUGE, "", (), _forecast(lambda f: f.sigma_ratio))
+RETARGET_AT = Metric("hashwatt_network_retarget_timestamp_seconds",
+    "Estimated time of the next retarget.",
+    Kind.GAUGE, _AT, (), _forecast(lambda f: f.retarget_at_s))
+RETARGET_BLOCKS = Metric("hashwatt_network_retarget_blocks",
+    "Blocks until the next retarget.",
+    Kind.GAUGE, "", (), _forecast(lambda f: f.blocks_left))
+NEXT_HASHPRICE = Metric("hashwatt_hashprice_next_usd_per_petahash_day",
+    "Hashprice behind the next retarget at the forecast difficulty and today's price and fees.",
+    Kind.GAUGE, "usd_per_petahash_day", (), _next_hashprice(lambda h: h.usd_ph_day))
+NEXT_HASHPRICE_STDDEV = Metric("hashwatt_hashprice_next_stddev_usd_per_petahash_day",
+    "One standard deviation of that, by the difficulty alone.",
+    Kind.GAUGE, "usd_per_petahash_day", (), _next_hashprice(lambda h: h.sigma_usd_ph_day))
+DRAWDOWN = Metric("hashwatt_network_hashrate_drawdown_ratio",
+    "How far the estimate of network hashrate lies below its peak of about a year, weekly means.",
+    Kind.GAUGE, "ratio", (), _ratio(lambda o: o.drawdown_ratio))
+DIFFICULTY_LAG = Metric("hashwatt_network_difficulty_lag_ratio",
+    "How far the estimate of network hashrate lies above what the difficulty in force implies; below 0, difficulty is "
+    "about to fall.",
+    Kind.GAUGE, "ratio", (), _ratio(lambda o: o.lag_ratio))
+OUTLOOK_SILENT = Metric("hashwatt_outlook_silent",
+    "1 for the reason why forecast, hashprice, drawdown or lag is not told; no series for one that is.",
+    Kind.GAUGE, "", ("part", "reason"), _silences)
 QUOTE_AS_OF = Metric("hashwatt_quote_as_of_timestamp_seconds",
     "As-of time of each quote that the hashprice uses.",
     Kind.GAUGE, _AT, ("input", "source"), _quotes)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import NAMESPACE_URL, uuid5
 
 from fleet.curtailment import Decision, Memory, Policy, recall, recommend
 from fleet.economics import Economics, appraise
 from fleet.market import Market, Valuation, assess
+from fleet.retarget import UNKNOWN, Outlook, foresee
 from fleet.signals import Signals
 from fleet.site import Site
 from fleet.snapshot import Snapshot
+from fleet.tariff import PowerPrice, flat_price, worst_state
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,21 +32,44 @@ class Cycle:
     policy: Policy
     memory: Memory
     decision_id: str
+    outlook: Outlook = UNKNOWN  # beside the decision: nothing in it comes from here
 
 
 def think(
-    site: Site, snapshot: Snapshot, market: Market, signals: Signals, policy: Policy, memory: Memory, now_s: float
+    site: Site,
+    snapshot: Snapshot,
+    market: Market,
+    signals: Signals,
+    policy: Policy,
+    memory: Memory,
+    now_s: float,
+    power: tuple[PowerPrice, ...] = (),
 ) -> Cycle:
     """Everything from what was seen to what is advised. The same arguments give the same cycle, always.
 
+    `power` holds the price of each tariff in use at `now_s`, that of the site first; none = the site's flat price.
     Errors: none for data; arrays that do not fit `site` are a bug of the caller.
     """
     memory = recall(memory, site.ids)
-    valuation = assess(market, site.tariff.price_usd_per_kwh(now_s), site.tariff.source, now_s)
-    economics = appraise(site, snapshot, valuation, memory.stopped)
+    power = power or (flat_price(site.tariff, now_s),)
+    valuation = replace(
+        assess(market, power[0].usd_per_kwh, power[0].source, now_s),
+        power_state=worst_state(power),
+        power_as_of_s=power[0].as_of_s,
+    )
+    economics = appraise(site, snapshot, valuation, memory.stopped, site.by_tariff(power))
     decision, after = recommend(site, snapshot, valuation, economics, signals, policy, memory, now_s)
     return Cycle(
-        now_s, site, snapshot, valuation, economics, decision, policy, after, decision_id=_decision_id(site, after)
+        now_s,
+        site,
+        snapshot,
+        valuation,
+        economics,
+        decision,
+        policy,
+        after,
+        decision_id=_decision_id(site, after),
+        outlook=foresee(market, valuation),
     )
 
 

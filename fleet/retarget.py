@@ -250,6 +250,10 @@ class Outlook:
     lag_ratio: float | Silence
 
 
+UNKNOWN = Outlook(Silence.MISSING, Silence.MISSING, Silence.MISSING, Silence.MISSING)
+"""The outlook of a market without a quote."""
+
+
 def foresee(market: Market, valuation: Valuation) -> Outlook:
     """The outlook at the time of `valuation`, which has judged height, difficulty, reward and price of `market`.
 

@@ -12,6 +12,7 @@ from fleet.cycle import Cycle
 from fleet.economics import Economics
 from fleet.market import InputState, MarketInput, Quote, Valuation
 from fleet.readings import OperatingState, PowerSource, Reason, RowKind
+from fleet.retarget import Forecast, NextHashprice, Outlook, Silence
 from fleet.site import Machine, Site
 from fleet.snapshot import (
     FAN_SLOTS,
@@ -109,6 +110,14 @@ QUOTES = {
 }
 
 
+OUTLOOK = Outlook(
+    Forecast(blocks_seen=1732, blocks_left=284, change_ratio=-0.125, sigma_ratio=0.025, retarget_at_s=AT_S + 187_440),
+    NextHashprice(difficulty=1.225e14, usd_ph_day=36.0, mean_usd_ph_day=36.03, sigma_usd_ph_day=1.03),
+    drawdown_ratio=0.25,
+    lag_ratio=Silence.STALE,
+)
+
+
 def make_valuation(**values: Any) -> Valuation:
     return replace(
         Valuation(
@@ -140,6 +149,7 @@ def make_cycle(
     policy: Policy | None = None,
     machines: tuple[Machine, ...] | None = None,
     decision_id: str = "d-1",
+    outlook: Outlook = OUTLOOK,
     at_s: float = AT_S,
     site: str = "north",
 ) -> Cycle:
@@ -155,6 +165,7 @@ def make_cycle(
         policy=policy or Policy(),
         memory=Memory(ids=ids),
         decision_id=decision_id,
+        outlook=outlook,
     )
 
 

@@ -21,6 +21,7 @@ from exporters.metrics import Family, Kind, family, histogram
 from exporters.prometheus import render, render_family
 from exporters.wording import clean, colliding, topic_segments, unique_names
 from fleet.curtailment import Action
+from fleet.retarget import Outlook, Silence
 from fleet.snapshot import MachineInfo, PduColumns
 
 GOLDEN = Path(__file__).parent / "small_cycle.prom"
@@ -253,6 +254,21 @@ def test_the_description_follows_a_new_reading_and_a_new_site():
     assert 'model="S21"' in page(later)
 
 
+def test_a_silent_outlook_has_reasons_instead_of_numbers():
+    quiet = Outlook(Silence.EARLY, Silence.EARLY, Silence.MISSING, -0.08)
+    read = {
+        (name, tuple(sorted(labels))): value
+        for (name, labels), value in samples(page(make_cycle(("a",), outlook=quiet))).items()
+        if any(word in name for word in ("_next_", "retarget", "_network_hashrate_", "_lag_ratio", "outlook"))
+    }
+    assert read == {
+        ("hashwatt_network_difficulty_lag_ratio", ()): -0.08,
+        ("hashwatt_outlook_silent", (("part", "drawdown"), ("reason", "missing"))): 1,
+        ("hashwatt_outlook_silent", (("part", "forecast"), ("reason", "early"))): 1,
+        ("hashwatt_outlook_silent", (("part", "hashprice"), ("reason", "early"))): 1,
+    }
+
+
 # --- names -------------------------------------------------------------------------------------------------------
 
 
@@ -275,6 +291,7 @@ machine_fan_speed_rpm machine_revenue_usd_per_hour machine_energy_cost_usd_per_h
 machine_margin_error_usd_per_hour machine_breakeven_usd_per_kilowatt_hour machine_recommended
 machine_last_seen_timestamp_seconds pdu_up pdu_power_watts pdu_energy_joules_total outlet_power_watts outlet_on
 pdu_temperature_celsius hashprice_usd_per_petahash_day btc_usd network_difficulty quote_as_of_timestamp_seconds
+network_difficulty_next_change_ratio network_difficulty_next_change_stddev network_retarget_timestamp_seconds
 power_price_usd_per_kilowatt_hour curtailment_recommended_shed_watts curtailment_status curtailment_mode
 curtailment_valid_until_timestamp_seconds merit_watts poll_duration_seconds polls_total
 """.split()  # noqa: SIM905  thirty quoted lines say no more

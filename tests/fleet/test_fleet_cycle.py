@@ -21,6 +21,7 @@ from fleet.curtailment import Action, Memory, Policy, Status
 from fleet.cycle import Cycle, think
 from fleet.market import HARD_AGE_S, SOFT_AGE_S, Market, MarketInput, Quote
 from fleet.readings import OperatingState, Reason
+from fleet.retarget import Forecast, Silence
 from fleet.signals import Signals
 from fleet.site import Machine, Site
 from fleet.snapshot import STATE_CODES, MachineInfo, Observations, PduColumns, assemble, learn_steady
@@ -340,3 +341,17 @@ def test_what_is_lost_aged_or_nan_never_turns_run_into_stop(
     assert not new_stops[silent].any()
     # what is said of each is one of the three words, and a stop is said only of what is remembered as stopped
     assert ((damaged.decision.action == Action.STOP) == damaged.memory.stopped).all()
+
+
+@pytest.mark.parametrize("price_usd", [GOOD_USD, BAD_USD])
+def test_an_outlook_stands_beside_the_decision_and_changes_nothing_in_it(price_usd: float) -> None:
+    knowing, plain = Story(3), Story(3)
+    knowing.price_usd = plain.price_usd = price_usd
+    start = Quote(MarketInput.EPOCH_START_S, "kraken", T0_S - 1732 * 690.0, T0_S, math.inf, math.inf)
+    knowing.market = Market((start,))
+    for _ in range(30):
+        told, untold = knowing.minute(), plain.minute()
+        assert isinstance(told.outlook.forecast, Forecast)
+        assert untold.outlook.forecast is Silence.MISSING
+        for field in fields(told.decision):
+            np.testing.assert_array_equal(getattr(told.decision, field.name), getattr(untold.decision, field.name))
