@@ -42,6 +42,12 @@ def family(found: Mapping[Oid, Value]) -> str:
     return recognise(packaged_profiles(), found).profile.id
 
 
+def said(found: Mapping[Oid, Value], below: str) -> str:
+    """What a walk says at an OID below 1.3.6.1.4.1, so that the words of a recorded unit stay out of the repository."""
+    value = found[parse_oid(f"1.3.6.1.4.1.{below}")]
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
 def changed(found: Mapping[Oid, Value], values: Mapping[str, Value | None]) -> dict[Oid, Value]:
     """The walk with other values at some OIDs below 1.3.6.1.4.1; None takes one away."""
     result = dict(found)

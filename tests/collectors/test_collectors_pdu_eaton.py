@@ -16,6 +16,7 @@ from pdu_walks import (
     recorded,
     row,
     rows,
+    said,
     states,
     steps,
     told,
@@ -43,11 +44,13 @@ def test_recorded_single_phase_unit() -> None:
     found = recorded("eatonpdu_2")
     assert family(found) == "eaton_epdu"
     reading = read_walk(found)
-    assert (reading.model, reading.serial, reading.firmware) == ("EMA114-10", "H619P44058", "05.01.0002")
+    assert (reading.model, reading.serial, reading.firmware) == tuple(
+        said(found, f"534.6.6.7.1.2.1.{column}.0") for column in (3, 4, 5)
+    )
     # the total row of the input, 5 W below its only phase
     assert (reading.power_w, reading.power_quality, reading.power_resolution_w) == (1584.0, Quality.MEASURED, 1.0)
     assert (kwh(reading), reading.energy_counting, reading.energy_since) == (
-        8185.493, Counting.RESETTABLE, "1700853055",
+        8185.493, Counting.RESETTABLE, said(found, "534.6.6.7.3.5.1.6.0.1"),
     )  # fmt: skip
     assert reading.energy_wraps_j == WH_MODULUS_J
     inlet = row(reading, RowKind.INLET, "1")
@@ -60,10 +63,10 @@ def test_recorded_single_phase_unit() -> None:
     assert (states(reading), watts(reading, RowKind.OUTLET)) == ((24, 0, 0), 1568.0)
     first = row(reading, RowKind.OUTLET, "1")
     assert (first.name, first.power_w, first.current_a, first.apparent_power_va, first.power_factor) == (
-        "Power strip + s-rw-lab-rack", 80.0, 0.79, 93.0, 0.842,
+        said(found, "534.6.6.7.6.1.1.3.0.1"), 80.0, 0.79, 93.0, 0.842,
     )  # fmt: skip
     assert (kwh(first), first.energy_since, first.phase, first.current_limit_a) == (
-        785.621, "1700853056", "L1", 16.0,
+        785.621, said(found, "534.6.6.7.6.5.1.5.0.1"), "L1", 16.0,
     )  # fmt: skip
     # the OID of its parent leaves out the strapping index and points at nothing
     assert first.bank is None

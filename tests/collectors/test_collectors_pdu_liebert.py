@@ -16,6 +16,7 @@ from pdu_walks import (
     recorded,
     row,
     rows,
+    said,
     states,
     steps,
     told,
@@ -42,7 +43,9 @@ def test_recorded_mph2() -> None:
     found = recorded("liebert_mph2rg")
     assert family(found) == "liebert"
     reading = read_walk(found)
-    assert (reading.model, reading.serial, reading.firmware) == ("MPHR3142", "V15E0000712", "0.4.6.29")
+    assert (reading.model, reading.serial, reading.firmware) == tuple(
+        said(found, f"476.1.42.3.8.30.20.1.{column}.1.1") for column in (20, 55, 60)
+    )
     assert (reading.power_w, reading.power_quality, kwh(reading)) == (514.0, Quality.MEASURED, 2045.0)
     source = row(reading, RowKind.INLET, "1")
     # its power factor is 0 beside 514 W and 551 VA, which is 0.93: it says nothing
@@ -58,7 +61,8 @@ def test_recorded_mph2() -> None:
     assert kwh(row(reading, RowKind.BANK, "1-A")) == 2045.2
     assert (states(reading), watts(reading, RowKind.OUTLET)) == ((7, 9, 0), 503.0)
     first, sixth = rows(reading, RowKind.OUTLET)[0], row(reading, RowKind.OUTLET, "1-A-6")
-    assert (first.id, first.name, first.bank, first.is_on, kwh(first)) == ("1-A-1", "Server1_p13", "1-A", False, 1.0)
+    assert (first.id, first.bank, first.is_on, kwh(first)) == ("1-A-1", "1-A", False, 1.0)
+    assert first.name == said(found, "476.1.42.3.8.50.20.1.10.1.2.1")
     assert (sixth.power_w, sixth.current_a, sixth.voltage_v, sixth.power_factor, sixth.is_on) == (
         40.0, 0.21, 238.7, 0.78, True,
     )  # fmt: skip

@@ -18,6 +18,7 @@ from pdu_walks import (
     recorded,
     row,
     rows,
+    said,
     states,
     told,
 )
@@ -135,10 +136,12 @@ def test_volt_amperes_that_stand_for_watts_are_asked_for_each_time(family: str) 
 
 
 def test_panduit_p42d04m() -> None:
-    reading = read_walk(recorded("panduit"))
-    assert (reading.model, reading.serial, reading.firmware, reading.uptime_s) == (
-        "P42D04M", "CN187D6053", "2.3.21", 206_090.0,
-    )  # fmt: skip
+    found = recorded("panduit")
+    reading = read_walk(found)
+    assert (reading.model, reading.serial, reading.firmware) == tuple(
+        said(found, f"19536.10.1.1.2.1.{column}.1") for column in (7, 8, 5)
+    )
+    assert reading.uptime_s == 206_090.0
     assert (reading.energy_counting, reading.power_resolution_w) == (Counting.LIFETIME, 1.0)
     unit = row(reading, RowKind.UNIT, "1")
     # 4.48 A is the sum over three phases and no current: not told
@@ -160,11 +163,12 @@ def test_panduit_p42d04m() -> None:
 
 
 def test_panduit_p32g13m_has_one_outlet_and_one_row_of_padding() -> None:
-    reading = read_walk(recorded("panduit_g5-p32g13m"))
+    found = recorded("panduit_g5-p32g13m")
+    reading = read_walk(found)
     assert (reading.model, reading.firmware, reading.serial) == ("P32G13M", "3.3.6", None)
     fields = ("name", "power_w", "current_a", "current_limit_a", "bank", "energy_since", "is_on")
     assert told(reading, RowKind.OUTLET, *fields) == [
-        ("1", "OUTLET 1", 0.0, 0.0, 16.0, "1", "2024/03/29 15:20:03", None)
+        ("1", "OUTLET 1", 0.0, 0.0, 16.0, "1", said(found, "19536.10.1.5.1.1.15.1.1"), None)
     ]
 
 
@@ -237,10 +241,11 @@ def test_hpe_second_generation() -> None:
 
 
 def test_hpe_first_generation_mapdu() -> None:
-    reading = read_walk(recorded("hpe-mapdu_pdu2"))
-    assert (reading.model, reading.serial, reading.firmware) == (
-        "Assy 3.6kVA 100-240V 16A WW maPDU", "3C87241397", "02.00.0044",
-    )  # fmt: skip
+    found = recorded("hpe-mapdu_pdu2")
+    reading = read_walk(found)
+    assert (reading.model, reading.serial, reading.firmware) == tuple(
+        said(found, f"232.165.1.2.{word}.0") for word in (2, 7, 3)
+    )
     assert told(reading, RowKind.PHASE, "power_w", "voltage_v", "current_a", "power_factor") == [
         ("1", 97.0, 242.44, 0.535, 0.751)
     ]
@@ -248,7 +253,9 @@ def test_hpe_first_generation_mapdu() -> None:
     assert states(reading) == (2, 6, 0)
     assert sum(outlet.power_w or 0 for outlet in rows(reading, RowKind.OUTLET)) == 91.0
     sixth = row(reading, RowKind.OUTLET, "6")  # -707 is a lagging power factor, not a missing one
-    assert (sixth.name, sixth.power_w, sixth.current_a, sixth.power_factor) == ("Outlet L1-6", 77.0, 0.45, 0.707)
+    assert (sixth.name, sixth.power_w, sixth.current_a, sixth.power_factor) == (
+        said(found, "232.165.7.5.1.1.2.0.6"), 77.0, 0.45, 0.707,
+    )  # fmt: skip
     assert row(reading, RowKind.OUTLET, "7").power_factor == 0.573
     assert rows(reading, RowKind.PROBE) == []  # one is foreseen and not plugged in
 
@@ -265,8 +272,8 @@ def test_hpe_first_generation_chain_counts_from_zero() -> None:
     assert told(reading, RowKind.BANK, "power_w", "is_on") == [("1", 3366.0, True)]  # the other is a section
     assert told(reading, RowKind.OUTLET, "name", "power_w", "is_on", "power_factor") == [
         ("1", "miner-0401", 3352.0, True, 0.989),
-        ("2", "Outlet L1-2", 0.0, False, 1.0),
-        ("3", "Outlet L1-3", 14.0, True, 0.573),
+        ("2", "Outlet L1-2", 0.0, False, 0.995),
+        ("3", "Outlet L1-3", 14.0, True, 0.611),
         ("1.1", "miner-0402", 1650.0, None, None),
     ]
     assert kwh(row(reading, RowKind.OUTLET, "1")) == 9870.0
@@ -327,9 +334,12 @@ def test_hpe_management_module_with_a_silent_unit() -> None:
 
 
 def test_enlogic_en1814() -> None:
-    reading = read_walk(recorded("enlogic-pdu_v2"))
+    found = recorded("enlogic-pdu_v2")
+    reading = read_walk(found)
     # the second generation moved serial number and firmware by one
-    assert (reading.model, reading.serial, reading.firmware) == ("EN1814", "<private>", "2.0.4.3")
+    assert (reading.model, reading.serial, reading.firmware) == tuple(
+        said(found, f"38446.1.1.2.1.{column}.1") for column in (11, 12, 14)
+    )
     assert told(reading, RowKind.PHASE, "power_w", "current_a", "voltage_v", "power_factor") == [
         ("1", 521.0, 2.77, 205.0, 0.91),
         ("2", 599.0, 4.72, 205.0, 0.91),
@@ -388,29 +398,31 @@ def test_enlogic_outlets_and_sensors() -> None:
 
 # --- Chatsworth ---
 
-LEFT, RIGHT = "000ED3013C4D", "000ED300AD21"  # MACs of the two linked PDUs of the recording
-
 
 def test_chatsworth_rows_are_told_apart_by_the_mac_of_their_unit() -> None:
-    reading = read_walk(recorded("chatsworth-pdu"))
-    assert (reading.model, reading.firmware) == ("K50-3D136-005-72A", "5.3.1100.0")
+    found = recorded("chatsworth-pdu")
+    reading = read_walk(found)
+    assert (reading.model, reading.firmware) == (said(found, "30932.1.1.1.2.0"), said(found, "30932.1.1.1.1.0"))
+    first = parse_oid("1.3.6.1.4.1.30932.1.10.1.4.10.1.4.1.12")  # names of the first outlets, by the MAC of their unit
+    named = {bytes(oid[-12:]).decode(): text for oid, text in found.items() if oid[: len(first)] == first}
+    right, left = sorted(named)  # two linked PDUs
     assert told(reading, RowKind.UNIT, "power_w", "power_quality") == [
-        (LEFT, 1467.0 + 1299.0 + 1027.0, Quality.ESTIMATED),
-        (RIGHT, 0.0, Quality.ESTIMATED),
+        (left, 1467.0 + 1299.0 + 1027.0, Quality.ESTIMATED),
+        (right, 0.0, Quality.ESTIMATED),
     ]
     # volt-amperes for watts, and below volts times amperes: 7.13 x 206.5 = 1472
     assert told(reading, RowKind.BANK, "apparent_power_va", "power_w", "current_a", "voltage_v", "energy_j") == [
-        (f"{LEFT}.1", 1467.0, 1467.0, 7.13, 206.5, None),  # its energy is VAh
-        (f"{LEFT}.2", 1299.0, 1299.0, 6.76, 205.9, None),
-        (f"{LEFT}.3", 1027.0, 1027.0, 5.07, 204.3, None),
+        (f"{left}.1", 1467.0, 1467.0, 7.13, 206.5, None),  # its energy is VAh
+        (f"{left}.2", 1299.0, 1299.0, 6.76, 205.9, None),
+        (f"{left}.3", 1027.0, 1027.0, 5.07, 204.3, None),
     ]
     assert states(reading) == (60, 0, 0)
-    by_unit = [[outlet for outlet in rows(reading, RowKind.OUTLET) if outlet.unit == unit] for unit in (LEFT, RIGHT)]
+    by_unit = [[outlet for outlet in rows(reading, RowKind.OUTLET) if outlet.unit == unit] for unit in (left, right)]
     assert [len(outlets) for outlets in by_unit] == [36, 24]
     assert all(outlet.power_w is None for outlet in by_unit[0])  # not metered
     assert all(outlet.power_w == 0.0 and outlet.voltage_v == 207.2 for outlet in by_unit[1])
-    assert row(reading, RowKind.OUTLET, f"{LEFT}.1").name == "fw01-3220"
-    assert kwh(row(reading, RowKind.OUTLET, f"{RIGHT}.1")) == round(64449 / 360 / 1000, 6)
+    assert row(reading, RowKind.OUTLET, f"{left}.1").name == str(named[left], "utf-8")
+    assert kwh(row(reading, RowKind.OUTLET, f"{right}.1")) == round(64449 / 360 / 1000, 6)
 
 
 def test_chatsworth_units_by_their_own_total_by_branches_and_by_outlets() -> None:
@@ -442,8 +454,11 @@ def test_a_misencoded_identity_alone_is_no_chatsworth() -> None:
 
 
 def test_rittal_variables_by_their_names() -> None:
-    reading = read_walk(recorded("rittal-cmc-iii-pu_pdu-controller"))
-    assert (reading.model, reading.serial, reading.firmware) == ("Rittal PDU", "34260505", "V7.17.30_1")
+    found = recorded("rittal-cmc-iii-pu_pdu-controller")
+    reading = read_walk(found)
+    assert (reading.model, reading.serial, reading.firmware) == (
+        "Rittal PDU", said(found, "2606.7.2.6.0"), said(found, "2606.7.2.4.0"),
+    )  # fmt: skip
     assert (reading.energy_counting, reading.power_resolution_w) == (Counting.LIFETIME, 1.0)
     assert told(reading, RowKind.PHASE, "power_w", "voltage_v", "current_a", "apparent_power_va", "power_factor") == [
         ("1", 1041.0, 229.2, 4.73, 1085.0, 0.95),  # -95 with scale -100
@@ -492,8 +507,11 @@ def test_other_devices_of_rittal_are_no_pdus(descr: bytes) -> None:
 
 
 def test_schleifenbauer_dpm27e_has_no_watts() -> None:
-    reading = read_walk(recorded("schleifenbauer_dpm27e"))
-    assert (reading.name, reading.serial) == ("dpm27e-test", "SVNL00655429")
+    found = recorded("schleifenbauer_dpm27e")
+    reading = read_walk(found)
+    assert (reading.name, reading.serial) == tuple(
+        said(found, f"31034.12.1.1.2.1.1.1.{column}.1") for column in (10, 6)
+    )
     assert told(reading, RowKind.PHASE, "power_w", "power_quality", "power_factor", "current_limit_a") == [
         (number, 0.0, Quality.ESTIMATED, None, 14.0) for number in ("1", "2", "3")
     ]
@@ -556,8 +574,11 @@ def test_a_schleifenbauer_ring_with_one_device_that_tells_no_watts() -> None:
 
 
 def test_gude_8031() -> None:
-    reading = read_walk(recorded("gude-epc_8031"))
-    assert (reading.model, reading.firmware, reading.serial) == ("Expert Power Control 8031-3", "1.6.3", None)
+    found = recorded("gude-epc_8031")
+    reading = read_walk(found)
+    assert (reading.model, reading.firmware, reading.serial) == (
+        said(found, "28507.81.1.1.2.1.0"), said(found, "28507.81.1.1.2.2.0"), None,
+    )  # fmt: skip
     inlet = row(reading, RowKind.INLET, "1")
     assert (inlet.power_w, inlet.current_a, inlet.power_factor, inlet.apparent_power_va) == (18.0, 0.186, 0.424, 42.0)
     assert (inlet.voltage_v, inlet.frequency_hz, inlet.energy_counting) == (230.0, 49.99, Counting.LIFETIME)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pdu_walks import without_second_unit
+from pdu_walks import said, without_second_unit
 
 from collectors.pdus.layout import decode, survey
 from collectors.pdus.matching import recognise, shortlist
@@ -62,8 +62,10 @@ def capture(folder: Path, name: str) -> dict[Oid, Value]:
 
 
 def test_ap8853(rpdu2: Profile, pdu_captures: Path) -> None:
-    reading = decode(rpdu2, capture(pdu_captures, "apc_ap8853"))
-    assert (reading.model, reading.serial) == ("AP8853", "ZA2001002384")  # from sysDescr: it answers nothing else
+    found = capture(pdu_captures, "apc_ap8853")
+    reading = decode(rpdu2, found)
+    assert f" MN:{reading.model} ".encode() in bytes(found[SYS_DESCR])  # it answers them nowhere else
+    assert f" SN: {reading.serial} ".encode() in bytes(found[SYS_DESCR])
     assert (reading.power_w, reading.power_quality, reading.power_resolution_w) == (1140.0, Quality.MEASURED, 10.0)
     assert reading.energy_j == pytest.approx(3512.8 * JOULES_PER_KWH)
     phase = row(reading, RowKind.PHASE, "1")
@@ -73,8 +75,9 @@ def test_ap8853(rpdu2: Profile, pdu_captures: Path) -> None:
 
 
 def test_ap8959(rpdu2: Profile, pdu_captures: Path) -> None:
-    reading = decode(rpdu2, capture(pdu_captures, "apc_ap8959eu3"))
-    assert (reading.model, reading.serial) == ("AP8959EU3", "5A1638E01463")
+    found = capture(pdu_captures, "apc_ap8959eu3")
+    reading = decode(rpdu2, found)
+    assert (reading.model, reading.serial) == (said(found, "318.1.1.12.1.5.0"), said(found, "318.1.1.12.1.6.0"))
     assert reading.power_w == 270.0
     assert reading.energy_j == pytest.approx(1967.7 * JOULES_PER_KWH)
     assert row(reading, RowKind.PHASE, "1").power_w == 250.0
@@ -245,7 +248,7 @@ def minimal(id: str, match: str) -> Profile:
     return profile
 
 
-def said(identity: str | None, descr: str | None = None, *probes: str) -> dict[Oid, Value]:
+def answering(identity: str | None, descr: str | None = None, *probes: str) -> dict[Oid, Value]:
     found: dict[Oid, Value] = {parse_oid(oid): -1 for oid in probes}
     if identity is not None:
         found[SYS_OBJECT_ID] = parse_oid(identity)
@@ -257,8 +260,8 @@ def said(identity: str | None, descr: str | None = None, *probes: str) -> dict[O
 def test_prefixes_are_compared_by_part_and_the_longest_wins() -> None:
     broad = minimal("broad", 'sys_object_id = ["318.1.3.4"]')
     exact = minimal("exact", 'sys_object_id = ["318.1.3.4.6"]')
-    assert shortlist([broad, exact], said("1.3.6.1.4.1.318.1.3.4.6")) == (exact, broad)
-    assert shortlist([broad, exact], said("1.3.6.1.4.1.318.1.3.4.60")) == (broad,)
+    assert shortlist([broad, exact], answering("1.3.6.1.4.1.318.1.3.4.6")) == (exact, broad)
+    assert shortlist([broad, exact], answering("1.3.6.1.4.1.318.1.3.4.60")) == (broad,)
 
 
 PROBE = "1.3.6.1.4.1.99.1.2.1"
@@ -267,14 +270,14 @@ PROBE = "1.3.6.1.4.1.99.1.2.1"
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
-        (said("1.3.6.1.4.1.318", "APC Web/SNMP", PROBE), "described"),  # the description goes before a probe
-        (said("1.3.6.1.4.1.318", "Linux", PROBE), "rich"),  # of those that only a probe can prove the richer one
-        (said(None, None, PROBE), "rich"),
-        (said("1.3.6.1.4.1.77"), "own"),  # its identity proves it, though its probe is silent
-        (said("1.3.6.1.4.1.88", None, PROBE), "shared"),
-        (said("1.3.6.1.4.1.88"), None),  # others have this identity too, and nothing else speaks for it
-        (said("1.3.6.1.4.1.78", "a UPS"), None),
-        (said(None), None),
+        (answering("1.3.6.1.4.1.318", "APC Web/SNMP", PROBE), "described"),  # the description goes before a probe
+        (answering("1.3.6.1.4.1.318", "Linux", PROBE), "rich"),  # of those that only a probe can prove the richer one
+        (answering(None, None, PROBE), "rich"),
+        (answering("1.3.6.1.4.1.77"), "own"),  # its identity proves it, though its probe is silent
+        (answering("1.3.6.1.4.1.88", None, PROBE), "shared"),
+        (answering("1.3.6.1.4.1.88"), None),  # others have this identity too, and nothing else speaks for it
+        (answering("1.3.6.1.4.1.78", "a UPS"), None),
+        (answering(None), None),
     ],
 )
 def test_identity_then_description_then_probe(found: dict[Oid, Value], expected: str | None) -> None:
@@ -296,13 +299,13 @@ def test_identity_then_description_then_probe(found: dict[Oid, Value], expected:
 def test_a_row_below_a_column_or_a_text_can_be_the_probe() -> None:
     under = minimal("under", 'probe_under = ["55.1"]')
     text = minimal("text", 'probe_text = [{ oid = "1.3.6.1.6.3.10.2.1.1.0", contains = "APC" }]')
-    assert recognise([under, text], said(None, None, "1.3.6.1.4.1.55.1.9")).profile is under
+    assert recognise([under, text], answering(None, None, "1.3.6.1.4.1.55.1.9")).profile is under
     assert recognise([under, text], {parse_oid("1.3.6.1.6.3.10.2.1.1.0"): b"\x80APC\x01"}).profile is text
 
 
 def test_misencoded_identities_can_be_written_down() -> None:
     profile = minimal("odd", 'sys_object_id = ["0.10.43.6.1.4.1"]')
-    assert recognise([profile], said("0.10.43.6.1.4.1")).profile is profile
+    assert recognise([profile], answering("0.10.43.6.1.4.1")).profile is profile
 
 
 # --- the schema ---

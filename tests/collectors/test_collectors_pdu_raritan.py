@@ -16,6 +16,7 @@ from pdu_walks import (
     recorded,
     row,
     rows,
+    said,
     states,
     steps,
     told,
@@ -68,8 +69,8 @@ def test_recorded_px1() -> None:
     assert sum(r.apparent_power_va or 0 for r in outlets) == 679.0
     assert sum(r.current_a or 0 for r in outlets) == pytest.approx(2.943)
     assert told(reading, RowKind.PROBE, "name", "temperature_c", "humidity_ratio") == [
-        ("3", "Temperature AEI8850418", 20.5, None),  # 205 with one digit
-        ("2", "Humidity AEI8850418", None, 0.39),  # 39 with none
+        ("3", said(found, "13742.4.3.3.1.4.3"), 20.5, None),  # 205 with one digit
+        ("2", said(found, "13742.4.3.3.1.4.2"), None, 0.39),  # 39 with none
     ]
     assert row(reading, RowKind.UNIT, "1").temperature_c == 36.0  # of its processor
     assert reading.warnings == ()
@@ -97,7 +98,9 @@ def test_recorded_px4() -> None:
     found = recorded("raritan-pdu_px4")
     assert family(found) == "raritan_pdu2"
     reading = read_walk(found)
-    assert (reading.model, reading.serial, reading.firmware) == ("PX4-5730-E8V2", "R2FF0000000", "4.2.10.5-50400")
+    assert (reading.model, reading.serial, reading.firmware) == tuple(
+        said(found, f"13742.6.3.2.{cell}") for cell in ("1.1.3.1", "1.1.4.1", "3.1.6.1.1.1")
+    )
     assert (reading.power_w, reading.power_quality) == (590.0, Quality.MEASURED)  # .4; the signed column .6 says 604
     assert kwh(reading) == 2932.051
     assert (reading.energy_counting, reading.energy_wraps_j) == (Counting.RESETTABLE, WH_MODULUS_J)
@@ -120,7 +123,7 @@ def test_recorded_px4() -> None:
     assert row(reading, RowKind.OUTLET, "3").current_limit_a == 10.0
     assert row(reading, RowKind.OUTLET, "7").bank == "C2"
     assert row(reading, RowKind.OUTLET, "13").bank is None  # its protector is not in the recording
-    assert row(reading, RowKind.OUTLET, "36").name == "DEVICE 1:Ps2:Installed"
+    assert row(reading, RowKind.OUTLET, "36").name == said(found, "13742.6.3.5.3.1.3.1.36")
     assert reading.warnings == ()
 
 

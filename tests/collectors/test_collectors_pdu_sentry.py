@@ -16,6 +16,7 @@ from pdu_walks import (
     recorded,
     row,
     rows,
+    said,
     states,
     steps,
     told,
@@ -49,18 +50,18 @@ def test_recorded_sentry3_with_two_towers() -> None:
     assert family(found) == "sentry3"
     reading = read_walk(found)
     assert (reading.model, reading.serial, reading.firmware) == (
-        "CW-24V2C458C1", "ADLH0001862", "Sentry Switched CDU Version 7.1a",
+        said(found, "1718.3.2.1.1.7.1"), said(found, "1718.3.2.1.1.6.1"), said(found, "1718.3.1.1.0"),
     )  # fmt: skip
     # amperes and volts, but neither watts nor a power factor: missing, not guessed
     assert (reading.power_w, reading.power_quality, reading.energy_j) == (None, Quality.MISSING, None)
     assert told(reading, RowKind.INLET, "unit", "name", "current_a", "voltage_v", "current_limit_a", "power_w") == [
-        ("AA", "1", "TowerA_InfeedA", 3.62, 209.3, 30.0, None),
-        ("BA", "2", "TowerB_InfeedA", 5.02, 205.9, 30.0, None),
+        ("AA", "1", said(found, "1718.3.2.2.1.3.1.1"), 3.62, 209.3, 30.0, None),
+        ("BA", "2", said(found, "1718.3.2.2.1.3.2.1"), 5.02, 205.9, 30.0, None),
     ]
     # 680 and 745 tenths of a degree Fahrenheit; the two sensors of tower B are not there
     assert told(reading, RowKind.PROBE, "name", "humidity_ratio") == [
-        ("A1", "Temp_Humid_Sensor_A1", 0.52),
-        ("A2", "Temp_Humid_Sensor_A2", 0.43),
+        ("A1", said(found, "1718.3.2.5.1.3.1.1"), 0.52),
+        ("A2", said(found, "1718.3.2.5.1.3.1.2"), 0.43),
     ]
     assert [r.temperature_c for r in rows(reading, RowKind.PROBE)] == [
         pytest.approx(20.0),
@@ -73,7 +74,7 @@ def test_recorded_sentry3_switched() -> None:
     found = recorded("sentry3_switched")
     assert family(found) == "sentry3"
     reading = read_walk(found)
-    assert (reading.model, reading.serial) == ("CWG-30VDE455/CB", "ADFC0001714")
+    assert (reading.model, reading.serial) == (said(found, "1718.3.2.1.1.7.1"), said(found, "1718.3.2.1.1.6.1"))
     assert reading.power_w is None
     # three lines of one tower: line currents and volts from line to line
     assert told(reading, RowKind.INLET, "current_a", "voltage_v", "power_quality") == [
@@ -83,10 +84,10 @@ def test_recorded_sentry3_switched() -> None:
     ]
     outlets = rows(reading, RowKind.OUTLET)
     assert [(outlets[n].id, outlets[n].name, outlets[n].current_a) for n in (0, 7, 10, 29)] == [
-        ("AA1", "Outlet AA1", 0.0),
-        ("AA8", "Outlet AA8", 0.64),
-        ("AB1", "Outlet AB1", 0.81),
-        ("AC10", "Outlet AC10", 0.56),
+        ("AA1", said(found, "1718.3.2.3.1.3.1.1.1"), 0.0),
+        ("AA8", said(found, "1718.3.2.3.1.3.1.1.8"), 0.64),
+        ("AB1", said(found, "1718.3.2.3.1.3.1.2.1"), 0.81),
+        ("AC10", said(found, "1718.3.2.3.1.3.1.3.10"), 0.56),
     ]
     assert len(outlets) == 30
     assert sum(r.current_a or 0 for r in outlets) == pytest.approx(6.75)
@@ -105,12 +106,12 @@ def test_recorded_sentry4() -> None:
     found = recorded("sentry4")
     assert family(found) == "sentry4"
     reading = read_walk(found)
-    assert (reading.model, reading.firmware) == ("C2S42CE-YCMFAM00", "Version 8.0n")
+    assert (reading.model, reading.firmware) == (said(found, "1718.4.1.2.2.1.5.1"), said(found, "1718.4.1.1.1.3.0"))
     assert (reading.power_w, reading.power_quality, reading.power_resolution_w) == (2966.0, Quality.MEASURED, 1.0)
     assert kwh(reading) == 3459.6  # 893.7 and 2565.9
     assert told(reading, RowKind.INLET, "unit", "name", "power_w", "apparent_power_va", "power_factor") == [
-        ("AA", "1", "Master_Cord_A", 1701.0, 1790.0, 0.95),
-        ("BA", "2", "Link1_Cord_A", 1265.0, 1329.0, 0.96),
+        ("AA", "1", said(found, "1718.4.1.3.2.1.3.1.1"), 1701.0, 1790.0, 0.95),
+        ("BA", "2", said(found, "1718.4.1.3.2.1.3.2.1"), 1265.0, 1329.0, 0.96),
     ]
     assert [(r.frequency_hz, r.current_limit_a) for r in rows(reading, RowKind.INLET)] == [(60.0, 30.0)] * 2
     assert told(reading, RowKind.LINE, "current_a")[:3] == [("AA:L1", 5.6), ("AA:L2", 3.69), ("AA:L3", 5.6)]
