@@ -208,6 +208,22 @@ def _market_lines(market: Document) -> Iterable[Text]:
     for i, (name, shown) in enumerate((("btc_usd", "BTC"), ("difficulty", "difficulty"), ("block_fees_btc", "fees"))):
         line.append_text(_input(shown, inputs.get(name), ", " if i else ""))
     yield line
+    yield from _outlook_lines(market.get("outlook") or {})
+
+
+def _outlook_lines(outlook: Document) -> Iterable[Text]:
+    """What the next retarget is expected to bring; no line while that is not told."""
+    change = outlook.get("change_ratio")
+    if change is None:
+        return
+    line = _line(
+        _label(""),
+        f"retarget {change:+.1%} ± {outlook['change_sigma_ratio']:.1%} in {age(outlook['retarget_in_s'])}"
+        f" ({outlook['blocks_left']} blocks)",
+    )
+    if (hashprice := outlook["hashprice_usd_ph_day"]) is not None:
+        line.append(f", then {hashprice:.2f} ± {outlook['hashprice_sigma_usd_ph_day']:.2f} USD/PH/day")
+    yield line
 
 
 def _input(name: str, quote: Document | None, lead: str) -> Text:

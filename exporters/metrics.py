@@ -172,14 +172,7 @@ def _ratio(part: Callable[[Outlook], float | Silence]) -> Columns:
 
 
 def _silences(view: View) -> Sequence[Column]:
-    outlook = view.cycle.outlook
-    parts = {
-        "forecast": outlook.forecast,
-        "hashprice": outlook.hashprice,
-        "drawdown": outlook.drawdown_ratio,
-        "lag": outlook.lag_ratio,
-    }
-    return [single(1.0, part=name, reason=told.value) for name, told in parts.items() if isinstance(told, Silence)]
+    return [single(1.0, part=part, reason=reason.value) for part, reason in view.cycle.outlook.silences.items()]
 
 
 _SENSORS = [{"sensor": sensor.value, "index": str(index)} for sensor, index in SENSOR_SLOTS]

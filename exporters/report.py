@@ -36,6 +36,7 @@ from exporters.wording import (
 from fleet.curtailment import Action
 from fleet.cycle import Cycle
 from fleet.market import InputState, MarketInput, Valuation
+from fleet.retarget import Silence
 from fleet.snapshot import SENSOR_SLOTS, MeterDoubt
 
 Floats = npt.NDArray[np.float64]
@@ -57,7 +58,7 @@ def once_document(cycle: Cycle) -> Document:
         "at": instant(cycle.at_s),
         "machines": machine_rows(cycle, range(len(cycle.snapshot))),
         "pdus": pdu_rows(cycle, range(len(cycle.snapshot.pdus.ids))),
-        "market": market_document(cycle.valuation),
+        "market": {**market_document(cycle.valuation), "outlook": outlook_document(cycle)},
         "recommendation": recommendation_document(cycle),
     }
 
@@ -70,7 +71,7 @@ def status_document(cycle: Cycle, lease_valid_until_s: float = math.nan) -> Docu
         "site": clean(cycle.site.name),
         "at": instant(cycle.at_s),
         "fleet": fleet_totals(cycle),
-        "market": market_document(cycle.valuation),
+        "market": {**market_document(cycle.valuation), "outlook": outlook_document(cycle)},
         "marginal": machine_rows(cycle, marginal_rows(cycle.economics.margin_usd_h).tolist()),
         "faults": _counts(snapshot.fault, FAULTS),
         "unpriced": _counts(cycle.economics.reason, REASONS),
@@ -359,6 +360,37 @@ def market_document(valuation: Valuation) -> Document:
             for input, state in valuation.states.items()
         },
     }
+
+
+def outlook_document(cycle: Cycle) -> Document:
+    """The next retarget and hashprice behind it, each number with its standard deviation; `silences` says why a part
+    of it is null. Nothing here has a part in the advice."""
+    outlook = cycle.outlook
+    forecast, hashprice = outlook.forecast, outlook.hashprice
+    document: Document = dict.fromkeys((
+        "blocks_seen", "blocks_left", "change_ratio", "change_sigma_ratio", "retarget_at", "retarget_in_s",
+        "hashprice_usd_ph_day", "hashprice_mean_usd_ph_day", "hashprice_sigma_usd_ph_day", "difficulty",
+        "drawdown_ratio", "lag_ratio",
+    ))  # fmt: skip
+    if not isinstance(forecast, Silence):
+        document |= {
+            "blocks_seen": forecast.blocks_seen,
+            "blocks_left": forecast.blocks_left,
+            "change_ratio": number(forecast.change_ratio),
+            "change_sigma_ratio": number(forecast.sigma_ratio),
+            "retarget_at": instant(forecast.retarget_at_s),
+            "retarget_in_s": number(forecast.retarget_at_s - cycle.at_s),
+        }
+    if not isinstance(hashprice, Silence):
+        document |= {
+            "hashprice_usd_ph_day": number(hashprice.usd_ph_day),
+            "hashprice_mean_usd_ph_day": number(hashprice.mean_usd_ph_day),
+            "hashprice_sigma_usd_ph_day": number(hashprice.sigma_usd_ph_day),
+            "difficulty": number(hashprice.difficulty),
+        }
+    for name, ratio in (("drawdown_ratio", outlook.drawdown_ratio), ("lag_ratio", outlook.lag_ratio)):
+        document[name] = None if isinstance(ratio, Silence) else number(ratio)
+    return document | {"silences": {part: reason.value for part, reason in outlook.silences.items()}}
 
 
 def _middle(valuation: Valuation, input: MarketInput) -> float:

@@ -249,6 +249,17 @@ class Outlook:
     drawdown_ratio: float | Silence
     lag_ratio: float | Silence
 
+    @property
+    def silences(self) -> Mapping[str, Silence]:
+        """Why it is not told, of each part that is not."""
+        parts = {
+            "forecast": self.forecast,
+            "hashprice": self.hashprice,
+            "drawdown": self.drawdown_ratio,
+            "lag": self.lag_ratio,
+        }
+        return {name: told for name, told in parts.items() if isinstance(told, Silence)}
+
 
 UNKNOWN = Outlook(Silence.MISSING, Silence.MISSING, Silence.MISSING, Silence.MISSING)
 """The outlook of a market without a quote."""

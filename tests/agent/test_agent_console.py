@@ -86,6 +86,21 @@ def line_with(lines: list[str], word: str) -> str:
 # --- what the picture says -------------------------------------------------------------------------------------------
 
 
+OUTLOOK = {
+    "blocks_left": 284, "change_ratio": -0.125, "change_sigma_ratio": 0.025, "retarget_in_s": 187_440.0,
+    "hashprice_usd_ph_day": 36.0, "hashprice_sigma_usd_ph_day": 1.03,
+}  # fmt: skip
+
+
+def test_the_next_retarget_is_told_with_its_sigma_or_not_at_all() -> None:
+    told = line_with(drawn(changed("market", "outlook", to=OUTLOOK)), "retarget")
+    assert "retarget -12.5% ± 2.5% in 2 d (284 blocks), then 36.00 ± 1.03 USD/PH/day" in told
+    unpriced = line_with(drawn(changed("market", "outlook", to=OUTLOOK | {"hashprice_usd_ph_day": None})), "retarget")
+    assert unpriced.rstrip().endswith("(284 blocks)")
+    silent = drawn(changed("market", "outlook", to=dict.fromkeys(OUTLOOK)))
+    assert silent == drawn(STATUS)
+
+
 def test_every_part_of_the_status_is_on_the_screen() -> None:
     lines = drawn(STATUS)
     assert "north  2026-08-20 12:00:00 UTC  5 s ago   PDUs 29 of 30 up" in lines[0]

@@ -10,6 +10,7 @@ from cycles import AT_S, NAN, make_cycle, small_cycle
 
 from exporters.report import marginal_rows, once_document, status_document
 from fleet.market import InputState, MarketInput
+from fleet.retarget import Outlook, Silence
 from fleet.snapshot import MachineInfo, MeterDoubt
 
 
@@ -77,6 +78,20 @@ def test_market_inputs_stand_with_state_age_and_sources():
         "value": 70_005.0, "state": "fresh", "age_s": 7.0, "sources": ["coinbase", "kraken"],
     }  # fmt: skip
     assert inputs["block_fees_btc"]["value"] == 0.02
+
+
+def test_the_outlook_stands_with_its_sigma_and_what_is_silent_with_its_reason():
+    outlook = as_json(status_document(small_cycle()))["market"]["outlook"]
+    assert outlook == {
+        "blocks_seen": 1732, "blocks_left": 284, "change_ratio": -0.125, "change_sigma_ratio": 0.025,
+        "retarget_at": "2027-01-17T12:04:00.000Z", "retarget_in_s": 187_440.0, "hashprice_usd_ph_day": 36.0,
+        "hashprice_mean_usd_ph_day": 36.03, "hashprice_sigma_usd_ph_day": 1.03, "difficulty": 1.225e14,
+        "drawdown_ratio": 0.25, "lag_ratio": None, "silences": {"lag": "stale"},
+    }  # fmt: skip
+    early = Outlook(Silence.EARLY, Silence.EARLY, Silence.MISSING, -0.08)
+    outlook = as_json(once_document(make_cycle(("a",), outlook=early)))["market"]["outlook"]
+    assert {name for name, value in outlook.items() if value is not None} == {"lag_ratio", "silences"}
+    assert outlook["silences"] == {"forecast": "early", "hashprice": "early", "drawdown": "missing"}
 
 
 @pytest.mark.parametrize("state", [InputState.STALE_HARD, InputState.CONFLICT, InputState.MISSING])
