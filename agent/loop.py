@@ -21,8 +21,10 @@ from fleet.curtailment import Memory, Policy
 from fleet.cycle import Cycle, think
 from fleet.market import Market
 from fleet.ports import Sink
+from fleet.series import Series
 from fleet.signals import Signals
 from fleet.snapshot import Snapshot
+from fleet.tariff import PowerPrice, Tariff, price_now
 
 log = logging.getLogger(__name__)
 
@@ -57,15 +59,18 @@ class Loop:
         *,
         booted_s: float,
         settle_s: float,
+        tariffs: tuple[Tariff, ...] = (),
     ) -> None:
         self._table, self._policy, self._journal, self._sinks, self._vitals = table, policy, journal, sinks, vitals
         self._booted_s, self._settle_s = booted_s, settle_s
+        self._tariffs = tariffs
         self._clock = Clock()
         self._is_storage_ok = True
         self._saved_s = booted_s
         self._kept_machines = len(table.site)
         self._status = ""
         self.market = Market()
+        self.series: dict[str, Series] = {}
         self.memory = Memory()
         self.cycle: Cycle | None = None
 
@@ -91,6 +96,13 @@ class Loop:
         before = {(quote.input, quote.source): quote.value for quote in self.market.quotes}
         self.market = self.market.with_quotes(quotes)
         return any(before.get((quote.input, quote.source)) != quote.value for quote in quotes)
+
+    def take_series(self, outcomes: list[Outcome]) -> bool:
+        """Let new series stand in the place of the old ones; True if one differs, which is worth a tick at once."""
+        heard = {outcome.series.name: outcome.series for outcome in outcomes if outcome.series is not None}
+        has_moved = any(self.series.get(name) != series for name, series in heard.items())
+        self.series |= heard
+        return has_moved
 
     def tick(self, now_s: float, monotonic_s: float) -> Cycle:
         """One whole cycle at `now_s`."""
@@ -131,18 +143,19 @@ class Loop:
     def _think(self, snapshot: Snapshot, is_clock_trusted: bool, now_s: float) -> Cycle:
         site, before = self._table.site, self.memory
         signals = Signals(self._booted_s, self._settle_s, is_clock_trusted, self._is_storage_ok)
-        cycle = think(site, snapshot, self.market, signals, self._policy, before, now_s)
+        power: tuple[PowerPrice, ...] = tuple(price_now(tariff, self.series, now_s) for tariff in self._tariffs)
+        cycle = think(site, snapshot, self.market, signals, self._policy, before, now_s, power)
         if self._journal is None or not cycle.decision.changed.any():
             return cycle
         try:
             if self._kept_machines != len(site):
                 self._keep_slow_columns(self._journal)  # a machine that is turned must be known after a power cut
-            record = encode_cycle_inputs(site, snapshot, self.market, signals, self._policy, before, now_s)
+            record = encode_cycle_inputs(site, snapshot, self.market, signals, self._policy, before, now_s, power)
             self._journal.commit_decision(cycle.memory, record, cycle.decision_id, now_s)
         except JournalError as error:
             self._storage_failed(error)
             signals = Signals(self._booted_s, self._settle_s, is_clock_trusted, is_storage_ok=False)
-            return think(site, snapshot, self.market, signals, self._policy, before, now_s)
+            return think(site, snapshot, self.market, signals, self._policy, before, now_s, power)
         log.info("decision %s: %d machines turned", cycle.decision_id, int(cycle.decision.changed.sum()))
         return cycle
 

@@ -38,11 +38,12 @@ from agent.wire import (
 )
 from collectors import catalogue
 from fleet.market import Quote
-from fleet.ports import Feed, Miner, Pdu, PollError
+from fleet.ports import Feed, Miner, Pdu, PollError, SeriesFeed
 from fleet.readings import Fault, FaultKind, MinerReading, PduReading
+from fleet.series import Series
 
-Device = Miner | Pdu | Feed
-Answer = MinerReading | PduReading | tuple[Quote, ...]
+Device = Miner | Pdu | Feed | SeriesFeed
+Answer = MinerReading | PduReading | tuple[Quote, ...] | Series
 OpenDevice = Callable[[Job], Device]
 Emit = Callable[[Report], bool]
 """Takes a report; False = not now, and nothing was taken."""
@@ -80,6 +81,8 @@ def outcome_of(job: Job, verdict: Answer | Fault, at_s: float, duration_s: float
             return Outcome(job.key, job.kind, at_s, duration_s, lag_s, reading=verdict)
         case PduReading():
             return Outcome(job.key, job.kind, at_s, duration_s, lag_s, pdu=verdict)
+        case Series():
+            return Outcome(job.key, job.kind, at_s, duration_s, lag_s, series=verdict)
         case tuple():
             return Outcome(job.key, job.kind, at_s, duration_s, lag_s, quotes=verdict)
     fault = Fault(FaultKind.MALFORMED, f"collector gave a {type(verdict).__name__}")

@@ -30,6 +30,7 @@ from fleet.market import Market
 from fleet.signals import Signals
 from fleet.site import Site
 from fleet.snapshot import Snapshot
+from fleet.tariff import PowerPrice
 
 T = TypeVar("T")
 
@@ -54,6 +55,7 @@ class CycleInputs:
     policy: Policy
     memory: Memory
     now_s: float
+    power: tuple[PowerPrice, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,17 +68,25 @@ class _Moment:
     policy: Policy
     memory: Memory
     now_s: float
+    power: tuple[PowerPrice, ...] = ()
 
 
 def encode_cycle_inputs(
-    site: Site, snapshot: Snapshot, market: Market, signals: Signals, policy: Policy, memory: Memory, now_s: float
+    site: Site,
+    snapshot: Snapshot,
+    market: Market,
+    signals: Signals,
+    policy: Policy,
+    memory: Memory,
+    now_s: float,
+    power: tuple[PowerPrice, ...] = (),
 ) -> bytes:
     """Everything `think()` was given, so that a journal row gives the same actions and reasons again."""
     site_part = _encode_site(site)
     return (
         struct.pack("<I", len(site_part))
         + site_part
-        + encode(_Moment(snapshot, market, signals, policy, memory, now_s))
+        + encode(_Moment(snapshot, market, signals, policy, memory, now_s, power))
     )
 
 
@@ -89,6 +99,7 @@ def decode_cycle_inputs(data: bytes) -> CycleInputs:
     return CycleInputs(
         decode(Site, data[4:end]),
         moment.snapshot, moment.market, moment.signals, moment.policy, moment.memory, moment.now_s,
+        moment.power,
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from fleet.market import Quote
 from fleet.readings import Fault, FaultKind, MinerReading, PduReading
+from fleet.series import Series
 
 MAX_FRAME_BYTES = 8 * 1024 * 1024
 MAX_ASSIGNMENT_BYTES = 64 * 1024 * 1024
@@ -54,7 +55,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one look gave: exactly one of reading, pdu, quotes or fault. `lag_s`: how late the look started."""
+    """What one look gave: exactly one of reading, pdu, quotes, series or fault. `lag_s`: how late the look started."""
 
     key: str
     kind: str
@@ -65,6 +66,7 @@ class Outcome:
     pdu: PduReading | None = None
     quotes: tuple[Quote, ...] = ()
     fault: Fault | None = None
+    series: Series | None = None
 
 
 @dataclass(frozen=True, slots=True)

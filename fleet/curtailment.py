@@ -286,7 +286,7 @@ def judge(
     """Health of the decision and every reason for it: disabled, else hold, else degraded, else ok."""
     if not policy.enabled:
         return Status.DISABLED, Why.OPERATOR
-    states = set(valuation.states.values())
+    states = {*valuation.states.values(), valuation.power_state}
     hold = Why(0)
     hold |= Why(0) if signals.is_storage_ok else Why.STORAGE
     hold |= Why(0) if signals.is_clock_trusted else Why.CLOCK

@@ -54,7 +54,7 @@ def revenue_usd_per_hour(hashprice_usd_ph_day: float, hashrate_hs: Floats, reali
     return hashprice_usd_ph_day / HOURS_PER_DAY * (hashrate_hs / PETA) * realised_ratio
 
 
-def energy_cost_usd_per_hour(power_w: Floats, overhead: float, usd_per_kwh: float) -> Floats:
+def energy_cost_usd_per_hour(power_w: Floats, overhead: float, usd_per_kwh: Floats | float) -> Floats:
     """What the watts at the wall cost, with the site's own losses.  Units: W, ratio, USD/kWh -> USD/h."""
     return power_w / WATTS_PER_KW * (1.0 + overhead) * usd_per_kwh
 
@@ -76,11 +76,18 @@ def breakeven_usd_per_kwh(
     return hashprice_usd_ph_day * realised_ratio / (HOURS_PER_DAY * efficiency * (1.0 + overhead))
 
 
-def appraise(site: Site, snapshot: Snapshot, valuation: Valuation, is_stopped: Bools) -> Economics:
+def appraise(
+    site: Site,
+    snapshot: Snapshot,
+    valuation: Valuation,
+    is_stopped: Bools,
+    power_usd_per_kwh: Floats | None = None,
+) -> Economics:
     """Money per machine: a running one by what it does, a standing one by what it could do, any other not at all.
 
     Shapes:  columns in row order; `is_stopped` (n,) marks the machines whose advice in force is stop. A machine that
              is silent after our stop advice stands; a silent one otherwise is unknown and stays unpriced.
+             `power_usd_per_kwh` (n,) is the price of each machine's tariff; None = the site's for all.
     Missing: NaN with a reason. Not proven SHA-256, an unexpected pool, a hashrate that cannot be, two machines of one
              name, no market or no watts: never a margin.
     """
@@ -88,12 +95,14 @@ def appraise(site: Site, snapshot: Snapshot, valuation: Valuation, is_stopped: B
     stands = ~snapshot.is_running & (is_stopped | (snapshot.up == 1.0))
     basis_hs = np.where(stands, snapshot.hashrate_if_running_hs, snapshot.hashrate_hs)
     basis_w = np.where(stands, snapshot.power_if_running_w, snapshot.power_w)
-    reason = _why_unpriced(snapshot, valuation, stands, basis_hs, basis_w)
+    usd_per_kwh = np.full(len(site), valuation.power_usd_per_kwh) if power_usd_per_kwh is None else power_usd_per_kwh
+    has_market = np.isfinite(usd_per_kwh) & ~np.isnan(valuation.hashprice_usd_ph_day)
+    reason = _why_unpriced(snapshot, has_market, stands, basis_hs, basis_w)
     is_priced = reason == Reason.NONE
     hashrate_hs = np.where(is_priced, basis_hs, np.nan)
     power_w = np.where(is_priced, basis_w, np.nan)
     revenue = revenue_usd_per_hour(valuation.hashprice_usd_ph_day, hashrate_hs, terms.realised_ratio)
-    cost = energy_cost_usd_per_hour(power_w, terms.overhead, valuation.power_usd_per_kwh)
+    cost = energy_cost_usd_per_hour(power_w, terms.overhead, usd_per_kwh)
     power_sigma = np.where(
         stands,
         CAPABLE_POWER_SIGMA_RATIO[snapshot.power_if_running_source],
@@ -122,13 +131,12 @@ def appraise(site: Site, snapshot: Snapshot, valuation: Valuation, is_stopped: B
     )
 
 
-def _why_unpriced(snapshot: Snapshot, valuation: Valuation, stands: Bools, basis_hs: Floats, basis_w: Floats) -> Codes:
+def _why_unpriced(snapshot: Snapshot, has_market: Bools, stands: Bools, basis_hs: Floats, basis_w: Floats) -> Codes:
     """Reason per row, NONE where a margin can be said; the later lines are the stronger reasons."""
     reason = np.zeros(len(snapshot), np.uint8)
     reason[np.isnan(basis_w)] = Reason.NO_POWER
     reason[np.isnan(basis_hs)] = Reason.NO_HASHRATE
-    if np.isnan(valuation.hashprice_usd_ph_day) or np.isnan(valuation.power_usd_per_kwh):
-        reason[:] = Reason.NO_MARKET
+    reason[~has_market] = Reason.NO_MARKET
     reason[snapshot.hashrate_reason == Reason.IMPLAUSIBLE] = Reason.IMPLAUSIBLE
     reason[~snapshot.is_expected_pool] = Reason.WRONG_POOL
     reason[~snapshot.is_sha256] = Reason.NOT_SHA256

@@ -217,6 +217,8 @@ class Valuation:
     used: Mapping[MarketInput, tuple[Quote, ...]]
     power_usd_per_kwh: float
     power_source: str
+    power_state: InputState = InputState.FRESH  # the worst of all tariffs in use; as of the start of the price's step
+    power_as_of_s: float = math.nan
 
 
 def assess(market: Market, power_usd_per_kwh: float, power_source: str, now_s: float) -> Valuation:

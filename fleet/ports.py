@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from fleet.cycle import Cycle
     from fleet.market import Quote
     from fleet.readings import MinerReading, PduReading
+    from fleet.series import Series
 
 
 class PollError(Exception):
@@ -46,6 +47,14 @@ class Feed(Protocol):
     """One source of market numbers; each answer is a set of quotes with their as-of times."""
 
     async def read(self) -> tuple[Quote, ...]: ...
+
+    async def aclose(self) -> None: ...
+
+
+class SeriesFeed(Protocol):
+    """One source of a series: power prices, rates of exchange. Each answer is the whole of what it knows."""
+
+    async def read(self) -> Series: ...
 
     async def aclose(self) -> None: ...
 

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fleet.outlets import Claim, parse_meters, parse_share
-from fleet.tariff import FlatTariff
+from fleet.tariff import FlatTariff, PowerPrice
 from fleet.units import TERA
 
 Floats = npt.NDArray[np.float64]
@@ -55,6 +55,7 @@ class Machine:
     credential: str | None = None
     is_provisional: bool = False
     share: float | None = None  # of its meter, where several machines hang on it; NaN = by what each should draw
+    tariff: str | None = None  # where its power has another price than the site's
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,26 @@ class Site:
     @cached_property
     def power_configured_w(self) -> Floats:
         return _column(machine.power_w for machine in self.machines)
+
+    @cached_property
+    def _tariff_rows(self) -> Mapping[str, npt.NDArray[np.int64]]:
+        """Tariff name -> rows of the machines that have it; those without a name are in none."""
+        rows: dict[str, list[int]] = {}
+        for row, machine in enumerate(self.machines):
+            if machine.tariff is not None:
+                rows.setdefault(machine.tariff, []).append(row)
+        return {name: np.array(told) for name, told in rows.items()}
+
+    def by_tariff(self, power: Sequence[PowerPrice]) -> Floats:
+        """Power price of each machine, USD/kWh: of the tariff that its line names, else the first of `power`.
+
+        Missing: NaN where `power` does not hold the tariff.
+        """
+        known = {price.tariff: price.usd_per_kwh for price in power}
+        column = np.full(len(self), power[0].usd_per_kwh)
+        for name, rows in self._tariff_rows.items():
+            column[rows] = known.get(name, math.nan)
+        return column
 
     def with_machines(self, found: Sequence[Machine]) -> Site:
         """The same site with more rows at its end."""
@@ -341,6 +362,7 @@ def _parse_line(row: Mapping[str, str], where: str) -> Machine:
         share=_share(row, where),
         never_stop=_flag(row, "never_stop", where),
         credential=row.get("credential"),
+        tariff=row.get("tariff"),
         is_provisional=not (row.get("id") or mac or row.get("serial")),
     )
 

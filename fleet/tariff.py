@@ -139,6 +139,13 @@ def price_now(tariff: Tariff, known: SeriesByName, now_s: float) -> PowerPrice:
     return PowerPrice(tariff.name, usd_per_kwh, tariff.source, worst, as_of_s)
 
 
+def flat_price(tariff: FlatTariff, now_s: float) -> PowerPrice:
+    """The price of a tariff that is one number; MISSING where it is none."""
+    usd_per_kwh = tariff.price_usd_per_kwh(now_s)
+    state = InputState.MISSING if math.isnan(usd_per_kwh) else InputState.FRESH
+    return PowerPrice("", usd_per_kwh, tariff.source, state)
+
+
 def prices(tariff: Tariff, at_s: Floats, known: SeriesByName, now_s: float) -> Prices:
     """The price at each instant, as far as it is known at `now_s`; the rate of exchange is the one of `now_s`.
 

@@ -19,11 +19,11 @@ from hypothesis.extra import numpy as hnp
 
 from agent.record import CycleInputs, RecordError, decode, decode_cycle_inputs, encode, encode_cycle_inputs
 from fleet.curtailment import Memory, Mode, Policy
-from fleet.market import Market, MarketInput, Quote
+from fleet.market import InputState, Market, MarketInput, Quote
 from fleet.signals import Signals
 from fleet.site import Machine, Nameplate, Site
 from fleet.snapshot import FAN_SLOTS, SENSOR_SLOTS, MachineInfo, PduColumns, Snapshot
-from fleet.tariff import FlatTariff
+from fleet.tariff import FlatTariff, PowerPrice
 
 
 def assert_same(a: Any, b: Any) -> None:
@@ -82,6 +82,10 @@ def make_inputs(n: int = 3) -> CycleInputs:
         policy=Policy(mode=Mode.ARMED),
         memory=Memory(site.ids, np.arange(n) % 2 == 1, np.zeros(n), np.ones(n), np.full(n, np.nan), decision=7),
         now_s=1.7e9,
+        power=(
+            PowerPrice("", 0.05, "time_of_use", InputState.FRESH),
+            PowerPrice("b", 0.1, "x", InputState.MISSING, 1e9),
+        ),
     )
 
 

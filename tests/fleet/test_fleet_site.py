@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from importlib.resources import files
 
+import numpy as np
 import pytest
 
+from fleet.market import InputState
 from fleet.outlets import Claim
 from fleet.readings import RowKind
 from fleet.site import (
@@ -24,6 +26,7 @@ from fleet.site import (
     parse_nameplates,
     plate_of,
 )
+from fleet.tariff import PowerPrice
 
 MAC = "0200000000a1"
 CATALOGUE = parse_nameplates((files("fleet") / "nameplates.csv").read_text())
@@ -38,7 +41,7 @@ def test_a_full_line_gives_every_field_in_base_units() -> None:
         Machine(
             id="a1", address="10.0.0.1", mac=MAC, serial="SN1", location="row 1", feeder="F1", owner="us",
             model="Antminer S19j Pro", hashrate_hs=1e14, power_w=3050.0, pdu="pdu-1", outlet="7", never_stop=True,
-            credential="luxos",
+            credential="luxos", tariff="flat",
         ),
     )  # fmt: skip
 
@@ -429,3 +432,10 @@ def test_a_column_that_the_catalogue_does_not_have_is_named() -> None:
         SiteError, match=r"plates\.csv: unknown column 'watts'; known: model, hashrate_th, power_w, source"
     ):
         parse_nameplates("model,hashrate_th,watts\n", "plates.csv")
+
+
+def test_a_machine_is_priced_by_the_tariff_that_its_line_names() -> None:
+    machines = parse_inventory("id,tariff\na,\nb,hosted\nc,\nd,hosted\ne,unheard\n")
+    power = (PowerPrice("", 0.06, "flat", InputState.FRESH), PowerPrice("hosted", 0.075, "flat", InputState.FRESH))
+    np.testing.assert_array_equal(Site("north", machines).by_tariff(power), [0.06, 0.075, 0.06, 0.075, math.nan])
+    np.testing.assert_array_equal(Site("north", machines[:1]).by_tariff(power), [0.06])
