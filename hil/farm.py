@@ -75,9 +75,7 @@ class FarmSpec:
     feed_host: str = "127.40.0.1"
     feed_port: int = 0  # of the first feed, the others follow; 0 = any free port each
     pdu_walks: Sequence[Path] = ()  # .snmprec of other makes: the first PDUs are of these, and follow the machines
-    pdu_replay: Sequence[
-        Path
-    ] = ()  # .snmprec as recorded: more PDUs, behind the others, on no machine
+    pdu_replay: Sequence[Path] = ()  # .snmprec as recorded: more PDUs, behind the others, on no machine
     replay: Sequence[Path] = ()  # folders of recorded machines: more machines, whose numbers stand still
     replay_base: str = "127.50.0.1"
     seed: int = 1
