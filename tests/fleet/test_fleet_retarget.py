@@ -361,8 +361,8 @@ def test_two_days_ahead_the_outlook_is_the_one_that_was_published() -> None:
 def test_no_forecast_before_a_quarter_of_the_epoch_and_the_indicators_all_along(seen: int, is_told: bool) -> None:
     ahead = look(*told(height=2016.0 * 463 + seen, epoch_start_s=NOW - 600.0 * max(seen, 1)))
     assert isinstance(ahead.forecast, Forecast) is isinstance(ahead.hashprice, NextHashprice) is is_told
-    if not is_told:
-        assert ahead.forecast is ahead.hashprice is Silence.EARLY
+    early = {"forecast": Silence.EARLY, "hashprice": Silence.EARLY}
+    assert ahead.silences == ({} if is_told else early)
     assert isinstance(ahead.drawdown_ratio, float)
     assert isinstance(ahead.lag_ratio, float)
 
