@@ -237,7 +237,7 @@ def _rpdu2_cells(outlets: int) -> tuple[Cell, ...]:
         cells.append(((*base, *parse_oid(oid)), read, outlet))
 
     model = f"AP88{outlets:02d}HIL"
-    banner = f"APC Web/SNMP Management Card (MB:v4.1.0 PF:v6.4.0 PN:apc_hw05_aos_640.bin MN:{model})"
+    banner = f"APC Web/SNMP Management Card (MB:v4.1.0 PF:v7.0.2 PN:apc_hw05_aos_702.bin MN:{model})"
     add("1.0", _fixed(encode_text(banner)), base=SYSTEM)
     add("2.0", _fixed(encode_oid(RPDU2_OBJECT_ID)), base=SYSTEM)
     add(
@@ -251,7 +251,7 @@ def _rpdu2_cells(outlets: int) -> tuple[Cell, ...]:
     add("2.1.1.1", _fixed(encode_integer(1)))
     add("2.1.2.1", _fixed(encode_integer(1)))
     add("2.1.3.1", _text(lambda pdu, _: pdu.face.name))
-    add("2.1.6.1", _fixed(encode_text("v6.4.0")))
+    add("2.1.6.1", _fixed(encode_text("v7.0.2")))
     add("2.1.8.1", _fixed(encode_text(model)))
     add("2.1.9.1", _text(lambda pdu, _: pdu.face.serial))
     rating_kw10 = 40 * outlets  # 4 kW for each outlet, so that no honest load is over the rating

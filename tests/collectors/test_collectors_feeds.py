@@ -20,10 +20,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.feeds.catalogue import open_feed
-from collectors.feeds.exchange import parse_coinbase, parse_kraken
+from collectors.feeds.exchange import TICKERS, parse_ticker
 from collectors.feeds.fields import number, printable, timestamp_s
 from collectors.feeds.http import MAX_DEPTH, MAX_KEPT, MAX_KEPT_BYTES, HttpClient, parse_json
+from collectors.feeds.luxor import parse_hashprice
 from collectors.feeds.mempool import parse_difficulty, parse_price, parse_reward_stats, parse_tip_height
+from collectors.feeds.tie_breakers import parse_blockchain_info
 from fleet.market import InputState, MarketInput, Quote, assess, newest
 from fleet.ports import PollError
 from fleet.readings import FaultKind
@@ -691,26 +693,78 @@ KRAKEN = {
     "error": [],
     "result": {"XXBTZUSD": {"a": ["70100.1", "1", "1.0"], "b": ["70100.0", "1", "1.0"], "c": ["70099.9", "0.01"]}},
 }
-EXCHANGES = {
-    "coinbase": ("/v2/prices/BTC-USD/spot", COINBASE, 70123.455),
-    "kraken": ("/0/public/Ticker?pair=XBTUSD", KRAKEN, 70099.9),
+BITSTAMP = {"timestamp": "1769999990", "last": "70110", "bid": "70109", "ask": "70111", "volume": "1203.1"}
+GEMINI = {"bid": "70090.10", "ask": "70090.20", "last": "70095.25", "volume": {"BTC": "1", "timestamp": 1769999940000}}
+BITFINEX = {"mid": "70100.5", "bid": "70100", "ask": "70101", "last_price": "70105.0", "timestamp": "1769999995.34"}
+EXCHANGES: dict[str, tuple[str, dict[str, object], float, float]] = {
+    "coinbase": ("/v2/prices/BTC-USD/spot", COINBASE, 70123.455, NOW),
+    "kraken": ("/0/public/Ticker?pair=XBTUSD", KRAKEN, 70099.9, NOW),
+    "bitstamp": ("/api/v2/ticker/btcusd/", BITSTAMP, 70110.0, 1_769_999_990.0),
+    "gemini": ("/v1/pubticker/BTCUSD", GEMINI, 70095.25, 1_769_999_940.0),
+    "bitfinex": ("/v1/pubticker/BTCUSD", BITFINEX, 70105.0, 1_769_999_995.34),
 }
 
 
+def test_every_exchange_is_tested() -> None:
+    assert set(EXCHANGES) == set(TICKERS)
+
+
 @pytest.mark.parametrize("kind", EXCHANGES)
-async def test_an_exchange_gives_its_price_as_of_the_receipt(serve: Serve, kind: str) -> None:
-    path, body, price = EXCHANGES[kind]
+async def test_an_exchange_gives_its_price_as_of_its_own_time_or_of_the_receipt(serve: Serve, kind: str) -> None:
+    path, body, price, as_of_s = EXCHANGES[kind]
     quotes = await read(kind, await serve({path: http_json(body)}))
-    assert quotes == (Quote(MarketInput.BTC_USD, kind, price, NOW, 120.0, 900.0),)
+    assert quotes == (Quote(MarketInput.BTC_USD, kind, price, as_of_s, 120.0, 900.0),)
+
+
+async def test_a_price_out_of_a_cache_is_as_old_as_the_cache_says(serve: Serve) -> None:
+    path, body, *_ = EXCHANGES["coinbase"]
+    (quote,) = await read("coinbase", await serve({path: http(200, json.dumps(body).encode(), Age="300")}))
+    assert quote.as_of_s == NOW - 300
 
 
 @pytest.mark.parametrize("kind", EXCHANGES)
 @pytest.mark.parametrize("factor", [1000, -1, 0, 0.01])
 async def test_an_exchange_out_of_bounds_is_a_fault(serve: Serve, kind: str, factor: float) -> None:
-    path, body, price = EXCHANGES[kind]
-    text = json.dumps(body).replace(str(price), f"{price * factor:.3f}")
-    with pytest.raises(PollError, match=r"btc_usd .* out of bounds"):
+    path, body, price, _ = EXCHANGES[kind]
+    text = json.dumps(body)
+    assert str(price).removesuffix(".0") in text
+    text = text.replace(str(price).removesuffix(".0"), f"{price * factor:.3f}", 1).replace("}.0", "}")
+    with pytest.raises(PollError, match=r"btc_usd .* out of bounds|is not a number"):
         await read(kind, await serve({path: http(200, text.encode())}))
+
+
+def place(body: object, path: tuple[str | int, ...], value: object) -> object:
+    """`body` with `value` at `path`."""
+    if not path:
+        return value
+    if isinstance(body, list):
+        return [place(item, path[1:], value) if i == path[0] else item for i, item in enumerate(body)]
+    assert isinstance(body, dict)
+    return {key: place(item, path[1:], value) if key == path[0] else item for key, item in body.items()}
+
+
+@pytest.mark.parametrize("kind", EXCHANGES)
+@pytest.mark.parametrize("value", ["", "x", "nan", "7e4", True, None, [], {}, "-1", -1, 0, "70,000", 701.23, 7.0e8])
+def test_a_price_that_cannot_be_is_malformed(kind: str, value: object) -> None:
+    with pytest.raises(PollError) as caught:
+        parse_ticker(TICKERS[kind], place(EXCHANGES[kind][1], TICKERS[kind].price, value), kind, NOW)
+    assert caught.value.kind is FaultKind.MALFORMED
+
+
+@pytest.mark.parametrize("kind", [kind for kind, ticker in TICKERS.items() if ticker.as_of])
+@pytest.mark.parametrize(
+    ("value", "as_of_s"),
+    [(1_769_999_000, 1_769_999_000.0), ("1769999000000", 1_769_999_000.0), (NOW + 61, None), (0, None), ("x", None)],
+)
+def test_the_time_of_a_price_is_read_in_seconds_and_milliseconds_or_refused(
+    kind: str, value: object, as_of_s: float | None
+) -> None:
+    body = place(EXCHANGES[kind][1], TICKERS[kind].as_of, value)
+    if as_of_s is None:
+        with pytest.raises(PollError):
+            parse_ticker(TICKERS[kind], body, kind, NOW)
+    else:
+        assert parse_ticker(TICKERS[kind], body, kind, NOW).as_of_s == as_of_s
 
 
 async def test_of_two_exchanges_one_a_hundredfold_there_is_no_price(serve: Serve) -> None:
@@ -729,7 +783,6 @@ async def test_of_two_exchanges_one_a_hundredfold_there_is_no_price(serve: Serve
     [
         {"data": {"amount": "70000", "base": "ETH", "currency": "USD"}},
         {"data": {"amount": "70000", "base": "BTC", "currency": "EUR"}},
-        {"data": {"amount": True, "base": "BTC", "currency": "USD"}},
         {"data": {"base": "BTC", "currency": "USD"}},
         {"data": []},
         {"errors": [{"id": "not_found"}]},
@@ -738,22 +791,153 @@ async def test_of_two_exchanges_one_a_hundredfold_there_is_no_price(serve: Serve
 )
 def test_a_coinbase_answer_without_a_price_is_malformed(body: object) -> None:
     with pytest.raises(PollError):
-        parse_coinbase(body)
+        parse_ticker(TICKERS["coinbase"], body, "coinbase", NOW)
 
 
 def test_an_error_of_kraken_comes_with_status_200() -> None:
     with pytest.raises(PollError) as caught:
-        parse_kraken({"error": ["EGeneral:Too many requests\x1b[31m"], "result": {}})
+        parse_ticker(TICKERS["kraken"], {"error": ["EGeneral:Too many requests\x1b[31m"], "result": {}}, "kraken", NOW)
     assert caught.value.kind is FaultKind.UNREACHABLE
     assert "Too many requests" in caught.value.detail
     assert caught.value.detail.isprintable()
 
 
-@pytest.mark.parametrize("trade", [None, [], "70000", [None], [True], ["x"], {"0": "70000"}])
-def test_a_kraken_answer_without_a_price_is_malformed(trade: object) -> None:
+# --- tie-breakers and the cross-check --------------------------------------------------------------------------------
+
+BLOCKCHAIN_INFO = {
+    "timestamp": 1769999900000,
+    "market_price_usd": 70080.4,
+    "hash_rate": 934_500_000_000.0,  # GH/s
+    "difficulty": 141668107417558,
+    "nextretarget": 935424,
+    "total_fees_btc": -315000000000,  # seen so: nobody may read it
+    "miners_revenue_usd": 0,
+}
+BRAIINS = {
+    "/v1.0/difficulty-stats": {
+        "difficulty": D,
+        "block_epoch": 463,
+        "epoch_block_time": 641,
+        "estimated_adjustment": 0.01,
+    },
+    "/v1.0/price-stats": {"price": 70120.5, "percent_change_24h": -1.2, "timestamp": 1769999800},
+}
+LUXOR = {
+    "data": {
+        "getHashprice": {
+            "nodes": [
+                {"timestamp": "2026-02-02T02:40:00Z", "usdHashprice": 0.03244},
+                {"timestamp": "2026-02-02T02:35:00+00:00", "usdHashprice": 0.031},
+            ]
+        }
+    }
+}
+
+
+async def test_blockchain_info_gives_difficulty_with_its_epoch_and_price_and_no_fees(serve: Serve) -> None:
+    quotes = await read("blockchain_info", await serve({"/stats": http_json(BLOCKCHAIN_INFO)}))
+    assert [(each.input, each.value, each.as_of_s, each.at_height) for each in quotes] == [
+        (MarketInput.DIFFICULTY, 141668107417558.0, 1_769_999_900.0, 935_423),
+        (MarketInput.BTC_USD, 70080.4, 1_769_999_900.0, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"difficulty": 0},
+        {"difficulty": 141668107417558 * 100},
+        {"hash_rate": 934.5},  # EH/s
+        {"hash_rate": 0},
+        {"market_price_usd": 0},
+        {"market_price_usd": -1},
+        {"timestamp": 1769999900000 * 1000},
+        {"nextretarget": None},
+        {"nextretarget": 0},
+    ],
+)
+def test_a_page_of_blockchain_info_that_cannot_be_is_malformed(change: dict[str, object]) -> None:
+    with pytest.raises(PollError):
+        parse_blockchain_info({**BLOCKCHAIN_INFO, **change}, "blockchain_info", NOW)
+
+
+async def test_braiins_gives_difficulty_and_price_each_lost_alone(serve: Serve) -> None:
+    pages = {path: http_json(body) for path, body in BRAIINS.items()}
+    quotes = await read("braiins", await serve(pages))
+    assert [(each.input, each.value, each.as_of_s) for each in quotes] == [
+        (MarketInput.DIFFICULTY, D, NOW),
+        (MarketInput.BTC_USD, 70120.5, 1_769_999_800.0),
+    ]
+    for path in pages:
+        assert len(await read("braiins", await serve({**pages, path: http(500, b"")}))) == 1
+    with pytest.raises(PollError, match="HTTP 404"):
+        await read("braiins", await serve({}))
+
+
+async def test_where_braiins_has_moved_to_is_told_and_not_followed(serve: Serve) -> None:
+    moved = http(302, b"", Location="https://learn.braiins.example/api/v1.0/x")
+    with pytest.raises(PollError, match=r"redirect to learn\.braiins\.example"):
+        await read("braiins", await serve(dict.fromkeys(BRAIINS, moved)))
+
+
+async def test_one_page_that_asks_for_rest_gets_it_for_all(serve: Serve) -> None:
+    pages = {path: http_json(body) for path, body in BRAIINS.items()}
+    server = await serve({**pages, "/v1.0/price-stats": http(429, b"", Retry_After="77")})
     with pytest.raises(PollError) as caught:
-        parse_kraken({"error": [], "result": {"XXBTZUSD": {"c": trade}}})
+        await read("braiins", server)
+    assert caught.value.wait_s == 77.0
+
+
+async def read_luxor(server: Server, key: str = "key-of-the-operator") -> tuple[Quote, ...]:
+    feed = open_feed("luxor", {"base_url": server.url, "key": key}, PATIENCE_S, lambda: NOW)
+    try:
+        return await feed.read()
+    finally:
+        await feed.aclose()
+
+
+async def test_luxor_gives_its_newest_hashprice_and_gets_the_key_in_a_header(serve: Serve) -> None:
+    server = await serve({"/graphql": http_json(LUXOR)})
+    (quote,) = await read_luxor(server)
+    assert (quote.input, quote.source) == (MarketInput.PUBLISHED_USD_PH_DAY, "luxor")
+    assert (quote.value, quote.as_of_s) == (pytest.approx(32.44), 1_770_000_000.0)
+    assert b"x-hi-api-key: key-of-the-operator" in server.requests[0].lower()
+    assert json.loads(server.bodies[0])["variables"] == {"inputInterval": "_1_DAY", "first": 300}
+
+
+def test_a_hashprice_per_ph_is_taken_as_it_is() -> None:
+    body = json.loads(json.dumps(LUXOR).replace("0.03244", "32.44"))
+    assert parse_hashprice(body, "luxor", NOW).value == 32.44
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("0.03244", "0.0000003"),  # BTC
+        ("0.03244", "-1"),
+        ("0.03244", '"x"'),
+        ("0.03244", "0"),
+        ("2026-02-02T02:40:00Z", "2026-02-02T02:40:00"),  # of which zone?
+        ("2026-02-02T02:40:00Z", "2026-02-03T02:40:00Z"),  # tomorrow
+        ("2026-02-02T02:40:00Z", "2026-99-02T02:40:00Z"),
+        ('"nodes"', '"edges"'),
+    ],
+)
+def test_a_published_hashprice_that_cannot_be_is_malformed(old: str, new: str) -> None:
+    text = json.dumps(LUXOR)
+    assert old in text
+    with pytest.raises(PollError) as caught:
+        parse_hashprice(json.loads(text.replace(old, new)), "luxor", NOW)
     assert caught.value.kind is FaultKind.MALFORMED
+
+
+async def test_a_refused_key_is_told_without_the_key(serve: Serve) -> None:
+    body = {"errors": [{"message": "invalid api key key-of-the-operator"}], "data": None}
+    with pytest.raises(PollError) as caught:
+        await read_luxor(await serve({"/graphql": http_json(body)}))
+    assert caught.value.kind is FaultKind.DENIED
+    assert "invalid api key" in caught.value.detail
+    assert "operator" not in str(caught.value)
 
 
 ANY_JSON = st.recursive(
@@ -765,13 +949,22 @@ PARSERS: tuple[tuple[Callable[[object], object], object], ...] = (
     (lambda body: parse_reward_stats(body, "m", NOW), REWARD_STATS),
     (lambda body: parse_difficulty(body, "m", NOW), HASHRATE),
     (lambda body: parse_price(body, "m", NOW), PRICES),
-    (parse_coinbase, COINBASE),
-    (parse_kraken, KRAKEN),
+    *(
+        (lambda body, kind=kind: parse_ticker(TICKERS[kind], body, kind, NOW), told)  # type: ignore[misc]
+        for kind, (_, told, *_) in EXCHANGES.items()
+    ),
+    (lambda body: parse_blockchain_info(body, "b", NOW), BLOCKCHAIN_INFO),
+    (lambda body: parse_hashprice(body, "l", NOW), LUXOR),
 )
 
 
 def mutations(body: object, other: object) -> list[object]:
     """`body` with each of its values in turn replaced by `other`, and `other` itself."""
+    if isinstance(body, list):
+        return [
+            other,
+            *([*body[:i], one, *body[i + 1 :]] for i, item in enumerate(body) for one in mutations(item, other)),
+        ]
     if not isinstance(body, dict):
         return [other]
     inside = itertools.chain.from_iterable(

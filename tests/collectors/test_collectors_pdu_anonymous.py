@@ -86,7 +86,7 @@ def test_a_thing_has_one_pseudonym_wherever_it_stands() -> None:
 
 HARMLESS = [
     b"", b"Outlet 1", b"OUTLET12", b"AA7", b"Phase L1-L2", b"Breaker 1 (Bank A)", b"v7.0.1", b"3.11", b"V5.1.4b",
-    b"Total.Power.Active.Value", b"Sockets.Socket 01.General.DescName", b"2025-03-14 09:12:00", b"01/02/2020",
+    b"Total.Power.Active.Value", b"Sockets.Socket 01.General.DescName", b"2025-03-14 09:12:00", b"11/12/2021",
     b"notsupported", b"N/A", b"--", b"........", b"kWh", b"230.5", b"1,1,0,0", b"380-400V, 63A, 43.6kVA, 50/60Hz",
     b"Temperature", "23.5 °C".encode(), b"000000000000", b"TemperatureProbe1",
 ]  # fmt: skip
@@ -99,7 +99,7 @@ def test_what_pdus_say_of_themselves_stays(text: bytes) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [b"public", b"s3cret", b"a1b2c3", b"deadbeef", b"12345678", b"ZA2001002384", b"r2d2-admin", b"hall seven", b"Rig"],
+    [b"public", b"s3cret", b"a1b2c3", b"deadbeef", b"12345678", b"ZA9901000001", b"r2d2-admin", b"hall seven", b"Rig"],
     ids=repr,
 )
 def test_every_other_text_becomes_one_of_the_same_shape(text: bytes) -> None:

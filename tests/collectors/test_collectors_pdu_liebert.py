@@ -56,7 +56,7 @@ def test_recorded_mph2() -> None:
     ]
     assert told(reading, RowKind.LINE, "current_a") == [("1", 2.3)]  # the neutral
     assert told(reading, RowKind.BANK, "name", "power_w", "voltage_v", "current_a", "current_limit_a", "phase") == [
-        ("1-A", "MPH2RG-A", 508.0, 238.5, 2.28, 16.0, "L1"),
+        ("1-A", said(found, "476.1.42.3.8.40.20.1.8.1.2"), 508.0, 238.5, 2.28, 16.0, "L1"),
     ]
     assert kwh(row(reading, RowKind.BANK, "1-A")) == 2045.2
     assert (states(reading), watts(reading, RowKind.OUTLET)) == ((7, 9, 0), 503.0)

@@ -529,7 +529,8 @@ def test_schleifenbauer_dpm27e_has_no_watts() -> None:
 
 
 def test_conteg_ring_of_six() -> None:
-    reading = read_walk(recorded("conteg-pdu"))
+    found = recorded("conteg-pdu")
+    reading = read_walk(found)
     assert told(reading, RowKind.UNIT, "name", "power_w", "power_resolution_w") == [
         (f"{n}", f"C00AR0{n}-PDU-A", watts, 10.0) for n, watts in enumerate((70.0, 400.0, 0.0, 0.0, 0.0, 0.0), 1)
     ]
@@ -542,9 +543,14 @@ def test_conteg_ring_of_six() -> None:
     assert (len(outlets), sum(outlet.power_w or 0 for outlet in outlets)) == (144, 510.0)
     assert [outlet.id for outlet in outlets if outlet.power_w] == ["13", "2.1", "2.2", "2.3", "2.13", "2.14", "2.15"]
     second = row(reading, RowKind.OUTLET, "2.2")
-    assert (second.name, second.power_w, second.apparent_power_va, kwh(second)) == ("EDGE2-L", 280.0, 300.0, 651.0)
+    assert (second.name, second.power_w, second.apparent_power_va, kwh(second)) == (
+        said(found, "28402.12.1.1.2.7.1.1.2.2.2"),
+        280.0,
+        300.0,
+        651.0,
+    )
     assert second.energy_wraps_j == 2**24 * JOULES_PER_KWH
-    assert row(reading, RowKind.OUTLET, "13").name == "AGG-SW01"
+    assert row(reading, RowKind.OUTLET, "13").name == said(found, "28402.12.1.1.2.7.1.1.2.1.13")
 
 
 def test_a_schleifenbauer_ring_with_one_device_that_tells_no_watts() -> None:
