@@ -36,6 +36,8 @@ class MarketInput(StrEnum):
     TIP_TIME_S = "tip_time_s"  # time of the block that the source gives as its height
     NETWORK_HASHRATE_HS = "network_hashrate_hs"  # an estimate over about a week (1008 blocks)
     NETWORK_HASHRATE_PEAK_HS = "network_hashrate_peak_hs"  # the highest of such estimates of about a year
+    # what others publish as the hashprice: ours is compared with it, and it never takes the place of ours
+    PUBLISHED_USD_PH_DAY = "published_usd_ph_day"
 
 
 HASHPRICE_INPUTS = (MarketInput.DIFFICULTY, MarketInput.HEIGHT, MarketInput.BLOCK_FEES_BTC, MarketInput.BTC_USD)
@@ -55,6 +57,8 @@ class Quote:
     """One number of one source. `as_of_s` is the source's own time where it says one, else the time of receipt.
 
     `soft_s` and `good_for_s` are the ages after which it is a warning, and no longer an input; inf = for ever.
+    `at_height` is a block that this difficulty is in force at; without it the source's own height counts.
+    `since_s` is the first as-of time of this value in a row, None where it is the first; a `Market` fills it in.
     """
 
     input: MarketInput
@@ -63,6 +67,8 @@ class Quote:
     as_of_s: float
     soft_s: float
     good_for_s: float
+    at_height: float | None = None
+    since_s: float | None = None
 
 
 SOFT_AGE_S: Mapping[MarketInput, float] = {
@@ -74,6 +80,7 @@ SOFT_AGE_S: Mapping[MarketInput, float] = {
     MarketInput.TIP_TIME_S: 45 * 60.0,
     MarketInput.NETWORK_HASHRATE_HS: 3 * 3600.0,
     MarketInput.NETWORK_HASHRATE_PEAK_HS: 24 * 3600.0,
+    MarketInput.PUBLISHED_USD_PH_DAY: 3600.0,
 }
 HARD_AGE_S: Mapping[MarketInput, float] = {
     MarketInput.BTC_USD: 900.0,
@@ -84,6 +91,7 @@ HARD_AGE_S: Mapping[MarketInput, float] = {
     MarketInput.TIP_TIME_S: 6 * 3600.0,
     MarketInput.NETWORK_HASHRATE_HS: 24 * 3600.0,
     MarketInput.NETWORK_HASHRATE_PEAK_HS: 7 * SECONDS_PER_DAY,
+    MarketInput.PUBLISHED_USD_PH_DAY: 6 * 3600.0,
 }
 
 BOUNDS: Mapping[MarketInput, tuple[float, float]] = {
@@ -95,6 +103,7 @@ BOUNDS: Mapping[MarketInput, tuple[float, float]] = {
     MarketInput.TIP_TIME_S: (1_231_006_505.0, 4.2e9),
     MarketInput.NETWORK_HASHRATE_HS: (1e15, 1e24),
     MarketInput.NETWORK_HASHRATE_PEAK_HS: (1e15, 1e24),
+    MarketInput.PUBLISHED_USD_PH_DAY: (2.0, 2000.0),  # far from any per TH, and from any in BTC
 }
 """A value outside is a broken source: it is refused at the decoder and never reaches a formula."""
 

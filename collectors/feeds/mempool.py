@@ -1,7 +1,11 @@
 """mempool, public or self-hosted, over its REST API: height, fees, difficulty and an hourly price.
 
 Each endpoint gives one quote and is lost alone. Difficulty is `currentDifficulty`; `currentHashrate` beside it is an
-estimate and never enters a hashprice. Only the price carries a time of its own; the others are as of their receipt.
+estimate and never enters a hashprice. Only the price carries a time of its own; the others are as of their receipt,
+less the time that a cache has had them.
+
+The height is asked first, and the difficulty is said to be in force there: what is asked later can be of a later block
+but of no earlier one, so an old difficulty never passes for that of a new epoch.
 """
 
 from __future__ import annotations
@@ -10,11 +14,12 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from collectors.feeds.fields import count, field, malformed, number, quote, timestamp_s
-from collectors.feeds.http import HttpClient
+from collectors.feeds.fields import count, field, fits_hashrate, malformed, number, quote, timestamp_s
+from collectors.feeds.http import Answer, HttpClient
+from collectors.feeds.tie_breakers import quotes_of
 from fleet.market import HARD_AGE_S, MarketInput, Quote, subsidy_btc
 from fleet.ports import PollError
-from fleet.units import BLOCK_INTERVAL_S, HASHES_PER_DIFFICULTY_1, SATS_PER_BTC
+from fleet.units import SATS_PER_BTC
 
 BASE_URL = "https://mempool.space"
 
@@ -26,9 +31,10 @@ PRICES = "/api/v1/prices"
 PRICE_SOFT_S = 3600.0  # the server's default update interval
 PRICE_GOOD_FOR_S = PRICE_SOFT_S + HARD_AGE_S[MarketInput.BTC_USD]
 
+HEIGHT_SHARE = 0.4  # of the deadline, for the question that goes first
+
 MAX_WINDOW_BLOCKS = 1008  # asked are 144; a server that indexes anew may answer with fewer
 SUBSIDY_TOLERANCE = 0.003  # a block may claim a little less than it is allowed; one of 144 missing is 0.007
-HASHRATE_FACTOR = 4.0  # no honest estimate is further than one retarget from what the difficulty implies
 
 
 class MempoolFeed:
@@ -44,35 +50,42 @@ class MempoolFeed:
         self._source = source
 
     async def read(self) -> tuple[Quote, ...]:
-        """What the four endpoints give, at the same time and within one deadline; PollError where all four fail."""
-        results = await asyncio.gather(
-            self._height(), self._block_fees(), self._difficulty(), self._price(), return_exceptions=True
+        """What the four endpoints give within one deadline.
+
+        Errors: PollError where all four fail, or where the server asks to be left alone.
+        """
+        height = await self._height()
+        at_height = height.value if isinstance(height, Quote) else None
+        others = await asyncio.gather(
+            self._block_fees(), self._difficulty(at_height), self._price(), return_exceptions=True
         )
-        quotes = tuple(result for result in results if isinstance(result, Quote))
-        errors = [result for result in results if isinstance(result, BaseException)]
-        for error in errors:
-            if not quotes or not isinstance(error, PollError):
-                raise error
-        return quotes
+        return quotes_of([height, *others])
 
     async def aclose(self) -> None:
         await self._client.aclose()
 
-    async def _height(self) -> Quote:
-        text = await self._client.fetch_text(self._base_url + TIP_HEIGHT, deadline_s=self._deadline_s, max_bytes=4096)
-        return parse_tip_height(text, self._source, self._now())
+    async def _height(self) -> Quote | PollError:
+        try:
+            answer = await self._client.get_text(
+                self._base_url + TIP_HEIGHT, deadline_s=self._deadline_s * HEIGHT_SHARE, max_bytes=4096
+            )
+            return parse_tip_height(answer.text(), self._source, self._now() - answer.age_s)
+        except PollError as error:
+            return error
 
     async def _block_fees(self) -> Quote:
-        return parse_reward_stats(await self._json(REWARD_STATS), self._source, self._now())
+        answer = await self._get(REWARD_STATS)
+        return parse_reward_stats(answer.json(), self._source, self._now() - answer.age_s)
 
-    async def _difficulty(self) -> Quote:
-        return parse_difficulty(await self._json(HASHRATE), self._source, self._now())
+    async def _difficulty(self, at_height: float | None) -> Quote:
+        answer = await self._get(HASHRATE)
+        return parse_difficulty(answer.json(), self._source, self._now() - answer.age_s, at_height)
 
     async def _price(self) -> Quote:
-        return parse_price(await self._json(PRICES), self._source, self._now())
+        return parse_price((await self._get(PRICES)).json(), self._source, self._now())
 
-    def _json(self, path: str) -> Coroutine[Any, Any, object]:
-        return self._client.fetch_json(self._base_url + path, deadline_s=self._deadline_s)
+    def _get(self, path: str) -> Coroutine[Any, Any, Answer]:
+        return self._client.get_json(self._base_url + path, deadline_s=self._deadline_s * (1 - HEIGHT_SHARE))
 
 
 def parse_tip_height(text: str, source: str, now_s: float) -> Quote:
@@ -97,14 +110,12 @@ def parse_reward_stats(body: object, source: str, now_s: float) -> Quote:
     return quote(MarketInput.BLOCK_FEES_BTC, source, fees / blocks, now_s)
 
 
-def parse_difficulty(body: object, source: str, now_s: float) -> Quote:
-    """The difficulty in force. 0 is how the server says that its node is down, and is out of bounds."""
-    difficulty = quote(
-        MarketInput.DIFFICULTY, source, number(field(body, "currentDifficulty"), "currentDifficulty"), now_s
-    )
-    implied_hs = difficulty.value * HASHES_PER_DIFFICULTY_1 / BLOCK_INTERVAL_S
-    estimate_hs = number(field(body, "currentHashrate"), "currentHashrate") or implied_hs  # 0 = not known
-    if not estimate_hs / HASHRATE_FACTOR <= implied_hs <= estimate_hs * HASHRATE_FACTOR:
+def parse_difficulty(body: object, source: str, now_s: float, at_height: float | None = None) -> Quote:
+    """The difficulty in force at `at_height`. 0 is how the server says that its node is down, and is out of bounds."""
+    value = number(field(body, "currentDifficulty"), "currentDifficulty")
+    difficulty = quote(MarketInput.DIFFICULTY, source, value, now_s, at_height=at_height)
+    estimate_hs = number(field(body, "currentHashrate"), "currentHashrate")
+    if estimate_hs != 0 and not fits_hashrate(value, estimate_hs):  # 0 = not known
         raise malformed("currentDifficulty does not fit currentHashrate")
     return difficulty
 
