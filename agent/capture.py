@@ -25,7 +25,7 @@ from typing import Any
 
 from agent import pdu_capture
 from agent.config import Config, ConfigError
-from agent.probe import is_configured_pdu, miner_job, one_address, pdu_job
+from agent.probe import SILENT_PDU, is_configured_pdu, miner_job, one_address, pdu_job
 from agent.wire import Job
 from collectors.captures import MANIFEST, Gate
 from collectors.catalogue import credential_of
@@ -157,7 +157,8 @@ async def _record_pdu(door: _PduDoor, host: str, out: str, folder: Path) -> int:
     try:
         recording = await pdu_capture.record(job.host, job.port, door.credential, profiles, pdu_capture.show_progress)
     except PollError as error:
-        sys.stderr.write(f"{host}: nothing to record: {error}\n")
+        hint = SILENT_PDU if error.kind is FaultKind.TIMEOUT else ()
+        sys.stderr.write("\n".join([f"{host}: nothing to record: {error}", *hint, ""]))
         return NOTHING
     finally:
         pdu_capture.end_progress()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.config import ConfigError
-from agent.pdu_view import Document, document_of, lines_of, unread, unread_lines
+from agent.pdu_view import NO_VALUE, document_of, lines_of, unread, unread_lines, values_in
 from agent.spoken import plain
 from collectors.pdus.device import FullRead, replay
 from collectors.pdus.layout import survey
@@ -86,7 +86,7 @@ def judged(tested: Sequence[Profile], known: Sequence[Profile], found: dict[Oid,
         "recognised": is_taken,
         "verdict": _verdict(tested[0], winner, alone, found),
         "winner": winner and {"id": winner.profile.id, "why": winner.why},
-        "values": _count(reading),
+        "values": values_in(reading),
         "reading": reading,
         "unread": unread(full),
     }
@@ -130,13 +130,6 @@ def _why_not(profile: Profile, found: dict[Oid, Value]) -> Iterator[str]:
         yield "it has nothing under [match]"
 
 
-def _count(reading: Document) -> int:
-    rows = (row for row in reading["rows"] if row["counts"])
-    quantities = (cell["quantity"] for row in rows for cell in row["cells"] if cell["is_used"])
-    numbers = sum(quantity not in ("number", "unit", "name") for quantity in quantities)
-    return numbers + sum(total["value"] is not None for total in reading["totals"].values())
-
-
 def _lines(walk: str, told: dict[str, Any]) -> Iterator[str]:
     yield f"{walk}: {plain(told['verdict'])}"
     yield from (f"  {line}" for line in lines_of(told["reading"]))
@@ -144,7 +137,7 @@ def _lines(walk: str, told: dict[str, Any]) -> Iterator[str]:
         yield "  not read by this profile:"
         yield from (f"  {line}" for line in unread_lines(told["unread"]))
     if not told["values"]:
-        yield "  no value is read"
+        yield f"  {NO_VALUE}"
 
 
 # --- which profiles there are ----------------------------------------------------------------------------------------

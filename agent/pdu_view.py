@@ -33,6 +33,8 @@ _HOW = ("kind", "id", "unit", "gaps")  # fields of a row that are no values
 _BESIDE = {"power_quality", "power_resolution_w", "current_resolution_a", "energy_counting", "energy_wraps_j"}
 """Fields that say something about a value and are shown with it, or nowhere."""
 
+NO_VALUE = "no value is read"
+
 Document = dict[str, Any]
 
 
@@ -223,6 +225,14 @@ def _raw(value: Value | None) -> int | str | None:
 
 
 # --- as lines --------------------------------------------------------------------------------------------------------
+
+
+def values_in(told: Document) -> int:
+    """How many values are read, names and numbers of parts aside: 0 where a family is known and nothing more."""
+    rows = (row for row in told["rows"] if row["counts"])
+    quantities = (cell["quantity"] for row in rows for cell in row["cells"] if cell["is_used"])
+    numbers = sum(quantity not in ("number", "unit", "name") for quantity in quantities)
+    return numbers + sum(total["value"] is not None for total in told["totals"].values())
 
 
 def lines_of(told: Document) -> Iterator[str]:

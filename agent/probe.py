@@ -69,7 +69,7 @@ class Finding:
 
 
 def run(host: str, config: Config | None, world: str | None = None, *, as_json: bool, insecure: bool) -> int:
-    """Probe and print; `world` is "miner" or "pdu" to ask nothing else. Returns 0 where something was recognised.
+    """Probe and print; `world` is "miner" or "pdu" to ask nothing else. Returns 0 where something was read.
 
     Errors: ConfigError for a bad HOST.
     """
@@ -117,7 +117,16 @@ def _told(
         lines = (line for found in findings for line in _lines(found, how_to_record))
         text = "\n".join([f"{host}:", *lines, *(SILENT_PDU if is_silent else ())])
     sys.stdout.write(Redactor(known=secrets).text(text) + "\n")  # a device may put a secret into any text of its own
-    return 0 if recognised else 1
+    return 0 if any(_is_read(finding) for finding in findings) else 1
+
+
+def _is_read(finding: Finding) -> bool:
+    """Whether the device told anything of worth: a known family whose profile reads nothing does not."""
+    if finding.pdu is None:
+        return finding.reading is not None
+    from agent.pdu_view import values_in
+
+    return values_in(finding.pdu) > 0
 
 
 def _of_folder(folder: Path) -> list[Finding]:
@@ -268,9 +277,9 @@ def _lines(finding: Finding, how_to_record: str | None) -> Iterator[str]:
         return
     yield f"  as {finding.driver}: recognised"
     if finding.pdu is not None:
-        from agent.pdu_view import lines_of
+        from agent.pdu_view import NO_VALUE, lines_of
 
-        yield from (f"    {line}" for line in lines_of(finding.pdu))
+        yield from (f"    {line}" for line in (*lines_of(finding.pdu), *(() if _is_read(finding) else (NO_VALUE,))))
         return
     for name, value in _values(finding.reading):
         yield f"    {name:<28}{value}"

@@ -110,7 +110,9 @@ async def _yes(*_: object) -> bool:
 def test_nobody_there_and_a_wrong_community_leave_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with serving(UNKNOWN, 26, community="another") as host:
         assert recorded(host, tmp_path / "pdu", "--snmp") == 1
-    assert "nothing to record: timeout" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "nothing to record: timeout" in told
+    assert "To a wrong community or version an SNMP agent is silent" in told
     assert list(tmp_path.iterdir()) == []
 
 

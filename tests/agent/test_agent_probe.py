@@ -91,6 +91,22 @@ def test_a_pdu_that_is_silent_may_have_been_asked_with_the_wrong_community(
     assert json.loads(capsys.readouterr().out)["findings"][0]["fault"]["kind"] == "timeout"
 
 
+@pytest.mark.parametrize("identity", ["1.3.6.1.4.1.705.2", "1.3.6.1.4.1.232.165.5"])
+def test_a_family_that_is_known_and_tells_no_value_is_exit_1_as_in_pdu_test(
+    identity: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A maker without a table, and a profile whose tables this unit does not answer."""
+    walk = tmp_path / "unit.snmprec"
+    walk.write_text(f"1.3.6.1.2.1.1.1.0|4|PDU\n1.3.6.1.2.1.1.2.0|6|{identity}\n")
+    assert cli.main(["probe", "--replay", str(walk)]) == 1
+    out = capsys.readouterr().out
+    assert "as snmp: recognised" in out
+    assert out.endswith("    no value is read\n")
+    (profile,) = (line.split()[1] for line in out.splitlines() if line.startswith("    profile"))
+    assert cli.main(["pdu", "test", profile, str(walk)]) == 1
+    assert "  no value is read\n" in capsys.readouterr().out
+
+
 def test_nobody_there_is_exit_1_and_faults_by_name(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, findings = probed(capsys, f"127.{BLOCK}.250.250", config)
     assert code == 1

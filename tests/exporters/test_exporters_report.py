@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from cycles import AT_S, NAN, make_cycle, small_cycle
 
-from exporters.report import marginal_rows, once_document, status_document
+from exporters.report import marginal_rows, once_document, status_document, troubled_pdus
+from exporters.wording import FAULTS
 from fleet.market import InputState, MarketInput
 from fleet.retarget import Outlook, Silence
-from fleet.snapshot import MachineInfo, MeterDoubt
+from fleet.snapshot import MachineInfo, MeterDoubt, PduColumns, PduDoubt
 
 
 def as_json(document):
@@ -135,6 +136,21 @@ def test_status_names_faults_and_the_recommendation():
     assert pdus["doubts"] == {"near_limit": 1, "sum": 1}
     assert document["recommendation"]["actions"] == {"run": 2, "stop": 1, "preset": 0, "hold": 0}
     assert document["recommendation"]["valid_until"] == "2027-01-15T08:02:00.000Z"
+
+
+def test_of_the_pdus_the_unread_come_first_then_the_doubtful_then_those_with_gaps():
+    pdus = PduColumns(
+        ids=("gap-1", "doubt-1", "well", "unread-1", "doubt-2", "unread-2", "gap-2"),
+        up=np.array([1.0, 1.0, 1.0, 0.0, 1.0, 0.0, 1.0]),
+        fault=np.array([0, 0, 0, FAULTS.index("timeout"), 0, FAULTS.index("denied"), 0], np.uint8),
+        # the last word of an unread one counts for nothing; more doubts are not graver than one
+        doubt=np.array([0, PduDoubt.SUM, 0, 0, PduDoubt.SUM | PduDoubt.AT_LIMIT, PduDoubt.SUM, 0], np.uint8),
+        warnings=(("no energy",), (), (), (), ("no energy",), (), ("no energy", "no watts")),
+    )
+    cycle = make_cycle(("a",), snapshot={"pdus": pdus})
+    order = ["unread-1", "unread-2", "doubt-1", "doubt-2", "gap-1", "gap-2"]
+    assert [pdu["id"] for pdu in troubled_pdus(cycle)] == order
+    assert [pdu["id"] for pdu in troubled_pdus(cycle, limit=3)] == order[:3]
 
 
 def test_status_names_the_machines_that_somebody_should_look_at_and_why():
