@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -103,14 +104,18 @@ def copied_values(walks: Iterable[str], files: Mapping[str, str]) -> set[tuple[s
     }
 
 
+def cannot_compare(why: str) -> NoReturn:
+    if os.environ.get("REQUIRE_PEERS") == "1":
+        pytest.fail(f"REQUIRE_PEERS=1 and {why}", pytrace=False)
+    pytest.skip(why)
+
+
 @cache
 def recordings() -> tuple[str, ...]:
     folder = Path(os.environ.get("HASHWATT_CAPTURES") or ROOT.parent / "shared" / "captures") / "pdus"
     found = tuple(path.read_text("utf-8", "replace") for path in sorted(folder.glob("*.snmprec")))
     if not found:
-        if os.environ.get("REQUIRE_PEERS") == "1":
-            pytest.fail(f"REQUIRE_PEERS=1 and no recorded PDUs at {folder}", pytrace=False)
-        pytest.skip(f"no recorded PDUs at {folder}: name the folder above it in HASHWATT_CAPTURES")
+        cannot_compare(f"no recorded PDUs at {folder}: name the folder above it in HASHWATT_CAPTURES")
     return found
 
 
@@ -120,7 +125,7 @@ def repository() -> dict[str, str]:
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     done = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        pytest.skip(f"{ROOT} is no checkout, so nothing here is ours to publish")
+        cannot_compare(f"git lists no files of {ROOT}")
     paths = {ROOT / name for name in done.stdout.split("\0") if name}
     return {str(path.relative_to(ROOT)): path.read_text("utf-8", "replace") for path in paths if path.is_file()}
 
