@@ -57,7 +57,8 @@ class Quote:
     """One number of one source. `as_of_s` is the source's own time where it says one, else the time of receipt.
 
     `soft_s` and `good_for_s` are the ages after which it is a warning, and no longer an input; inf = for ever.
-    `at_height` is a block that this difficulty is in force at; without it the source's own height counts.
+    `at_height` is a block that this difficulty, or start of an epoch, holds for; without it the source's own height
+    counts.
     `since_s` is the first as-of time of this value in a row, None where it is the first; a `Market` fills it in.
     """
 

@@ -312,14 +312,17 @@ def _epoch_start_s(market: Market, height: int, now_s: float) -> float | Silence
     if isinstance(quotes, Silence):
         return quotes
     heights = _heights(market, now_s)
-    starts = {
-        quote.value
-        for quote in quotes
-        if quote.source in heights and heights[quote.source].value // RETARGET_INTERVAL == height // RETARGET_INTERVAL
-    }
+    starts = {quote.value for quote in quotes if _epoch_of(quote, heights) == height // RETARGET_INTERVAL}
     if len(starts) > 1:
         return Silence.CONFLICT
     return starts.pop() if starts else Silence.MISSING
+
+
+def _epoch_of(quote: Quote, heights: Mapping[str, Quote]) -> float:
+    """The number of the epoch that a start is of: as it says itself, else where its source stands; NaN = unknown."""
+    if quote.at_height is not None:
+        return quote.at_height // RETARGET_INTERVAL
+    return heights[quote.source].value // RETARGET_INTERVAL if quote.source in heights else math.nan
 
 
 def _tip_time_s(market: Market, height: int, now_s: float) -> float | None:
@@ -347,11 +350,16 @@ def _next_hashprice(valuation: Valuation, forecast: Forecast) -> NextHashprice |
     if math.isnan(valuation.hashprice_usd_ph_day):
         unusable = (SILENCE_OF.get(valuation.states[input]) for input in HASHPRICE_INPUTS)
         return next((silence for silence in unusable if silence is not None), Silence.MISSING)
-    factor = 1 + forecast.change_ratio
+    # at the last block of an epoch a node that knows the next difficulty has it in force already
+    is_in_force = any(
+        quote.at_height is not None and quote.at_height // RETARGET_INTERVAL > valuation.height // RETARGET_INTERVAL
+        for quote in valuation.used[MarketInput.DIFFICULTY]
+    )
+    factor, sigma_ratio = (1.0, 0.0) if is_in_force else (1 + forecast.change_ratio, forecast.sigma_ratio)
     behind = valuation.height + forecast.blocks_left
     reward_ratio = 1 + (subsidy_btc(behind) - subsidy_btc(valuation.height)) / valuation.reward_btc
     usd_ph_day = valuation.hashprice_usd_ph_day / factor * reward_ratio
-    spread_ratio = forecast.sigma_ratio / factor
+    spread_ratio = sigma_ratio / factor
     return NextHashprice(
         difficulty=valuation.difficulty * factor,
         usd_ph_day=usd_ph_day,

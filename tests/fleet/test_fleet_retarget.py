@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -386,6 +387,27 @@ def test_the_last_block_leaves_no_doubt() -> None:
         assert isinstance(ahead, Forecast)
         assert ahead.change_ratio == pytest.approx(1_209_600 / 1_362_449 - 1)
         assert ahead.sigma_ratio > 0
+
+
+def test_a_difficulty_that_is_in_force_already_is_not_changed_twice() -> None:
+    tip = 2016 * 464 - 1.0
+    quotes = told(height=tip, epoch_start_s=NOW - 1_361_549 - 900)
+    ahead = tuple(
+        replace(quote, at_height=tip + 1, value=125.86e12) if quote.input is MarketInput.DIFFICULTY else quote
+        for quote in quotes
+    )
+    hashprice = look(*ahead).hashprice
+    assert isinstance(hashprice, NextHashprice)
+    assert hashprice.difficulty == 125.86e12
+    assert hashprice.usd_ph_day == assess(Market(ahead), 0.06, "flat", NOW).hashprice_usd_ph_day
+    assert hashprice.sigma_usd_ph_day == 0.0
+
+
+def test_a_start_may_say_itself_which_epoch_it_is_of() -> None:
+    start = replace(said("other", epoch_start_s=START)[0], at_height=float(HEIGHT + 287))
+    assert isinstance(look(*without(MarketInput.EPOCH_START_S), start).forecast, Forecast)
+    late = replace(start, at_height=float(HEIGHT - 1729))
+    assert look(*without(MarketInput.EPOCH_START_S), late).forecast is Silence.MISSING
 
 
 def test_the_reward_behind_the_retarget_is_that_of_its_height() -> None:
