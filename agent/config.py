@@ -24,9 +24,13 @@ from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta
 
+from agent.section import ConfigError as ConfigError
+from agent.section import Secret as Secret
+from agent.section import Section, Text
 from agent.targets import MAX_ADDRESSES, MINER_PORT, SNMP_PORT, Span, TargetError, join_port, parse_target
+from agent.tariffs import ExchangeSection, TariffSection, check_tariffs, urls_of
 from collectors.catalogue import LIBRARIES, MINER_KINDS
 from fleet.curtailment import Policy
 from fleet.market import BOUNDS, MarketInput
@@ -40,50 +44,15 @@ MIN_KEY_CHARS = 8  # RFC 3414, and what agents insist on
 T = TypeVar("T")
 
 
-class ConfigError(Exception):
-    """One line for the operator: which file, which key, what is wrong with it."""
-
-    def __init__(self, key: str, message: str, file: str = "") -> None:
-        super().__init__(": ".join(part for part in (file, key, message) if part))
-        self.key = key
-        self.message = message
-        self.file = file
-
-
-class Secret:
-    """A text that shows itself to nobody but the one who calls `reveal`."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        return self._text
-
-    def __repr__(self) -> str:
-        return "***"
-
-    __str__ = __repr__
-
-    def __reduce__(self) -> tuple[type[Secret], tuple[str]]:
-        raise TypeError("a secret is not serialised")
-
-
 Seconds = Annotated[float, Meta(gt=0, le=30 * 86_400)]
 Ratio = Annotated[float, Meta(ge=0, le=1)]
 Share = Annotated[float, Meta(ge=0, lt=1)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-Text = Annotated[str, Meta(min_length=1, max_length=256)]
 Targets = Annotated[tuple[str, ...], Meta(min_length=1)]
 
 _policy = Policy()
 _terms = EconomicTerms()
-
-
-class Section(Struct, frozen=True):
-    """A table of the file; every key it does not declare is an error."""
 
 
 class SiteSection(Section, frozen=True):
@@ -203,10 +172,6 @@ class PoolsSection(Section, frozen=True):
     expected: tuple[Text, ...] = ()
 
 
-class TariffSection(Section, frozen=True):
-    usd_per_kwh: Annotated[float, Meta(ge=-5, le=5)]
-
-
 class PolicySection(Section, frozen=True):
     enabled: bool = _policy.enabled
     mode: Literal["advisory", "armed"] = "advisory"
@@ -273,7 +238,7 @@ class Document(Section, frozen=True):
     """The whole file as the operator may write it."""
 
     site: SiteSection
-    credentials: dict[str, Credential] = {}
+    credentials: dict[str, Credential] = msgspec.field(default_factory=dict)
     poll: PollSection = PollSection()
     miners: tuple[MinersSection, ...] = ()
     pdus: tuple[PdusSection, ...] = ()
@@ -281,6 +246,8 @@ class Document(Section, frozen=True):
     economics: EconomicsSection = EconomicsSection()
     pools: PoolsSection = PoolsSection()
     tariff: TariffSection | None = None
+    tariffs: dict[str, TariffSection] = msgspec.field(default_factory=dict)
+    exchange: dict[str, ExchangeSection] = msgspec.field(default_factory=dict)
     policy: PolicySection = PolicySection()
     prometheus: PrometheusSection = PrometheusSection()
     mqtt: MqttSection | None = None
@@ -533,8 +500,7 @@ def _check(config: Document, machines: tuple[Machine, ...]) -> Iterable[str]:
         )
     if config.policy.start_factor > config.policy.stop_factor:
         raise ConfigError("policy.start_factor", "must not exceed policy.stop_factor")
-    if config.tariff is None:
-        yield "tariff: no power price is set, so no machine has a margin and none is advised to stop"
+    yield from _check_power(config, machines)
     if not (config.miners or config.pdus or any(machine.address for machine in machines)):
         yield "miners: nothing is named to poll"
 
@@ -670,6 +636,16 @@ def _check_market(config: Document) -> Iterable[str]:
         yield "market: no source of the BTC price (fixed, coinbase, kraken), so there is no hashprice"
     if not has_chain:
         yield "market: no source of difficulty and height (fixed, mempool), so there is no hashprice"
+
+
+def _check_power(config: Document, machines: tuple[Machine, ...]) -> Iterable[str]:
+    yield from check_tariffs(config.tariff, config.tariffs, config.exchange)
+    for key, url, insecure in urls_of(config.tariff, config.tariffs, config.exchange):
+        _check_url(url, ("http", "https"), insecure, key)
+    for machine in machines:
+        if machine.tariff is not None and machine.tariff not in config.tariffs:
+            hint = _suggestion(machine.tariff, config.tariffs) if config.tariffs else ""
+            raise ConfigError(f"site.inventory: {machine.id}: tariff", f"there is no [tariffs.{machine.tariff}]{hint}")
 
 
 def _check_url(url: str, schemes: tuple[str, str], insecure: bool, key: str) -> None:

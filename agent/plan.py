@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 
 from agent.config import Config, MinersSection, PdusSection
 from agent.targets import MINER_PORT, SNMP_PORT, join_port, parse_target
+from agent.tariffs import series_jobs, tariffs_of
 from agent.wire import Assignment, Job
 from collectors.catalogue import LIBRARIES, MINER_KINDS
 from fleet.curtailment import Mode, Policy
 from fleet.site import EconomicTerms, Machine, Site, overridden, parse_nameplates
-from fleet.tariff import FlatTariff
+from fleet.tariff import FlatTariff, Tariff
 
 WORKER_OF_KIND = dict.fromkeys(MINER_KINDS, "miners") | {kind: kind for kind in (*LIBRARIES, "snmp")}
 """Which worker process looks at which kind; every feed belongs to "feeds"."""
@@ -38,9 +39,21 @@ def site_of(config: Config, nameplates_text: str) -> Site:
         machines=config.machines,
         nameplates=overridden(parse_nameplates(nameplates_text), config.nameplates),
         terms=EconomicTerms(pool_fee=economics.pool_fee, reject=economics.reject, overhead=economics.overhead),
-        tariff=FlatTariff(math.nan if config.tariff is None else config.tariff.usd_per_kwh),
+        tariff=FlatTariff(_flat_usd_per_kwh(config)),
         expected_pools=config.pools.expected,
     )
+
+
+def _flat_usd_per_kwh(config: Config) -> float:
+    """The price of a site that has one number for it, else NaN: then the loop has the tariff and asks it each time."""
+    told = None if config.tariff is None else config.tariff.usd_per_kwh
+    return math.nan if told is None else told
+
+
+def tariffs_in_use(config: Config) -> tuple[Tariff, ...]:
+    """The site's own tariff, and those that a machine of the inventory names: an unused one holds nobody up."""
+    named = {machine.tariff for machine in config.machines}
+    return tariffs_of(config.tariff, {name: each for name, each in config.tariffs.items() if name in named})
 
 
 def policy_of(config: Config) -> Policy:
@@ -74,7 +87,7 @@ def assignments_of(config: Config, site: Site) -> list[Assignment]:
     jobs: dict[str, list[Job]] = {}
     for job in (*_miner_jobs(config, site.machines), *_pdu_jobs(config)):
         jobs.setdefault(WORKER_OF_KIND[job.kind], []).append(job)
-    if feeds := list(_feed_jobs(config)):
+    if feeds := [*_feed_jobs(config), *series_jobs(config.tariff, config.tariffs, config.exchange)]:
         jobs["feeds"] = feeds
     return [Assignment(name, tuple(found), config.poll.max_in_flight) for name, found in jobs.items()]
 

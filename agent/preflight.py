@@ -14,6 +14,7 @@ from pathlib import Path
 
 from agent.config import Config, ConfigError
 from agent.plan import assignments_of, site_of
+from agent.tariffs import source_in_words
 from collectors.catalogue import LIBRARIES
 
 
@@ -139,7 +140,7 @@ def summary(config: Config) -> str:
         "polled": f"{miners} miner addresses, {counts.get('snmp', 0)} PDU addresses every {config.poll.interval_s:g} s",
         **_own_profiles(config),
         "market": ", ".join(feeds) or "none",
-        "power": "unknown" if config.tariff is None else f"{config.tariff.usd_per_kwh:g} USD/kWh",
+        "power": "unknown" if config.tariff is None else source_in_words(config.tariff),
         "policy": config.policy.mode if config.policy.enabled else "disabled",
         "prometheus": f"http://{config.prometheus.listen}/metrics",
         "mqtt": "off" if config.mqtt is None else config.mqtt.url,

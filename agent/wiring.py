@@ -18,10 +18,11 @@ from agent.broker import Broker, BrokerOptions
 from agent.config import Config, ConfigError, MqttSection
 from agent.journal import Journal, JournalError
 from agent.loop import Loop
-from agent.plan import assignments_of, policy_of, site_of
+from agent.plan import assignments_of, policy_of, site_of, tariffs_in_use
 from agent.publish import MqttSink
 from agent.roster import Roster
 from agent.table import Table
+from agent.tariffs import SERIES_KINDS, known_rates
 from agent.vitals import Notifier, Vitals
 from agent.web import Pages, listen
 from agent.wire import Outcome
@@ -40,7 +41,7 @@ log = logging.getLogger(__name__)
 
 AGENT_ID = "hashwatt"
 MIB = 1024 * 1024
-FEED_KINDS = frozenset({"mempool", "coinbase", "kraken", "fixed"})
+FEED_KINDS = frozenset({"mempool", "coinbase", "kraken", "fixed", *SERIES_KINDS})
 ONCE_PATIENCE_S = 60.0
 MIN_TICK_GAP_S = 1.0
 SEND_AFTER_S = 0.5
@@ -78,7 +79,9 @@ class Agent:
             self.vitals,
             booted_s=time.time(),
             settle_s=2 * config.poll.interval_s,
+            tariffs=tariffs_in_use(config),
         )
+        self.loop.series.update(known_rates(config.exchange))
         self.supervisor = Supervisor([worker_spec(name, config) for name in self.roster.workers], self.take)
         self._unheard = self.roster.looks()
         self._sending: asyncio.TimerHandle | None = None
@@ -94,7 +97,8 @@ class Agent:
             self.vitals.polled(outcome.kind, verdict, outcome.duration_s, outcome.lag_s)
             if self.roster.is_in_charge(outcome):
                 self._unheard.discard((outcome.key, outcome.kind == "snmp"))
-        if self.loop.take_quotes(outcomes):
+        has_series_moved = self.loop.take_series(outcomes)
+        if self.loop.take_quotes(outcomes) or has_series_moved:
             self.moved.set()
         if not self._unheard:
             self.all_heard.set()

@@ -137,6 +137,11 @@ def _quotes(view: View) -> Sequence[Column]:
     ]
 
 
+def _power_state(view: View) -> Sequence[Column]:
+    valuation = view.cycle.valuation
+    return [single(1.0, source=valuation.power_source, state=valuation.power_state.value)]
+
+
 def _merit(view: View) -> Sequence[Column]:
     """Running, priced machines: the watts that go out when power costs more than the edge."""
     money, is_running = view.cycle.economics, view.cycle.snapshot.is_running
@@ -399,6 +404,12 @@ QUOTE_AS_OF = Metric("hashwatt_quote_as_of_timestamp_seconds",
 POWER_PRICE = Metric("hashwatt_power_price_usd_per_kilowatt_hour",
     "All-in marginal price of power now.",
     Kind.GAUGE, "usd_per_kilowatt_hour", (), site(lambda c: c.valuation.power_usd_per_kwh))
+POWER_PRICE_STATE = Metric("hashwatt_power_price_state",
+    "1 for the source of the power price and the worst state of all tariffs in use.",
+    Kind.GAUGE, "", ("source", "state"), _power_state)
+POWER_PRICE_AS_OF = Metric("hashwatt_power_price_as_of_timestamp_seconds",
+    "Start of the interval that the power price is of; absent where it does not age.",
+    Kind.GAUGE, _AT, (), site(lambda c: c.valuation.power_as_of_s))
 
 SHED = Metric("hashwatt_curtailment_recommended_shed_watts",
     "Power that the recommended stops give up.",

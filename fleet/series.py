@@ -25,6 +25,7 @@ Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.uint8]
 
 MAX_VALUES = 110_000  # a leap year in steps of five minutes is 105,408
+MAX_CSV_BYTES = 8 * 1024 * 1024
 
 
 class SeriesError(ValueError):
