@@ -82,7 +82,7 @@ class SnmpPdu:
         self._client = client or open_client(host, port, credential or Credential("public"), engine)
         self._deadline_s = deadline_s
         self._full_read_every = full_read_every
-        self._head_start = head_start % full_read_every
+        self.head_start = head_start % full_read_every
         self._turn = asyncio.Lock()
         self._paced_for: Profile | None = None
         self._early_reads_left = MAX_EARLY_READS
@@ -164,8 +164,8 @@ class SnmpPdu:
         found |= await self._client.get(tuple(wanted))
         layout.settle(found)
         self._layout = layout
-        self._reads_left = self._full_read_every - 1 - self._head_start
-        self._head_start = 0
+        self._reads_left = self._full_read_every - 1 - self.head_start
+        self.head_start = 0
         self._note_uptime(found)
         return FullRead(recognition, layout, found)
 

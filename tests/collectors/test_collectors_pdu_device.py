@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import pytest
-from udp_agent import GET, Honest, Request, UdpAgent, integer, response
+from udp_agent import GET, TOO_BIG, Honest, Request, UdpAgent, integer, response
 
+from collectors.catalogue import open_device
 from collectors.pdus.device import SnmpPdu, has_restarted
-from collectors.pdus.profile import ProfileError
+from collectors.pdus.profile import ProfileError, parse_profile
 from collectors.pdus.pysnmp_client import open_sessions
 from collectors.pdus.snmp import Oid, Value, parse_oid
 from collectors.pdus.snmprec import parse_snmprec
@@ -108,6 +109,54 @@ async def test_devices_that_start_together_read_everything_at_different_times(ag
         if any(SERIAL in request.oids for request in honest.requests):
             full_reads.append(poll)
     assert full_reads == [0, 2, 7, 12]
+    await pdu.aclose()
+
+
+async def test_the_catalogue_tells_devices_apart_by_their_address(agent: UdpAgent, honest: Honest) -> None:
+    def full_read_after(host: str) -> int:
+        pdu = open_device("snmp", host, agent.port, GENEROUS_S)
+        assert isinstance(pdu, SnmpPdu)
+        return pdu.head_start
+
+    assert len({full_read_after(f"127.0.0.{n}") for n in range(1, 30)}) > 10
+
+
+async def test_what_a_device_can_carry_is_found_out_once(honest: Honest) -> None:
+    sizes: list[int] = []
+
+    def narrow(request: Request) -> Iterable[bytes]:
+        sizes.append(len(request.oids))
+        return [response(request, [], TOO_BIG)] if len(request.oids) > 6 else honest(request)
+
+    async with UdpAgent(narrow) as agent:
+        pdu = open_pdu(agent, full_read_every=1)
+        await pdu.read()
+        assert max(sizes) > 6
+        sizes.clear()
+        assert (await pdu.read()).power_w == 11_330.0  # read whole once more, in pieces that fit
+        assert max(sizes) <= 6
+        await pdu.aclose()
+
+
+async def test_a_subtree_that_two_tables_share_is_walked_once(agent: UdpAgent, honest: Honest) -> None:
+    (shared,) = parse_profile("""
+id = "shared"
+[match]
+sys_object_id = ["318"]
+[[tables]]
+kind = "outlet"
+rows = ["318.1.1.26.9.4.3.1.4"]
+columns = [{ quantity = "power_w", oid = "318.1.1.26.9.4.3.1.7" }]
+[[tables]]
+kind = "probe"
+rows = ["318.1.1.26.9.4.3.1.4"]
+columns = [{ quantity = "current_a", oid = "318.1.1.26.9.4.3.1.6" }]
+""")
+    pdu = SnmpPdu("127.0.0.1", agent.port, GENEROUS_S, profiles=[shared])
+    reading = await pdu.read()
+    assert {row.kind for row in reading.rows} == {RowKind.OUTLET, RowKind.PROBE}
+    root = parse_oid("1.3.6.1.4.1.318.1.1.26.9.4.3.1.4")
+    assert sum(request.kind != GET and request.oids == (root,) for request in honest.requests) == 1
     await pdu.aclose()
 
 
