@@ -101,6 +101,18 @@ def test_the_first_looks_are_a_plain_mean_with_their_scatter() -> None:
     assert observed.ratio_samples[0].tolist() == [5.0, 5.0]
 
 
+def test_a_pdu_that_tells_the_same_for_minutes_teaches_nothing() -> None:
+    observed = machines(2)
+    pdus = replace(
+        meters([3850.0, 3850.0]),
+        ids=("still", "moves"),
+        outlet_pdu=np.array([0, 1], np.int32),
+        changed_s=np.array([NOW_S - 300.0, NOW_S - 299.0]),
+    )
+    learn_ratios(observed, look(observed, pdus))
+    assert observed.ratio_samples[:, 0].tolist() == [0.0, 1.0]
+
+
 def test_a_single_lie_moves_little_and_a_lasting_change_is_followed() -> None:
     observed = learn(machines(1), [[3500.0]] * 100)
     observed.ratio_at_s[:] = NOW_S - 30.0
