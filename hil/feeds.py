@@ -109,9 +109,10 @@ def mempool(target: str, market: MarketTruth, now_s: float) -> str | None:
     if path.startswith("/api/v1/mining/hashrate/"):
         hashrate = market.difficulty * HASHES_PER_DIFFICULTY_1 / BLOCK_S
         day = int(now_s // 86_400 * 86_400)
+        days = 365 if path.endswith("/1y") else 3
         return json.dumps(
             {
-                "hashrates": [{"timestamp": day - k * 86_400, "avgHashrate": hashrate} for k in (2, 1, 0)],
+                "hashrates": [{"timestamp": day - k * 86_400, "avgHashrate": hashrate} for k in reversed(range(days))],
                 "difficulty": [
                     {
                         "time": int(retargeted_s),

@@ -8,6 +8,9 @@ it, whose place another chain may have taken.
 From version 29 the node says what the next block will need, and that is the difficulty that new work is paid by: at the
 end of an epoch it is the new one already. An older node cannot say it; it then gives the one of its tip.
 
+What the outlook rests on is asked when the tip moves: when the epoch began, and a year of network hashrate by weeks.
+Where that is lost it is no fault, as no price waits for it.
+
 The cookie is read anew at every look, as the node writes a new one at each start. Neither it nor a password is ever
 part of a message.
 """
@@ -22,7 +25,7 @@ from pathlib import Path
 
 from collectors.feeds.fields import count, field, fits_hashrate, malformed, number, printable, quote
 from collectors.feeds.http import HttpClient
-from fleet.market import MarketInput, Quote, difficulty_from_bits, subsidy_btc
+from fleet.market import RETARGET_INTERVAL, MarketInput, Quote, difficulty_from_bits, in_bounds, subsidy_btc
 from fleet.ports import PollError
 from fleet.readings import FaultKind
 from fleet.units import SATS_PER_BTC
@@ -36,6 +39,7 @@ FEES_SHARE = 0.5  # of the deadline: no further batch is begun later than this
 MAX_BEHIND = 2
 MAX_TIP_AGE_S = 2 * 3600.0
 MAX_COOKIE_BYTES = 1024
+WEEK_BLOCKS, WEEKS = 1008, 52
 STATS = ["height", "time", "subsidy", "totalfee"]
 
 IN_WARMUP, METHOD_NOT_FOUND = -28, -32601
@@ -68,6 +72,7 @@ class BitcoinCoreFeed:
         self._deadline_s, self._now = deadline_s, now
         self._fees_sat: dict[int, int] = {}
         self._block = ""
+        self._outlook: Mapping[MarketInput, float] = {}
 
     async def read(self) -> tuple[Quote, ...]:
         """Height and difficulty, and the fees as soon as all of the window are known."""
@@ -78,6 +83,12 @@ class BitcoinCoreFeed:
         quotes = [
             quote(MarketInput.HEIGHT, self._source, tip.height, tip.time_s),
             quote(MarketInput.DIFFICULTY, self._source, tip.difficulty, self._now(), at_height=tip.at_height),
+        ]
+        if tip.block != self._block:
+            self._outlook = await self._look_out(tip, self._deadline_s - (clock() - started_s))
+        quotes += [
+            quote(input, self._source, value, self._now(), at_height=tip.height)
+            for input, value in self._outlook.items()
         ]
         self._forget(tip)
         try:
@@ -115,6 +126,20 @@ class BitcoinCoreFeed:
         answers = await self._ask([("getblockstats", (height, STATS)) for height in heights], deadline_s)
         for height, stats in zip(heights, answers, strict=True):
             self._fees_sat[height] = parse_fees_sat(stats, height)
+
+    async def _look_out(self, tip: Tip, deadline_s: float) -> Mapping[MarketInput, float]:
+        """What the outlook rests on; nothing where the node does not say it."""
+        first = tip.height - tip.height % RETARGET_INTERVAL
+        weeks = [("getnetworkhashps", (WEEK_BLOCKS, tip.height - week * WEEK_BLOCKS)) for week in range(WEEKS)]
+        try:
+            block, *hashrates = await self._ask([("getblockhash", (first,)), *weeks], deadline_s)
+            headers = [("getblockheader", (str(each)[:64],)) for each in (block, tip.block)]
+            opening, newest = await self._ask(headers, deadline_s)
+            return parse_outlook(opening, newest, hashrates, tip)
+        except PollError as error:
+            if error.kind is FaultKind.DENIED:
+                raise
+            return {}
 
     async def _ask(self, calls: Sequence[Call], deadline_s: float) -> list[object]:
         """The results of one batch, in the order of the calls."""
@@ -226,6 +251,25 @@ def _difficulty(told: object) -> float:
     if abs(printed / exact - 1) > 1e-9:
         raise malformed("difficulty does not fit bits")
     return exact
+
+
+def parse_outlook(
+    opening: object, newest: object, hashrates: Sequence[object], tip: Tip
+) -> Mapping[MarketInput, float]:
+    """Start of the epoch, time of the tip where it is still the tip, hashrate of the last week and of the best one."""
+    if count(field(opening, "height"), "height") != tip.height - tip.height % RETARGET_INTERVAL:
+        raise malformed("the header is of another block")
+    weekly_hs = [number(each, "networkhashps") for each in hashrates]
+    told = {
+        MarketInput.EPOCH_START_S: number(field(opening, "time"), "time"),
+        MarketInput.NETWORK_HASHRATE_HS: weekly_hs[0],
+        MarketInput.NETWORK_HASHRATE_PEAK_HS: max(weekly_hs),
+    }
+    if count(field(newest, "height"), "height") == tip.height:
+        told[MarketInput.TIP_TIME_S] = number(field(newest, "time"), "time")
+    if not all(in_bounds(input, value) for input, value in told.items()):
+        raise malformed("a time or a hashrate is out of bounds")
+    return told
 
 
 def parse_fees_sat(stats: object, height: int) -> int:
