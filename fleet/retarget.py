@@ -357,7 +357,7 @@ def _next_hashprice(valuation: Valuation, forecast: Forecast) -> NextHashprice |
     )
     factor, sigma_ratio = (1.0, 0.0) if is_in_force else (1 + forecast.change_ratio, forecast.sigma_ratio)
     behind = valuation.height + forecast.blocks_left
-    reward_ratio = 1 + (subsidy_btc(behind) - subsidy_btc(valuation.height)) / valuation.reward_btc
+    reward_ratio = 1 + (subsidy_btc(behind) - subsidy_btc(valuation.height + 1)) / valuation.reward_btc
     usd_ph_day = valuation.hashprice_usd_ph_day / factor * reward_ratio
     spread_ratio = sigma_ratio / factor
     return NextHashprice(
