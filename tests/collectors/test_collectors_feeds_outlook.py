@@ -88,7 +88,9 @@ def test_the_peak_is_the_best_week_in_any_order_of_days_and_not_the_best_day() -
 
 
 def test_a_hashrate_that_is_not_known_is_that_of_the_last_week() -> None:
-    assert parse_year(year(*[1e21] * 7, *[8e20] * 7, currentHashrate=0), "mempool", NOW)[0].value == pytest.approx(8e20)
+    told = year(*[1e21] * 7, *[8e20] * 7, currentHashrate=0)
+    told["hashrates"] = list(reversed(told["hashrates"]))  # type: ignore[call-overload]
+    assert parse_year(told, "mempool", NOW)[0].value == pytest.approx(8e20)
 
 
 @pytest.mark.parametrize(
