@@ -17,7 +17,7 @@ from collectors.miners.make import FRAMED_PORT, HTTP_PORT, RPC_PORT, Credential
 from collectors.miners.makes import KEYS
 from collectors.miners.native import NativeMiner
 from collectors.neighbours import Neighbours
-from fleet.ports import Feed, Miner, Pdu
+from fleet.ports import Feed, Miner, Pdu, SeriesFeed
 
 if TYPE_CHECKING:
     from collectors.pdus.snmp import Credential as SnmpCredential
@@ -42,7 +42,7 @@ def open_device(
     options: Options | None = None,
     now: Clock | None = None,
     way: str | None = None,
-) -> Miner | Pdu | Feed:
+) -> Miner | Pdu | Feed | SeriesFeed:
     """What looks at one device or feed, opened but not yet asked. `now` gives Unix time; only feeds need it.
 
     `way` is what an earlier reading of this machine said about how it is asked (`MinerReading.way`).
@@ -115,11 +115,14 @@ def _open_snmp(host: str, port: int, deadline_s: float, options: Options) -> Pdu
     )
 
 
-def _open_feed(kind: str, options: Options, deadline_s: float, now: Clock | None) -> Feed:
+def _open_feed(kind: str, options: Options, deadline_s: float, now: Clock | None) -> Feed | SeriesFeed:
     from collectors.feeds.catalogue import FEEDS, open_feed
+    from collectors.feeds.power import POWER_FEEDS, open_power_feed
 
-    if kind not in FEEDS:
-        raise ValueError(f"unknown kind {kind!r}: it is one of {', '.join((*DEVICE_KINDS, *FEEDS))}")
+    if kind not in FEEDS and kind not in POWER_FEEDS:
+        raise ValueError(f"unknown kind {kind!r}: it is one of {', '.join((*DEVICE_KINDS, *FEEDS, *POWER_FEEDS))}")
     if now is None:
         raise ValueError(f"feed {kind!r} needs a clock")
+    if kind in POWER_FEEDS:
+        return open_power_feed(kind, options, deadline_s, now)
     return open_feed(kind, options, deadline_s, now)
