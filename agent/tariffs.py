@@ -289,7 +289,7 @@ def _job_of(section: TariffSection, name: str) -> Job | None:
         }  # fmt: skip
         if section.step_min is not None:
             options["step_s"] = section.step_min * 60.0
-        return _job("power_file", _series_name("file", name), "", options, INTERVAL_S["power_file"])
+        return _job("power_file", _series_name("per_kwh_file", name), "", options, INTERVAL_S["power_file"])
     if (ercot := section.ercot) is not None:
         return _job(
             "power_ercot", _series_name("ercot", name), ercot.url,
@@ -337,8 +337,10 @@ def _job(kind: str, series: str, url: str, options: dict[str, str | float | bool
     return Job(series, kind, parts.hostname or "", port, interval_s, DEADLINE_S, options, is_guest=bool(url))
 
 
-def _series_name(kind: str, tariff: str) -> str:
-    return f"{kind}:{tariff}" if tariff else kind
+def _series_name(source: str, tariff: str) -> str:
+    """What the series of a tariff is called; no feed of the market has such a name."""
+    word = {"ercot": "ercot", "entsoe": "entsoe", "json": "price_json"}.get(source, "price_file")
+    return f"{word}:{tariff}" if tariff else word
 
 
 def _energy(section: TariffSection, key: str, source: str, name: str) -> float | Schedule | Index:
@@ -348,7 +350,7 @@ def _energy(section: TariffSection, key: str, source: str, name: str) -> float |
         return _schedule(section, key)
     if source in ("per_kwh_file", "per_mwh_file"):
         _check_file(section, f"{key}.{source}")
-        return Index(_series_name("file", name))
+        return Index(_series_name(source, name))
     if section.json is not None:
         _check_json(section.json, f"{key}.json", is_price=True)
     return Index(_series_name(source, name))

@@ -32,6 +32,7 @@ def config_of(folder: Path, text: str) -> Config:
     return load(write(folder, SITE + text))
 
 
+POWER_SECRETS = ("ercot.pw", "ercot.key", "entsoe.token")
 V3 = "[[pdus]]\ntargets=['10.0.0.1']\nsnmp={version='3'"
 KEYS = {"key7": "s3cret7\n", "key8": "s3cret88\n"}  # one character too short, and just long enough
 
@@ -367,8 +368,9 @@ def test_the_example_loads_as_it_is_and_with_every_option_switched_on(tmp_path: 
     example = (ROOT / "docs" / "hashwatt.example.toml").read_text("utf-8")
     load(ROOT / "docs" / "hashwatt.example.toml")
     every = re.sub(r"(?m)^# (?=\[|\w+ = )", "", example).replace("mqtt://127", "mqtts://127")
-    for name in ("hall1.pw", "community", "snmp-auth", "snmp-priv", "mqtt.pw", "ca.pem", "web.yml"):
+    for name in ("hall1.pw", "community", "snmp-auth", "snmp-priv", "mqtt.pw", "ca.pem", "web.yml", *POWER_SECRETS):
         (tmp_path / name).write_text("x" * 8)
+    (tmp_path / "prices.csv").write_text("time,value\n2026-08-20T00:00Z,50\n2026-08-20T01:00Z,60\n")
     (tmp_path / "pdus.d").mkdir()
     (tmp_path / "machines.csv").write_text("id\nm1\n")
     (tmp_path / "models.csv").write_text("model,hashrate_th,power_w,source\nS19,95,3250,our meter\n")

@@ -106,16 +106,16 @@ def test_a_series_asks_for_a_job_and_another_currency_for_its_rate(tmp_path: Pat
     assert [tariff.name for tariff in tariffs_in_use(config)] == ["", "hosted", "grid"]
     jobs = series_jobs(config)
     assert {key: job.kind for key, job in jobs.items()} == {
-        "entsoe": "power_entsoe", "file:hosted": "power_file", "json:grid": "power_json", "ercot:ercot": "power_ercot",
-        "CHF/USD": "power_json",
+        "entsoe": "power_entsoe", "price_file:hosted": "power_file", "price_json:grid": "power_json",
+        "ercot:ercot": "power_ercot", "CHF/USD": "power_json",
     }  # fmt: skip
-    assert {key for key, job in jobs.items() if job.is_guest} == {"entsoe", "json:grid", "ercot:ercot", "CHF/USD"}
-    assert jobs["file:hosted"].options == {
-        "path": str(tmp_path / "da.csv"), "per": "mwh", "unit": "USD", "name": "file:hosted",
+    assert {key for key, job in jobs.items() if job.is_guest} == {"entsoe", "price_json:grid", "ercot:ercot", "CHF/USD"}
+    assert jobs["price_file:hosted"].options == {
+        "path": str(tmp_path / "da.csv"), "per": "mwh", "unit": "USD", "name": "price_file:hosted",
     }  # fmt: skip
     assert jobs["entsoe"].options is not None
     assert jobs["entsoe"].options["token"] == "t0ken"
-    assert (jobs["json:grid"].options or {})["soft_s"] == 420.0
+    assert (jobs["price_json:grid"].options or {})["soft_s"] == 420.0
     rates = known_rates(config.exchange)
     assert [rates["EUR/USD"].now(T0 + late)[1] for late in (0.0, 2 * HOUR)] == [InputState.FRESH, InputState.STALE_HARD]
     assert (
@@ -219,7 +219,7 @@ def test_the_agent_uses_the_price_of_the_series_and_says_how_it_is(tmp_path: Pat
     loop = loop_of(config_of(tmp_path, RT))
     cycle = loop.tick(T0, T0)
     assert (math.isnan(cycle.valuation.power_usd_per_kwh), cycle.valuation.power_state) == (True, InputState.MISSING)
-    series = Series("json", (T0 - 300.0, T0), (0.04, 0.07), 300.0, soft_s=120.0, hold_s=900.0)
+    series = Series("price_json", (T0 - 300.0, T0), (0.04, 0.07), 300.0, soft_s=120.0, hold_s=900.0)
     assert loop.take_series(told(series))
     assert not loop.take_series(told(series))
     states = []
@@ -228,10 +228,10 @@ def test_the_agent_uses_the_price_of_the_series_and_says_how_it_is(tmp_path: Pat
         states.append(cycle.valuation.power_state)
         assert cycle.valuation.power_usd_per_kwh == pytest.approx(usd, nan_ok=True)
         page = b"".join(render(cycle, now_s=T0 + late)).decode()
-        assert f'hashwatt_power_price_state{{source="json",state="{states[-1].value}"}} 1.0\n' in page
+        assert f'hashwatt_power_price_state{{source="price_json",state="{states[-1].value}"}} 1.0\n' in page
         assert (f"\nhashwatt_power_price_usd_per_kilowatt_hour {usd}\n" in page) is not math.isnan(usd)
         assert f"\nhashwatt_power_price_as_of_timestamp_seconds {T0:.0f}" in page
-        assert (cycle.valuation.power_source, cycle.valuation.power_as_of_s) == ("json", T0)
+        assert (cycle.valuation.power_source, cycle.valuation.power_as_of_s) == ("price_json", T0)
     assert states == [InputState.FRESH, InputState.FRESH, InputState.STALE_SOFT, InputState.STALE_HARD]
     assert cycle.decision.status is Status.HOLD
     assert Why.INPUT_STALE in cycle.decision.status_reasons
