@@ -3,18 +3,22 @@
 Hashprice is computed from difficulty, block reward and price, never from an estimate of network hashrate: the two
 differ by 8 to 19 per cent exactly when it matters.
 
-Sources are merged per input, each by the rule that fits what it is: a price is a median, the height is the highest
-seen, fees come from the best source of a ladder, and a difficulty is either agreed on or disputed, never averaged.
-What sources dispute is NaN with state CONFLICT; what is too old keeps its state for all to see.
+Sources are merged per input, each by the rule that fits what it is: a price is the median of those that agree, and for
+decisions its mean of five minutes; the height is the highest of those that are near each other; fees come from the best
+source of a ladder; and a difficulty is that of the next block's epoch, agreed on or disputed, never averaged. What
+sources dispute is NaN with state CONFLICT; what is too old keeps its state for all to see. One source alone can make an
+input degraded or disputed, but cannot move it further than the tolerances below say.
+
+A hashprice that others publish is compared with ours, never put in its place.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from statistics import median
+from statistics import fmean, median
 
 from fleet.units import HASHES_PER_DIFFICULTY_1, PETA, SATS_PER_BTC, SECONDS_PER_DAY, TERA
 
@@ -115,18 +119,34 @@ def in_bounds(input: MarketInput, value: float) -> bool:
     return math.isfinite(value) and low <= value <= high
 
 
-LADDER = ("fixed", "bitcoin_core", "mempool")
+LADDER = ("bitcoin_core", "mempool", "braiins", "blockchain_info")
 """Sources by trust, best first, told by the start of their name; all others share the rung below."""
 
-LAGGING_PRICES = ("mempool",)
-"""Price sources that are never enough alone: hourly, and any currency may refresh the time stamp of all of them."""
+STATED = ("file", "fixed")
+"""What the operator has written down: it serves where no feed lives, and is never mixed with one that does."""
+
+LAGGING_PRICES = ("mempool", "blockchain_info", "braiins")
+"""Price sources that are never enough alone: hourly, and any currency may refresh the time stamp of all of them. They
+confirm a price, or settle a dispute, and have no part in the median."""
 
 CLOCK_TOLERANCE_S = 60.0
 """A quote from further in the future than this is a wrong clock, theirs or ours, and is not heard."""
 
 DIFFICULTY_TOLERANCE = 1e-6  # one D printed with more or fewer digits
 RETARGET_FACTOR = 4.0  # the consensus rules clamp one step to [1/4, 4]
-PRICE_TOLERANCE = 0.20  # a ticker further off than this is broken, not a market
+NEAR_BLOCKS = 2016  # a tip that is an epoch and more behind the others is no tip
+FROZEN_S = 6 * 3600.0
+"""Fees or a price that have not moved for so long are a server that repeats itself, whatever its time stamps say."""
+
+PRICE_TOLERANCE = 0.02  # a ticker further from the others has no voice
+WITNESS_TOLERANCE = 0.20  # an hourly price further off than this contradicts
+LEAP_TOLERANCE = 0.10  # from a ticker's own value within LEAP_S: believed if two others say the same
+LEAP_S = 60.0
+DRIFT_TOLERANCE = 0.25  # of a price that nobody else confirms, within PAST_S
+PAST_S = 3600.0
+MEAN_S = 300.0  # of the price that decisions use: raw ticks would switch machines two times more often
+SAMPLE_S = 30.0
+CROSS_CHECK_TOLERANCE = 0.03  # between our hashprice and one that others publish
 
 
 def subsidy_btc(height: float) -> float:
@@ -188,18 +208,50 @@ def difficulty_from_bits(bits: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """Every quote at hand, newest per (input, source). An immutable bag; `assess` judges it."""
+    """Every quote at hand, newest per (input, source), and the prices of the last hour. `assess` judges it.
+
+    `past` holds what the newest prices have replaced, oldest first per source, thinned out with age. An immutable bag.
+    """
 
     quotes: tuple[Quote, ...] = ()
+    past: tuple[Quote, ...] = ()
 
     def with_quotes(self, quotes: Iterable[Quote]) -> Market:
         """This market and `quotes`, the newest per (input, source); of two as new the later one counts."""
         kept = {(quote.input, quote.source): quote for quote in self.quotes}
+        past = list(self.past)
         for quote in quotes:
             known = kept.get((quote.input, quote.source))
-            if known is None or quote.as_of_s >= known.as_of_s:
+            if known is None:
                 kept[quote.input, quote.source] = quote
-        return Market(tuple(kept.values()))
+            elif quote.as_of_s >= known.as_of_s:
+                kept[quote.input, quote.source] = _continued(known, quote)
+                if quote.input is MarketInput.BTC_USD and quote.as_of_s > known.as_of_s:
+                    past.append(known)
+        return Market(tuple(kept.values()), _thinned(past))
+
+
+def _continued(known: Quote, quote: Quote) -> Quote:
+    """`quote`, and since when its source has been saying the same."""
+    if quote.value != known.value:
+        return quote
+    return replace(quote, since_s=known.as_of_s if known.since_s is None else known.since_s)
+
+
+def _thinned(past: Sequence[Quote]) -> tuple[Quote, ...]:
+    """Of each source what a mean needs of its last minutes, and a value now and then of its last hour."""
+    newest_s: dict[str, float] = {}
+    for quote in past:
+        newest_s[quote.source] = max(quote.as_of_s, newest_s.get(quote.source, -math.inf))
+    kept: list[Quote] = []
+    last_s: dict[str, float] = {}
+    for quote in past:
+        age_s = newest_s[quote.source] - quote.as_of_s
+        apart_s = SAMPLE_S * 0.8 if age_s <= MEAN_S + SAMPLE_S else MEAN_S
+        if age_s <= PAST_S and quote.as_of_s - last_s.get(quote.source, -math.inf) >= apart_s:
+            kept.append(quote)
+            last_s[quote.source] = quote.as_of_s
+    return tuple(kept)
 
 
 def newest(quotes: Iterable[Quote]) -> Market:
@@ -208,11 +260,32 @@ def newest(quotes: Iterable[Quote]) -> Market:
 
 
 @dataclass(frozen=True, slots=True)
+class CrossCheck:
+    """A published hashprice beside ours. `difference` is ours over theirs less one; NaN where either is missing.
+
+    `state` says how old it is, MISSING where nobody publishes one for us. An alarm changes no number.
+    """
+
+    usd_ph_day: float = math.nan
+    difference: float = math.nan
+    age_s: float = math.nan
+    state: InputState = InputState.MISSING
+    source: str = ""
+
+    @property
+    def is_alarm(self) -> bool:
+        """Whether a current one differs by more than the tolerance."""
+        is_current = self.state in (InputState.FRESH, InputState.STALE_SOFT)
+        return is_current and abs(self.difference) > CROSS_CHECK_TOLERANCE
+
+
+@dataclass(frozen=True, slots=True)
 class Valuation:
     """What the market says at `at_s`, judged: the value used per input, its state, age and sources, and the hashprice.
 
     A missing number is NaN. `used[input]` are the quotes that value and state rest on: several where a median was
     taken, the disputing ones in a conflict, the expired ones past the hard age; `ages_s` is the age of the youngest.
+    `btc_usd` is the mean of the last minutes, which everything is computed with; `btc_usd_raw` the median of now.
     """
 
     at_s: float
@@ -229,6 +302,8 @@ class Valuation:
     power_source: str
     power_state: InputState = InputState.FRESH  # the worst of all tariffs in use; as of the start of the price's step
     power_as_of_s: float = math.nan
+    btc_usd_raw: float = math.nan
+    cross_check: CrossCheck = CrossCheck()
 
 
 def assess(market: Market, power_usd_per_kwh: float, power_source: str, now_s: float) -> Valuation:
@@ -241,34 +316,37 @@ def assess(market: Market, power_usd_per_kwh: float, power_source: str, now_s: f
     """
     heard: dict[MarketInput, list[_Heard]] = {each: [] for each in MarketInput}
     for quote in market.quotes:
-        age_s = now_s - quote.as_of_s
-        if in_bounds(quote.input, quote.value) and not age_s < -CLOCK_TOLERANCE_S:
-            heard[quote.input].append(_Heard(quote, max(age_s, 0.0), _state_at(quote, age_s)))
+        if (one := _heard(quote, now_s)) is not None:
+            heard[quote.input].append(one)
 
+    tip = _height(_live(heard[MarketInput.HEIGHT]))
     heights = {each.quote.source: each.quote.value for each in heard[MarketInput.HEIGHT]}
+    raw_price, mean_usd = _prices(market, now_s)
     judgements = {
-        MarketInput.DIFFICULTY: _difficulty(_live(heard[MarketInput.DIFFICULTY]), heights),
-        MarketInput.HEIGHT: _height(_live(heard[MarketInput.HEIGHT])),
+        MarketInput.DIFFICULTY: _difficulty(_live(heard[MarketInput.DIFFICULTY]), heights, tip.value),
+        MarketInput.HEIGHT: tip,
         MarketInput.BLOCK_FEES_BTC: _block_fees(_live(heard[MarketInput.BLOCK_FEES_BTC])),
-        MarketInput.BTC_USD: _price(_live(heard[MarketInput.BTC_USD])),
+        MarketInput.BTC_USD: raw_price,
     }
     difficulty = judgements[MarketInput.DIFFICULTY].value
-    height = judgements[MarketInput.HEIGHT].value
-    btc_usd = judgements[MarketInput.BTC_USD].value
-    reward = reward_btc(height, judgements[MarketInput.BLOCK_FEES_BTC].value)
+    # what is paid from now on is the next block, which may be the first of half the subsidy
+    reward = reward_btc(tip.value + 1, judgements[MarketInput.BLOCK_FEES_BTC].value)
+    hashprice = hashprice_usd_per_ph_day(difficulty, reward, mean_usd)
     return Valuation(
         at_s=now_s,
         difficulty=difficulty,
-        height=height,
+        height=tip.value,
         reward_btc=reward,
-        btc_usd=btc_usd,
-        hashprice_usd_ph_day=hashprice_usd_per_ph_day(difficulty, reward, btc_usd),
+        btc_usd=mean_usd,
+        hashprice_usd_ph_day=hashprice,
         hashprice_btc_ph_day=hashprice_btc_per_ph_day(difficulty, reward),
         states={input: judgement.state for input, judgement in judgements.items()},
         ages_s={input: judgement.age_s for input, judgement in judgements.items()},
         used={input: judgement.used for input, judgement in judgements.items()},
         power_usd_per_kwh=power_usd_per_kwh,
         power_source=power_source,
+        btc_usd_raw=raw_price.value,
+        cross_check=_cross_check(_live(heard[MarketInput.PUBLISHED_USD_PH_DAY]), hashprice),
     )
 
 
@@ -277,6 +355,14 @@ class _Heard:
     quote: Quote
     age_s: float
     state: InputState
+
+    @property
+    def value(self) -> float:
+        return self.quote.value
+
+    @property
+    def is_live(self) -> bool:
+        return self.state is not InputState.STALE_HARD
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,18 +375,46 @@ class _Judgement:
 
 _BY_AGE = (InputState.FRESH, InputState.STALE_SOFT, InputState.STALE_HARD)
 _MISSING = _Judgement(math.nan, InputState.MISSING, math.nan, ())
+_ALWAYS_MOVING = (MarketInput.BTC_USD, MarketInput.BLOCK_FEES_BTC)
+
+
+def _heard(quote: Quote, now_s: float) -> _Heard | None:
+    """A quote with its age; None for one that cannot be honest: out of bounds, or from the future."""
+    if not in_bounds(quote.input, quote.value) or now_s - quote.as_of_s < -CLOCK_TOLERANCE_S:
+        return None
+    # a height is as old as its block: a server that goes on saying it adds nothing
+    since_s = quote.since_s if quote.input is MarketInput.HEIGHT and not _is_stated(quote) else None
+    age_s = now_s - (quote.as_of_s if since_s is None else since_s)
+    return _Heard(quote, max(age_s, 0.0), _state_at(quote, age_s))
 
 
 def _state_at(quote: Quote, age_s: float) -> InputState:
     # "not <=" instead of ">": an age or a limit of NaN must read as expired
-    if not age_s <= quote.good_for_s:
+    if not age_s <= quote.good_for_s or _is_frozen(quote):
         return InputState.STALE_HARD
     return InputState.FRESH if age_s <= quote.soft_s else InputState.STALE_SOFT
 
 
+def _is_stated(quote: Quote) -> bool:
+    return quote.source.startswith(STATED)
+
+
+def _is_frozen(quote: Quote) -> bool:
+    is_moving = quote.input in _ALWAYS_MOVING and not _is_stated(quote)
+    return is_moving and quote.since_s is not None and quote.as_of_s - quote.since_s > FROZEN_S
+
+
 def _live(heard: Sequence[_Heard]) -> Sequence[_Heard]:
-    """Those within their hard age; where there are none, all of them, so that the expired ones stay visible."""
-    return [each for each in heard if each.state is not InputState.STALE_HARD] or heard
+    """Those within their hard age, feeds before stated numbers; where none is, all, so that expired ones stay visible.
+
+    A stated number that stands in for feeds that have expired is not as good as one where there never were any.
+    """
+    live = [each for each in heard if each.is_live]
+    feeds = [each for each in live if not _is_stated(each.quote)]
+    if feeds or not live:
+        return feeds or heard
+    is_substitute = not all(_is_stated(each.quote) for each in heard)
+    return [replace(each, state=InputState.STALE_SOFT) for each in live] if is_substitute else live
 
 
 def _freshest(heard: Sequence[_Heard]) -> InputState:
@@ -324,73 +438,198 @@ def _rung(source: str) -> int:
     return next((rung for rung, name in enumerate(LADDER) if source.startswith(name)), len(LADDER))
 
 
-def _difficulty(heard: Sequence[_Heard], heights: Mapping[str, float]) -> _Judgement:
-    """The difficulty of the highest source, if every other one agrees or stands before the retarget it has passed."""
-    if not heard:
+def _order(each: _Heard) -> tuple[int, float, str]:
+    """Best first."""
+    return _rung(each.quote.source), each.age_s, each.quote.source
+
+
+def _difficulty(heard: Sequence[_Heard], heights: Mapping[str, float], tip: float) -> _Judgement:
+    """The difficulty of the newest epoch that anybody knows, agreed on by those who know it.
+
+    Of several that are said for one epoch the one that more sources say counts; as many on each side are a dispute. Who
+    does not say for which block, and where he stands, is taken to speak of the newest. What is said for an epoch that
+    begins after the next block is not heard.
+    """
+    next_epoch = _epoch(tip + 1)
+    told = [(each, _epoch(_height_of(each.quote, heights))) for each in sorted(heard, key=_order)]
+    told = [(each, epoch) for each, epoch in told if not epoch > next_epoch]
+    if not told:
         return _MISSING
-
-    def height_of(each: _Heard) -> float:
-        return heights.get(each.quote.source, -math.inf)
-
-    best = min(heard, key=lambda each: (-height_of(each), _rung(each.quote.source), each.age_s, each.quote.source))
-    agreeing = []
-    for each in heard:
-        if math.isclose(each.quote.value, best.quote.value, rel_tol=DIFFICULTY_TOLERANCE):
-            agreeing.append(each)
-        elif not _has_retargeted(each.quote.value, height_of(each), best.quote.value, height_of(best)):
+    newest_epoch = max((epoch for _, epoch in told if not math.isnan(epoch)), default=math.nan)
+    camps: list[list[_Heard]] = []
+    for each, epoch in told:
+        if epoch < newest_epoch:
+            continue
+        friends = (camp for camp in camps if math.isclose(each.value, camp[0].value, rel_tol=DIFFICULTY_TOLERANCE))
+        if (camp := next(friends, None)) is None:
+            camps.append(camp := [])
+        camp.append(each)
+    camps.sort(key=len, reverse=True)
+    best = camps[0]
+    if len(camps) > 1 and len(best) == len(camps[1]):
+        return _disputed(heard)
+    for each, epoch in told:
+        if epoch < newest_epoch and not _can_follow(best[0].value, each.value, newest_epoch - epoch):
             return _disputed(heard)
-    return _resting_on(agreeing, best.quote.value)
+    judgement = _resting_on(best, best[0].value)
+    if newest_epoch < next_epoch and judgement.state is not InputState.STALE_HARD:
+        # the old one ends with the block that has been found; whoever knows the tip of the new epoch should know better
+        is_last_block = newest_epoch == _epoch(tip)
+        return replace(judgement, state=InputState.STALE_SOFT if is_last_block else InputState.STALE_HARD)
+    return judgement
 
 
-def _has_retargeted(old: float, old_height: float, new: float, new_height: float) -> bool:
-    """Whether both difficulties can be true: an epoch or more apart, by a step that consensus allows."""
-    if not math.isfinite(old_height):
-        return False
-    return old_height // RETARGET_INTERVAL < new_height // RETARGET_INTERVAL and (
-        1 / RETARGET_FACTOR <= new / old <= RETARGET_FACTOR
-    )
+def _height_of(quote: Quote, heights: Mapping[str, float]) -> float:
+    """A block that a difficulty is in force at: the one that it names, else its source's tip; NaN = neither known."""
+    return heights.get(quote.source, math.nan) if quote.at_height is None else quote.at_height
+
+
+def _epoch(height: float) -> float:
+    return height // RETARGET_INTERVAL
+
+
+def _can_follow(new: float, old: float, epochs: float) -> bool:
+    """Whether so many retargets can lead from one difficulty to the other."""
+    factor: float = RETARGET_FACTOR ** min(epochs, 16.0)
+    return old / factor <= new <= old * factor
 
 
 def _height(heard: Sequence[_Heard]) -> _Judgement:
-    """The highest height, as a chain only grows; disputed where the sources stand on two sides of a halving."""
+    """The highest height of those that are near each other, as a chain only grows; else a dispute."""
     if not heard:
         return _MISSING
-    if len({subsidy_btc(each.quote.value) for each in heard}) > 1:
+    middle = median(each.value for each in heard)
+    near = [each for each in heard if abs(each.value - middle) <= (NEAR_BLOCKS if len(heard) > 2 else NEAR_BLOCKS / 2)]
+    if len(near) < min(len(heard), 2):
         return _disputed(heard)
-    tip = max(each.quote.value for each in heard)
-    return _resting_on([each for each in heard if each.quote.value == tip], tip)
+    tip = max(each.value for each in near)
+    return _resting_on([each for each in near if each.value == tip], tip)
 
 
 def _block_fees(heard: Sequence[_Heard]) -> _Judgement:
     """The fees of the best source of the ladder; the youngest among equals."""
     if not heard:
         return _MISSING
-    best = min(heard, key=lambda each: (_rung(each.quote.source), each.age_s, each.quote.source))
-    expired = best.state is InputState.STALE_HARD
-    return _resting_on([best], math.nan if expired else best.quote.value)
+    best = min(heard, key=_order)
+    return _resting_on([best], best.value if best.is_live else math.nan)
 
 
-def _price(heard: Sequence[_Heard]) -> _Judgement:
-    """The median of the prices that agree with the median; disputed where no two of several agree."""
+# ---------------------------------------------------------------------------------------------------------------------
+# Price
+
+
+def _prices(market: Market, now_s: float) -> tuple[_Judgement, float]:
+    """The price of this moment, and its mean over the last minutes; NaN where there is none at this moment.
+
+    What the operator states is no measurement, and is taken as it is.
+    """
+    told = [quote for quote in (*market.past, *market.quotes) if quote.input is MarketInput.BTC_USD]
+    told = [quote for quote in told if in_bounds(quote.input, quote.value)]
+    told.sort(key=lambda quote: -math.inf if math.isnan(quote.as_of_s) else quote.as_of_s)
+    now = _price_at(told, now_s, CLOCK_TOLERANCE_S)
+    if math.isnan(now.value) or all(map(_is_stated, now.used)):
+        return now, now.value
+    instants = [now_s - k * SAMPLE_S for k in range(1, round(MEAN_S / SAMPLE_S))]
+    earlier = [_price_at(told, instant, 0.0).value for instant in instants]
+    return now, fmean([now.value, *(value for value in earlier if not math.isnan(value))])
+
+
+def _price_at(told: Sequence[Quote], at_s: float, ahead_s: float) -> _Judgement:
+    """What the prices known at `at_s` come to; `told` is in order of time."""
+    newest_of: dict[str, Quote] = {}
+    for quote in told:
+        if not quote.as_of_s > at_s + ahead_s:
+            newest_of[quote.source] = quote
+    heard = [one for quote in newest_of.values() if (one := _heard(quote, at_s)) is not None]
+    return _price(_live(heard), told)
+
+
+def _price(heard: Sequence[_Heard], told: Sequence[Quote]) -> _Judgement:
+    """The median of the tickers that agree; disputed where no two of several agree and no lagging price settles it.
+
+    Fresh is what two fresh sources say; fewer make it degraded. A price that only one ticker says is held against its
+    own past, and against the lagging ones.
+    """
     if not heard:
         return _MISSING
     if _freshest(heard) is InputState.STALE_HARD:
         return _resting_on(heard, math.nan)
-    agreeing = _agreeing_prices(heard)
-    if len(agreeing) < min(len(heard), 2):
+    if all(_is_stated(each.quote) for each in heard):
+        chosen = min(heard, key=lambda each: (each.age_s, each.quote.source))
+        return _resting_on([chosen], chosen.value)
+    witnesses = [each for each in heard if each.quote.source.startswith(LAGGING_PRICES)]
+    tickers = [each for each in heard if each not in witnesses]
+    if not tickers:
+        agreeing = _agreeing(witnesses)
+        return _median_of(agreeing, InputState.STALE_SOFT) if agreeing else _disputed(heard)
+    steady = [each for each in tickers if not _leaps(each, heard, told)]
+    agreeing = _agreeing(steady)
+    if len(agreeing) > 1:
+        fresh = [each for each in agreeing if each.state is InputState.FRESH]
+        is_fresh = len(fresh) > 1 or (fresh and _confirmed(fresh, witnesses))
+        return _median_of(agreeing, InputState.FRESH if is_fresh else InputState.STALE_SOFT)
+    if len(tickers) > 1:
+        confirmed = _agreeing(_confirmed(steady, witnesses))
+        return _median_of(confirmed, InputState.STALE_SOFT) if confirmed else _disputed(heard)
+    if _confirmed(steady, witnesses):
+        return _median_of(steady, steady[0].state)
+    is_contradicted = bool(witnesses) and not _confirmed(steady, witnesses, WITNESS_TOLERANCE)
+    if not steady or is_contradicted or _drifts(steady[0], told):
         return _disputed(heard)
-    prompt = [each for each in agreeing if not each.quote.source.startswith(LAGGING_PRICES)]
-    return _resting_on(
-        agreeing,
-        median(each.quote.value for each in agreeing),
-        _freshest(prompt) if prompt else InputState.STALE_SOFT,
-    )
+    return _median_of(steady, InputState.STALE_SOFT)
 
 
-def _agreeing_prices(heard: Sequence[_Heard]) -> Sequence[_Heard]:
-    prices = [each.quote.value for each in heard]
-    if len(prices) == 2:
+def _median_of(agreeing: Sequence[_Heard], state: InputState) -> _Judgement:
+    return _resting_on(agreeing, median(each.value for each in agreeing), state)
+
+
+def _agreeing(heard: Sequence[_Heard]) -> Sequence[_Heard]:
+    """Those near the median of all; nobody where there are several and no two are."""
+    if len(heard) < 2:
+        return heard
+    if len(heard) == 2:
         # the middle of two is near both: compare them with each other, and there is no telling which one is wrong
-        return heard if max(prices) <= min(prices) * (1 + PRICE_TOLERANCE) else ()
-    middle = median(prices)
-    return [each for each in heard if abs(each.quote.value / middle - 1) <= PRICE_TOLERANCE]
+        return heard if _is_near(heard[0].value, heard[1].value) else ()
+    middle = median(each.value for each in heard)
+    near = [each for each in heard if _is_near(each.value, middle)]
+    return near if len(near) > 1 else ()
+
+
+def _confirmed(
+    heard: Sequence[_Heard], witnesses: Sequence[_Heard], tolerance: float = PRICE_TOLERANCE
+) -> Sequence[_Heard]:
+    return [each for each in heard if any(_is_near(each.value, other.value, tolerance) for other in witnesses)]
+
+
+def _leaps(each: _Heard, heard: Sequence[_Heard], told: Sequence[Quote]) -> bool:
+    """Whether a ticker has just moved further than one should, and no two others have come along."""
+    quote = each.quote
+    own = [
+        known.value for known in told if known.source == quote.source and -LEAP_S <= known.as_of_s - quote.as_of_s < 0
+    ]
+    if all(_is_near(each.value, value, LEAP_TOLERANCE) for value in own):
+        return False
+    others = [other for other in heard if other is not each and _is_near(each.value, other.value)]
+    return len(others) < 2
+
+
+def _drifts(each: _Heard, told: Sequence[Quote]) -> bool:
+    """Whether a ticker that nobody confirms has gone further within the hour than one may believe it."""
+    own = [known.value for known in told if known.source == each.quote.source and known.as_of_s < each.quote.as_of_s]
+    return not all(_is_near(each.value, value, DRIFT_TOLERANCE) for value in own)
+
+
+def _is_near(a: float, b: float, tolerance: float = PRICE_TOLERANCE) -> bool:
+    return max(a, b) <= min(a, b) * (1 + tolerance)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Cross-check
+
+
+def _cross_check(heard: Sequence[_Heard], hashprice_usd_ph_day: float) -> CrossCheck:
+    """Our hashprice beside the youngest published one."""
+    if not heard:
+        return CrossCheck()
+    best = min(heard, key=lambda each: (each.age_s, each.quote.source))
+    return CrossCheck(best.value, hashprice_usd_ph_day / best.value - 1, best.age_s, best.state, best.quote.source)

@@ -98,7 +98,7 @@ def quotes(btc_usd: float, at_s: float) -> tuple[Quote, ...]:
         MarketInput.BTC_USD: btc_usd,
     }
     return tuple(
-        Quote(each, "kraken", value, at_s, SOFT_AGE_S[each], HARD_AGE_S[each]) for each, value in values.items()
+        Quote(each, "fixed", value, at_s, SOFT_AGE_S[each], HARD_AGE_S[each]) for each, value in values.items()
     )
 
 

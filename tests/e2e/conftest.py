@@ -38,6 +38,8 @@ AGENT = """
 import sys
 from agent import plan
 plan.FEED_INTERVAL_S.update(dict.fromkeys(plan.FEED_INTERVAL_S, 1.0))
+from fleet import market
+market.MEAN_S = 1.0
 from agent.cli import main
 sys.exit(main())
 """

@@ -50,7 +50,7 @@ def test_all_stop_in_waves_go_dark_and_come_back_in_waves(start_farm, start_agen
     agent = start_agent(
         farm.write_site(
             tmp_path / "site", interval_s=2.0, usd_per_kwh=0.02, poll=POLL, policy=WAVES, listen="127.0.0.1:0",
-            feeds=["mempool", "kraken"], mqtt_url=f"mqtt://127.0.0.1:{mosquitto}",
+            feeds=["mempool", "coinbase", "kraken"], mqtt_url=f"mqtt://127.0.0.1:{mosquitto}",
         )
     )  # fmt: skip
     ids = [f"m{number:05d}" for number in range(1, MACHINES + 1)]

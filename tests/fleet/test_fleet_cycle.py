@@ -34,12 +34,16 @@ MACHINE_W = 2000.0
 
 
 def quotes(btc_usd: float, as_of_s: float) -> tuple[Quote, ...]:
-    """Every input from three sources that agree, so that the loss of any of them changes nothing but certainty."""
+    """Every input from three sources that agree, so that the loss of any of them changes nothing but certainty.
+
+    The chain grows, and fees and price are never the same for hours: what stands still is not believed.
+    """
+    blocks = (as_of_s - T0_S) // 600.0
     values = {
         MarketInput.DIFFICULTY: 141.668e12,
-        MarketInput.HEIGHT: 935_140.0,
-        MarketInput.BLOCK_FEES_BTC: 0.025,
-        MarketInput.BTC_USD: btc_usd,
+        MarketInput.HEIGHT: 935_140.0 + blocks,
+        MarketInput.BLOCK_FEES_BTC: 0.025 + 1e-8 * (blocks % 2),
+        MarketInput.BTC_USD: btc_usd + 0.01 * (blocks % 2),
     }
     return tuple(
         Quote(input, source, value, as_of_s, SOFT_AGE_S[input], HARD_AGE_S[input])
@@ -106,8 +110,9 @@ def test_stop_and_return() -> None:
     story.price_usd = BAD_USD
     fall = story.until(lambda cycle: stopped(cycle) == 20)
     first = next(i for i, cycle in enumerate(fall) if stopped(cycle))
-    # hashprice 22.36: 0.1 PH/s earn 0.09187 USD/h and 2 kW cost 0.105, so 0.05 USD are lost in 228 to 230 minutes
-    assert 226 <= first <= 231
+    # hashprice 22.36: 0.1 PH/s earn 0.09187 USD/h and 2 kW cost 0.105, so 0.05 USD are lost in 228 to 230 minutes,
+    # after the mean of five minutes has come down
+    assert 229 <= first <= 235
     for minute, cycle in enumerate(fall[first:]):
         # 20 % of 40 kW at once, then 800 W a minute, overdrawn by at most one machine
         assert stopped(cycle) * MACHINE_W <= 8000 + 800 * minute + MACHINE_W
@@ -124,7 +129,7 @@ def test_stop_and_return() -> None:
     rise = story.until(lambda cycle: told_to_run(cycle) == 20)
     first = next(i for i, cycle in enumerate(rise) if told_to_run(cycle))
     # hashprice 33.10: 0.13598 - 0.105 = 0.031 USD/h, so 0.025 USD are gained in about 48 minutes
-    assert 47 <= first <= 50
+    assert 49 <= first <= 55
     # 5 % of 40 kW a minute is one machine a minute; each is told to run from then on although it still is dark
     assert [told_to_run(cycle) for cycle in rise[first:]] == list(range(1, 21))
 

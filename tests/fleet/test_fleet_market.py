@@ -197,7 +197,7 @@ def test_hashprice_of_a_missing_number_is_missing(hole: int) -> None:
 )
 def test_bounds(input: MarketInput, value: float, inside: bool) -> None:
     assert in_bounds(input, value) is inside
-    assert (judge(quote(input, value)).states[input] is FRESH) is inside
+    assert (judge(quote(input, value)).states[input] is not MISSING) is inside
 
 
 # --- the bag of quotes ----------------------------------------------------------------------------------------------
@@ -219,7 +219,13 @@ def test_of_two_quotes_as_new_the_later_arrival_counts_and_the_old_market_stays(
 
 # --- judgement ------------------------------------------------------------------------------------------------------
 
-ALL = (quote(DIFFICULTY, D), quote(HEIGHT, TIP), quote(FEES, 0.02), quote(PRICE, 70_000.0))
+ALL = (
+    quote(DIFFICULTY, D),
+    quote(HEIGHT, TIP),
+    quote(FEES, 0.02),
+    quote(PRICE, 70_000.0, "a"),
+    quote(PRICE, 70_000.0, "b"),
+)
 
 
 def test_a_full_market_gives_a_hashprice_by_hand() -> None:
@@ -230,7 +236,7 @@ def test_a_full_market_gives_a_hashprice_by_hand() -> None:
     assert valuation.reward_btc == pytest.approx(3.145)
     assert (valuation.difficulty, valuation.height, valuation.btc_usd) == (D, TIP, 70_000.0)
     assert set(valuation.states.values()) == {FRESH}
-    assert valuation.used == {each.input: (each,) for each in ALL}
+    assert valuation.used == {input: tuple(each for each in ALL if each.input is input) for input in HASHPRICE_INPUTS}
     assert (valuation.at_s, valuation.power_usd_per_kwh, valuation.power_source) == (NOW, 0.06, "flat")
 
 
@@ -270,7 +276,7 @@ def test_age_makes_state(input: MarketInput, age_s: float, state: InputState, is
     assert math.isfinite(valuation.hashprice_usd_ph_day) is is_usable
     if state is not MISSING and not math.isnan(age_s):
         assert valuation.ages_s[input] == max(age_s, 0)
-        assert len(valuation.used[input]) == 1  # what is stale stays visible
+        assert len(valuation.used[input]) == (2 if input is PRICE else 1)  # what is stale stays visible
 
 
 def test_a_quote_for_ever_never_ages() -> None:
@@ -283,8 +289,8 @@ def test_a_quote_for_ever_never_ages() -> None:
     [
         pytest.param({"a": 70_000}, 70_000, id="one"),
         pytest.param({"a": 70_000, "b": 71_000}, 70_500, id="two agree"),
-        pytest.param({"a": 70_000, "b": 84_000}, 77_000, id="two, 20 % apart"),
-        pytest.param({"a": 70_000, "b": 84_001}, None, id="two, more than 20 % apart"),
+        pytest.param({"a": 70_000, "b": 71_400}, 70_700, id="two, 2 % apart"),
+        pytest.param({"a": 70_000, "b": 71_401}, None, id="two, more than 2 % apart"),
         pytest.param({"a": 70_000, "b": 7_000_000}, None, id="two, one x100"),
         pytest.param({"a": 70_000, "b": 71_000, "c": 72_000}, 71_000, id="three"),
         pytest.param({"a": 70_000, "b": 71_000, "c": 7_000_000}, 70_500, id="three, one x100"),
@@ -301,9 +307,9 @@ def test_price_is_the_median_of_those_that_agree(prices: dict[str, float], expec
         assert math.isnan(valuation.btc_usd)
         assert len(valuation.used[PRICE]) == len(prices)
     else:
-        assert valuation.states[PRICE] is FRESH
-        assert valuation.btc_usd == expected
-        assert all(abs(each.value / expected - 1) <= 0.2 for each in valuation.used[PRICE])
+        assert valuation.states[PRICE] is (FRESH if len(valuation.used[PRICE]) > 1 else SOFT)  # one is not enough
+        assert valuation.btc_usd == valuation.btc_usd_raw == expected
+        assert all(abs(each.value / expected - 1) <= 0.02 for each in valuation.used[PRICE])
 
 
 def test_an_expired_price_has_no_voice_beside_a_living_one() -> None:
@@ -311,9 +317,10 @@ def test_an_expired_price_has_no_voice_beside_a_living_one() -> None:
     assert (valuation.btc_usd, valuation.states[PRICE], valuation.ages_s[PRICE]) == (70_000, SOFT, 300)
 
 
-def test_a_median_is_as_fresh_as_its_freshest_voice() -> None:
-    valuation = judge(quote(PRICE, 70_000, "a", age_s=500), quote(PRICE, 71_000, "b", age_s=5))
-    assert (valuation.states[PRICE], valuation.ages_s[PRICE]) == (FRESH, 5)
+def test_a_median_is_fresh_where_two_of_its_voices_are() -> None:
+    two = (quote(PRICE, 70_000, "a", age_s=500), quote(PRICE, 71_000, "b", age_s=5))
+    assert (judge(*two).states[PRICE], judge(*two).ages_s[PRICE]) == (SOFT, 5)
+    assert judge(*two, quote(PRICE, 70_500, "c")).states[PRICE] is FRESH
 
 
 def test_the_hourly_price_of_a_mempool_server_is_never_enough_alone() -> None:
@@ -380,10 +387,19 @@ def test_height_is_the_highest_seen() -> None:
     assert (valuation.height, valuation.ages_s[HEIGHT]) == (TIP + 1, 10)
 
 
-def test_heights_on_two_sides_of_a_halving_are_disputed_as_the_reward_would_be() -> None:
+def test_two_heights_far_apart_are_disputed_and_of_three_the_far_one_is_not_heard() -> None:
     valuation = judge(*ALL, quote(HEIGHT, 1_050_000, "b"))
     assert valuation.states[HEIGHT] is CONFLICT
     assert math.isnan(valuation.reward_btc)
+    assert judge(*ALL, quote(HEIGHT, TIP + 2016, "b")).height == TIP + 2016
+    assert judge(*ALL, quote(HEIGHT, TIP + 2017, "b")).states[HEIGHT] is CONFLICT
+    settled = judge(*ALL, quote(HEIGHT, TIP + 1, "b"), quote(HEIGHT, 1_050_000, "c"))
+    assert (settled.height, settled.states[HEIGHT]) == (TIP + 1, FRESH)
+
+
+def test_the_reward_is_that_of_the_next_block() -> None:
+    for tip, subsidy in ((1_049_998, 3.125), (1_049_999, 1.5625), (1_050_000, 1.5625)):
+        assert judge(quote(HEIGHT, tip), quote(FEES, 0.02)).reward_btc == subsidy + 0.02
 
 
 @pytest.mark.parametrize(
@@ -391,7 +407,8 @@ def test_heights_on_two_sides_of_a_halving_are_disputed_as_the_reward_would_be()
     [
         ({"mempool": 0.03, "other": 0.05}, 0.03),
         ({"other": 0.05, "bitcoin_core": 0.02, "mempool": 0.03}, 0.02),
-        ({"bitcoin_core": 0.02, "fixed": 0.01}, 0.01),
+        ({"bitcoin_core": 0.02, "fixed": 0.01}, 0.02),
+        ({"fixed": 0.01}, 0.01),
     ],
 )
 def test_fees_come_from_the_best_source_of_the_ladder(sources: dict[str, float], expected: float) -> None:
