@@ -100,7 +100,7 @@ class Loop:
     def take_series(self, outcomes: list[Outcome]) -> bool:
         """Let new series stand in the place of the old ones; True if one differs, which is worth a tick at once."""
         heard = {outcome.series.name: outcome.series for outcome in outcomes if outcome.series is not None}
-        has_moved = any(self.series.get(name) != series for name, series in heard.items())
+        has_moved = any(not series.says_the_same(self.series.get(name)) for name, series in heard.items())
         self.series |= heard
         return has_moved
 

@@ -77,7 +77,8 @@ def render_head(cycle: Cycle, issue: Issue, plan: Sequence[bytes]) -> bytes:
                 "avg_reward_btc": number(valuation.reward_btc),
                 "btc_usd": number(valuation.btc_usd),
                 "power_usd_kwh": number(valuation.power_usd_per_kwh),
-                "states": {input.value: state.value for input, state in valuation.states.items()},
+                "states": {input.value: state.value for input, state in valuation.states.items()}
+                | {"power": valuation.power_state.value},
                 "ages_s": {input.value: number(age) for input, age in valuation.ages_s.items()},
                 "sources": {
                     input.value: [clean(quote.source, _SOURCE_BYTES) for quote in quotes[:_MAX_SOURCES]]

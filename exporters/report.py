@@ -350,6 +350,8 @@ def market_document(valuation: Valuation) -> Document:
         "reward_btc": number(valuation.reward_btc),
         "power_usd_kwh": number(valuation.power_usd_per_kwh),
         "power_source": _text(valuation.power_source),
+        "power_state": valuation.power_state.value,
+        "power_as_of": instant(valuation.power_as_of_s),
         "inputs": {
             input.value: {
                 "value": number(values[input] if input in values else _middle(valuation, input)),

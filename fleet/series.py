@@ -89,6 +89,14 @@ class Series:
         ends: Floats = np.minimum(self.starts + self.step_s, np.append(self.starts[1:], math.inf))
         return ends
 
+    def says_the_same(self, other: Series | None) -> bool:
+        """Whether both hold the same values at the same times, holes and all."""
+        return (
+            other is not None
+            and np.array_equal(self.starts, other.starts)
+            and np.array_equal(self.values, other.values, equal_nan=True)
+        )
+
     def look_up(self, at_s: Floats) -> tuple[Floats, Codes]:
         """Value and `Gap` at each instant; NaN where there is none."""
         before = np.searchsorted(self.starts, at_s, "right") - 1

@@ -219,7 +219,9 @@ def test_the_agent_uses_the_price_of_the_series_and_says_how_it_is(tmp_path: Pat
     loop = loop_of(config_of(tmp_path, RT))
     cycle = loop.tick(T0, T0)
     assert (math.isnan(cycle.valuation.power_usd_per_kwh), cycle.valuation.power_state) == (True, InputState.MISSING)
-    series = Series("price_json", (T0 - 300.0, T0), (0.04, 0.07), 300.0, soft_s=120.0, hold_s=900.0)
+    series = Series(
+        "price_json", (T0 - 600.0, T0 - 300.0, T0), (0.04, math.nan, 0.07), 300.0, soft_s=120.0, hold_s=900.0
+    )
     assert loop.take_series(told(series))
     assert not loop.take_series(told(series))
     states = []

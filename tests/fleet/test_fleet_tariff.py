@@ -330,6 +330,14 @@ def test_a_file_that_is_none_is_refused_by_its_line(text: str, message: str) -> 
     assert message in str(caught.value)
 
 
+def test_two_series_say_the_same_with_their_holes() -> None:
+    one, other = (Series("x", (0.0, 60.0), (1.0, float("nan")), 60.0) for _ in range(2))
+    assert one.says_the_same(other)
+    assert not one.says_the_same(None)
+    assert not one.says_the_same(Series("x", (0.0, 60.0), (1.0, 2.0), 60.0))
+    assert not one.says_the_same(Series("x", (0.0, 61.0), (1.0, float("nan")), 60.0))
+
+
 def test_the_smallest_step_counts() -> None:
     assert smallest_step_s((0.0, 900.0, 4500.0)) == 900.0
 
