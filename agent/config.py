@@ -16,7 +16,6 @@ import tomllib
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
 from ipaddress import ip_address
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +25,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from agent.feeds import MarketSection, check_market
 from agent.section import ConfigError as ConfigError
 from agent.section import Secret as Secret
 from agent.section import Section, Text
@@ -33,7 +33,6 @@ from agent.targets import MAX_ADDRESSES, MINER_PORT, SNMP_PORT, Span, TargetErro
 from agent.tariffs import ExchangeSection, TariffSection, check_tariffs, urls_of
 from collectors.catalogue import LIBRARIES, MINER_KINDS
 from fleet.curtailment import Policy
-from fleet.market import BOUNDS, MarketInput
 from fleet.site import EconomicTerms, Machine, Nameplate, SiteError, parse_inventory, parse_nameplates
 
 DEFAULT_PATH = Path("/etc/hashwatt/hashwatt.toml")
@@ -122,44 +121,6 @@ class PdusSection(Section, frozen=True):
     port: Port = SNMP_PORT
     snmp: SnmpSection = SnmpSection()
     insecure: bool = False
-
-
-def _quoted(of: MarketInput) -> Any:
-    low, high = BOUNDS[of]
-    return Meta(ge=low, le=high)
-
-
-class FixedSection(Section, frozen=True):
-    """Market numbers from the operator. Without `as_of` they are good for ever, but only for advisory advice."""
-
-    btc_usd: Annotated[float, _quoted(MarketInput.BTC_USD)] | None = None
-    difficulty: Annotated[float, _quoted(MarketInput.DIFFICULTY)] | None = None
-    block_fees_btc: Annotated[float, _quoted(MarketInput.BLOCK_FEES_BTC)] | None = None
-    height: Annotated[float, _quoted(MarketInput.HEIGHT)] | None = None
-    as_of: Annotated[datetime, Meta(tz=True)] | None = None
-    good_for_h: Annotated[float, Meta(gt=0, le=24 * 366)] | None = None
-
-
-class MempoolSection(Section, frozen=True):
-    url: Text = "https://mempool.space"
-    insecure: bool = False
-
-
-class CoinbaseSection(Section, frozen=True):
-    url: Text = "https://api.coinbase.com"
-    insecure: bool = False
-
-
-class KrakenSection(Section, frozen=True):
-    url: Text = "https://api.kraken.com"
-    insecure: bool = False
-
-
-class MarketSection(Section, frozen=True):
-    fixed: FixedSection | None = None
-    mempool: MempoolSection | None = None
-    coinbase: CoinbaseSection | None = None
-    kraken: KrakenSection | None = None
 
 
 class EconomicsSection(Section, frozen=True):
@@ -622,20 +583,11 @@ def _check_inventory_address(machine: Machine, spans: list[Span]) -> None:
 
 
 def _check_market(config: Document) -> Iterable[str]:
-    market = config.market
-    for name, feed in (("mempool", market.mempool), ("coinbase", market.coinbase), ("kraken", market.kraken)):
-        if feed is not None:
-            _check_url(feed.url, ("http", "https"), feed.insecure, f"market.{name}.url")
-    fixed = market.fixed
-    if fixed is not None and fixed.good_for_h is not None and fixed.as_of is None:
-        # counted from the start of the agent, the values would be new again after each restart
-        raise ConfigError("market.fixed.as_of", "is missing: good_for_h counts from it")
-    has_price = market.coinbase or market.kraken or (fixed and fixed.btc_usd is not None)
-    has_chain = market.mempool or (fixed and fixed.difficulty is not None and fixed.height is not None)
-    if not has_price:
-        yield "market: no source of the BTC price (fixed, coinbase, kraken), so there is no hashprice"
-    if not has_chain:
-        yield "market: no source of difficulty and height (fixed, mempool), so there is no hashprice"
+    for name, feed in config.market.feeds():
+        _check_url(feed.url, ("http", "https"), feed.insecure, f"market.{name}.url")
+        if feed.proxy is not None:
+            _check_url(feed.proxy, ("http", "https"), True, f"market.{name}.proxy")
+    yield from check_market(config.market)
 
 
 def _check_power(config: Document, machines: tuple[Machine, ...]) -> Iterable[str]:

@@ -7,10 +7,11 @@ names it; an inventory address outside every target is polled as well, because t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from urllib.parse import urlsplit
+from collections.abc import Iterable
 
 from agent.config import Config, MinersSection, PdusSection
+from agent.feeds import FEED_INTERVAL_S as FEED_INTERVAL_S
+from agent.feeds import market_jobs
 from agent.targets import MINER_PORT, SNMP_PORT, join_port, parse_target
 from agent.tariffs import series_jobs, tariffs_of
 from agent.wire import Assignment, Job
@@ -23,7 +24,6 @@ WORKER_OF_KIND = dict.fromkeys(MINER_KINDS, "miners") | {kind: kind for kind in 
 """Which worker process looks at which kind; every feed belongs to "feeds"."""
 
 DEADLINE_S = {"miners": 5.0, "pyasic": 20.0, "pyasic_rs": 20.0, "snmp": 8.0, "feeds": 10.0}
-FEED_INTERVAL_S = {"mempool": 60.0, "coinbase": 30.0, "kraken": 30.0, "fixed": 60.0}
 
 Options = dict[str, str | float | bool]
 
@@ -87,7 +87,10 @@ def assignments_of(config: Config, site: Site) -> list[Assignment]:
     jobs: dict[str, list[Job]] = {}
     for job in (*_miner_jobs(config, site.machines), *_pdu_jobs(config)):
         jobs.setdefault(WORKER_OF_KIND[job.kind], []).append(job)
-    if feeds := [*_feed_jobs(config), *series_jobs(config.tariff, config.tariffs, config.exchange)]:
+    if feeds := [
+        *market_jobs(config.market, config.source.parent),
+        *series_jobs(config.tariff, config.tariffs, config.exchange),
+    ]:
         jobs["feeds"] = feeds
     return [Assignment(name, tuple(found), config.poll.max_in_flight) for name, found in jobs.items()]
 
@@ -147,36 +150,6 @@ def _endpoints(targets: Iterable[str], default_port: int) -> Iterable[tuple[str,
         port = span.port or default_port
         for host in span.hosts():
             yield host, port
-
-
-def _feed_jobs(config: Config) -> Iterable[Job]:
-    market = config.market
-    for name, feed in (("mempool", market.mempool), ("coinbase", market.coinbase), ("kraken", market.kraken)):
-        if feed is not None:
-            parts = urlsplit(feed.url)
-            port = parts.port or (443 if parts.scheme == "https" else 80)
-            yield _feed_job(name, parts.hostname or "", port, {"base_url": feed.url})
-    if market.fixed is not None:
-        yield _feed_job("fixed", "", 0, _fixed_options(config))
-
-
-def _feed_job(name: str, host: str, port: int, options: Options) -> Job:
-    return Job(name, name, host, port, FEED_INTERVAL_S[name], DEADLINE_S["feeds"], options)
-
-
-def _fixed_options(config: Config) -> Options:
-    """The fixed numbers by input name, with `as_of_s` (Unix time) and `good_for_s` where the operator says them."""
-    fixed = config.market.fixed
-    assert fixed is not None
-    values: Mapping[str, float | None] = {
-        "btc_usd": fixed.btc_usd,
-        "difficulty": fixed.difficulty,
-        "block_fees_btc": fixed.block_fees_btc,
-        "height": fixed.height,
-        "as_of_s": None if fixed.as_of is None else fixed.as_of.timestamp(),
-        "good_for_s": None if fixed.good_for_h is None else fixed.good_for_h * 3600.0,
-    }
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def handed_to_library(config: Config, job: Job) -> Job:

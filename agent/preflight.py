@@ -131,15 +131,13 @@ def _own_profiles(config: Config) -> dict[str, str]:
 
 def summary(config: Config) -> str:
     """The few lines that `hashwatt check` prints for a good configuration."""
-    market = config.market
-    feeds = [name for name in ("fixed", "mempool", "coinbase", "kraken") if getattr(market, name) is not None]
     counts = {worker.name: len(worker.jobs) for worker in assignments_of(config, site_of(config, ""))}
     miners = counts.get("miners", 0) + counts.get("pyasic", 0)
     rows = {
         "site": f"{config.site.name}: {len(config.machines)} machines in the inventory",
         "polled": f"{miners} miner addresses, {counts.get('snmp', 0)} PDU addresses every {config.poll.interval_s:g} s",
         **_own_profiles(config),
-        "market": ", ".join(feeds) or "none",
+        "market": ", ".join(config.market.named()) or "none",
         "power": "unknown" if config.tariff is None else source_in_words(config.tariff),
         "policy": config.policy.mode if config.policy.enabled else "disabled",
         "prometheus": f"http://{config.prometheus.listen}/metrics",

@@ -16,6 +16,7 @@ import uvloop
 
 from agent.broker import Broker, BrokerOptions
 from agent.config import Config, ConfigError, MqttSection
+from agent.feeds import FEED_INTERVAL_S
 from agent.journal import Journal, JournalError
 from agent.loop import Loop
 from agent.plan import assignments_of, policy_of, site_of, tariffs_in_use
@@ -41,7 +42,7 @@ log = logging.getLogger(__name__)
 
 AGENT_ID = "hashwatt"
 MIB = 1024 * 1024
-FEED_KINDS = frozenset({"mempool", "coinbase", "kraken", "fixed", *SERIES_KINDS})
+FEED_KINDS = frozenset({*FEED_INTERVAL_S, *SERIES_KINDS})
 ONCE_PATIENCE_S = 60.0
 MIN_TICK_GAP_S = 1.0
 SEND_AFTER_S = 0.5

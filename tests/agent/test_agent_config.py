@@ -368,7 +368,17 @@ def test_the_example_loads_as_it_is_and_with_every_option_switched_on(tmp_path: 
     example = (ROOT / "docs" / "hashwatt.example.toml").read_text("utf-8")
     load(ROOT / "docs" / "hashwatt.example.toml")
     every = re.sub(r"(?m)^# (?=\[|\w+ = )", "", example).replace("mqtt://127", "mqtts://127")
-    for name in ("hall1.pw", "community", "snmp-auth", "snmp-priv", "mqtt.pw", "ca.pem", "web.yml", *POWER_SECRETS):
+    for name in (
+        "hall1.pw",
+        "community",
+        "snmp-auth",
+        "snmp-priv",
+        "mqtt.pw",
+        "ca.pem",
+        "web.yml",
+        "luxor.key",
+        *POWER_SECRETS,
+    ):
         (tmp_path / name).write_text("x" * 8)
     (tmp_path / "prices.csv").write_text("time,value\n2026-08-20T00:00Z,50\n2026-08-20T01:00Z,60\n")
     (tmp_path / "pdus.d").mkdir()
