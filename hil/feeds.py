@@ -242,7 +242,7 @@ def bitcoin_core(body: bytes, market: MarketTruth, now_s: float) -> str:
     return json.dumps(answers)
 
 
-def _rpc(method: str, params: list[Any], market: MarketTruth, now_s: float) -> dict[str, Any]:
+def _rpc(method: str, params: list[Any], market: MarketTruth, now_s: float) -> dict[str, Any] | str | float:
     tip = {"chain": "main", "blocks": market.height, "difficulty": market.difficulty}
     match method:
         case "getblockchaininfo":
@@ -252,6 +252,13 @@ def _rpc(method: str, params: list[Any], market: MarketTruth, now_s: float) -> d
             following = {"height": market.height + 1, "difficulty": market.difficulty}
             estimate = market.difficulty * HASHES_PER_DIFFICULTY_1 / BLOCK_S * 0.92
             return {**tip, "networkhashps": estimate, "pooledtx": 1094, "next": following, "warnings": ""}
+        case "getnetworkhashps":
+            return market.difficulty * HASHES_PER_DIFFICULTY_1 / BLOCK_S * 0.92
+        case "getblockhash":
+            return f"{params[0]:064x}"
+        case "getblockheader":
+            height = int(params[0], 16)
+            return {"height": height, "time": int(now_s - 120 - (market.height - height) * BLOCK_S)}
     subsidy = math.ldexp(50.0, -(params[0] // 210_000))
     fees_sat = round(market.block_fees_btc * 1e8)
     return {"height": params[0], "time": int(now_s), "subsidy": round(subsidy * 1e8), "totalfee": fees_sat}
