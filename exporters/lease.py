@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import orjson
 
-from exporters.report import action_counts
+from exporters.report import action_counts, published_document
 from exporters.wording import ACTIONS, clean, instant, number, numbers, reasons, unique_names
 from fleet.curtailment import Action, Decision, Status
 from fleet.cycle import Cycle
@@ -76,6 +76,8 @@ def render_head(cycle: Cycle, issue: Issue, plan: Sequence[bytes]) -> bytes:
                 "height": number(valuation.height),
                 "avg_reward_btc": number(valuation.reward_btc),
                 "btc_usd": number(valuation.btc_usd),
+                "btc_usd_raw": number(valuation.btc_usd_raw),
+                "published": published_document(valuation.cross_check),
                 "power_usd_kwh": number(valuation.power_usd_per_kwh),
                 "states": {input.value: state.value for input, state in valuation.states.items()}
                 | {"power": valuation.power_state.value},

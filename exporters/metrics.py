@@ -137,6 +137,20 @@ def _quotes(view: View) -> Sequence[Column]:
     ]
 
 
+def _input_states(view: View) -> Sequence[Column]:
+    return [single(1.0, input=input.value, state=state.value) for input, state in view.cycle.valuation.states.items()]
+
+
+def _published(view: View) -> Sequence[Column]:
+    check = view.cycle.valuation.cross_check
+    return [single(check.usd_ph_day, source=check.source, state=check.state.value)] if check.source else []
+
+
+def _alarm(view: View) -> Sequence[Column]:
+    check = view.cycle.valuation.cross_check
+    return [single(float(check.is_alarm))] if check.source else []
+
+
 def _power_state(view: View) -> Sequence[Column]:
     valuation = view.cycle.valuation
     return [single(1.0, source=valuation.power_source, state=valuation.power_state.value)]
@@ -365,8 +379,23 @@ HASHPRICE = Metric("hashwatt_hashprice_usd_per_petahash_day",
     "Expected revenue of 1 PH/s in a day, from difficulty, reward and price.",
     Kind.GAUGE, "usd_per_petahash_day", (), site(lambda c: c.valuation.hashprice_usd_ph_day))
 BTC_USD = Metric("hashwatt_btc_usd",
-    "Price of one bitcoin in USD.",
+    "Price of one bitcoin in USD, the mean of five minutes that everything is computed with.",
     Kind.GAUGE, "usd", (), site(lambda c: c.valuation.btc_usd))
+BTC_USD_RAW = Metric("hashwatt_raw_btc_usd",
+    "Price of one bitcoin in USD at this moment: the median of the sources that agree.",
+    Kind.GAUGE, "usd", (), site(lambda c: c.valuation.btc_usd_raw))
+INPUT_STATE = Metric("hashwatt_market_input_state",
+    "1 for the state of each input of the hashprice: fresh, stale_soft, stale_hard, missing or conflict.",
+    Kind.GAUGE, "", ("input", "state"), _input_states)
+PUBLISHED = Metric("hashwatt_published_hashprice_usd_per_petahash_day",
+    "Hashprice that others publish, for comparison alone: none of our numbers comes from it.",
+    Kind.GAUGE, "usd_per_petahash_day", ("source", "state"), _published)
+PUBLISHED_DIFFERENCE = Metric("hashwatt_published_hashprice_difference_ratio",
+    "Our hashprice over the published one, less one.",
+    Kind.GAUGE, "ratio", (), site(lambda c: c.valuation.cross_check.difference))
+HASHPRICE_ALARM = Metric("hashwatt_published_hashprice_alarm",
+    "1 while our hashprice and a current published one differ by more than 3 %; no new machine is stopped then.",
+    Kind.GAUGE, "", (), _alarm)
 DIFFICULTY = Metric("hashwatt_network_difficulty",
     "Network difficulty in force.",
     Kind.GAUGE, "", (), site(lambda c: c.valuation.difficulty))

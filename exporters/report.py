@@ -35,7 +35,7 @@ from exporters.wording import (
 )
 from fleet.curtailment import Action
 from fleet.cycle import Cycle
-from fleet.market import InputState, MarketInput, Valuation
+from fleet.market import CrossCheck, InputState, MarketInput, Valuation
 from fleet.retarget import Silence
 from fleet.snapshot import SENSOR_SLOTS, MeterDoubt
 
@@ -348,6 +348,8 @@ def market_document(valuation: Valuation) -> Document:
         "hashprice_usd_ph_day": number(valuation.hashprice_usd_ph_day),
         "hashprice_btc_ph_day": number(valuation.hashprice_btc_ph_day),
         "reward_btc": number(valuation.reward_btc),
+        "btc_usd_raw": number(valuation.btc_usd_raw),
+        "published": published_document(valuation.cross_check),
         "power_usd_kwh": number(valuation.power_usd_per_kwh),
         "power_source": _text(valuation.power_source),
         "power_state": valuation.power_state.value,
@@ -361,6 +363,20 @@ def market_document(valuation: Valuation) -> Document:
             }
             for input, state in valuation.states.items()
         },
+    }
+
+
+def published_document(check: CrossCheck) -> Document | None:
+    """A hashprice that others publish beside ours, null where nobody does; `difference` is ours over theirs less 1."""
+    if not check.source:
+        return None
+    return {
+        "usd_ph_day": number(check.usd_ph_day),
+        "difference": number(check.difference),
+        "alarm": check.is_alarm,
+        "state": check.state.value,
+        "age_s": number(check.age_s),
+        "source": clean(check.source, 32),
     }
 
 

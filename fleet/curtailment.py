@@ -36,7 +36,7 @@ class Status(StrEnum):
     """Health of the decision itself."""
 
     OK = "ok"
-    DEGRADED = "degraded"  # an input is past its soft age; decisions go on
+    DEGRADED = "degraded"  # an input is past its soft age, or others publish another hashprice; decisions go on
     HOLD = "hold"  # no new economic stop
     DISABLED = "disabled"
 
@@ -298,9 +298,9 @@ def judge(
         hold |= Why.INPUT_MISSING
     if hold:
         return Status.HOLD, hold
-    if InputState.STALE_SOFT in states:
-        return Status.DEGRADED, Why.INPUT_STALE
-    return Status.OK, Why(0)
+    why = Why.INPUT_STALE if InputState.STALE_SOFT in states else Why(0)
+    why |= Why.INPUT_CONFLICT if valuation.cross_check.is_alarm else Why(0)
+    return (Status.DEGRADED, why) if why else (Status.OK, Why(0))
 
 
 def accumulate(margin_usd_h: Floats, memory: Memory, status: Status, step_h: float) -> tuple[Floats, Floats]:

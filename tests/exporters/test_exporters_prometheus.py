@@ -21,6 +21,7 @@ from exporters.metrics import Family, Kind, family, histogram
 from exporters.prometheus import render, render_family
 from exporters.wording import clean, colliding, topic_segments, unique_names
 from fleet.curtailment import Action
+from fleet.market import CrossCheck, InputState
 from fleet.retarget import Outlook, Silence
 from fleet.snapshot import MachineInfo, PduColumns
 
@@ -346,3 +347,15 @@ def test_every_action_has_a_label():
     cycle = make_cycle(tuple(f"m{i}" for i in range(n)), decision={"action": list(Action)})
     told = {dict(labels)["action"] for name, labels in samples(page(cycle)) if name == "hashwatt_machine_recommended"}
     assert told == {"run", "stop", "preset", "hold"}
+
+
+def test_a_published_hashprice_has_series_only_where_somebody_publishes_one():
+    valuation = small_cycle().valuation
+    check = CrossCheck(30.0, 0.05, 60.0, InputState.FRESH, "luxor")
+    told = samples(page(replace(small_cycle(), valuation=replace(valuation, cross_check=check, btc_usd_raw=70_010.0))))
+    source = frozenset({("source", "luxor"), ("state", "fresh")})
+    assert told["hashwatt_published_hashprice_usd_per_petahash_day", source] == 30.0
+    assert told["hashwatt_published_hashprice_difference_ratio", frozenset()] == 0.05
+    assert told["hashwatt_published_hashprice_alarm", frozenset()] == 1.0
+    assert told["hashwatt_raw_btc_usd", frozenset()] == 70_010.0
+    assert "published" not in page()

@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleet.curtailment import Policy, Status, Why
+from fleet.curtailment import judge as health_of
 from fleet.market import HARD_AGE_S, SOFT_AGE_S, InputState, Market, MarketInput, Quote, Valuation, assess
+from fleet.signals import Signals
+from fleet.site import Site
+from fleet.snapshot import Observations, PduColumns, assemble
 
 DIFFICULTY, HEIGHT, FEES, PRICE, PUBLISHED = (
     MarketInput.DIFFICULTY,
@@ -228,3 +233,14 @@ def test_an_old_published_hashprice_or_none_is_no_alarm() -> None:
     old = judge(MARKET.with_quotes([quote(PUBLISHED, 50.0, "luxor", NOW - 21_601)])).cross_check
     assert (old.state, old.is_alarm) == (HARD, False)
     assert not judge(Market((quote(PUBLISHED, 50.0),))).cross_check.is_alarm  # nothing of ours to compare
+
+
+@pytest.mark.parametrize(
+    ("published", "expected"), [(OURS, (Status.OK, Why(0))), (OURS * 1.1, (Status.DEGRADED, Why.INPUT_CONFLICT))]
+)
+def test_while_others_publish_another_hashprice_no_new_machine_is_stopped(
+    published: float, expected: tuple[Status, Why]
+) -> None:
+    snapshot = assemble(Site("north", ()), Observations.empty(0), (), PduColumns(), NOW, 60.0)
+    market = MARKET.with_quotes([quote(PUBLISHED, published, "luxor")])
+    assert health_of(snapshot, judge(market), Signals(), Policy(), NOW) == expected
