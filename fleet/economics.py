@@ -1,8 +1,14 @@
-"""Revenue, cost, margin and breakevens on columns: running machines as they do, stopped ones as they could."""
+"""Revenue, cost, margin and breakevens on columns: running machines as they do, stopped ones as they could.
+
+The margin rests on the hashrate that a machine claims, because what its pool accepted in some minutes is known to
+one over the root of the shares only. Where the two contradict each other by more than chance explains, and the sign of
+the margin hangs on it, there is no verdict. Nor is there one while the margin is smaller than its error.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -10,12 +16,24 @@ import numpy.typing as npt
 from fleet.market import Valuation
 from fleet.readings import Reason
 from fleet.site import Site
-from fleet.snapshot import Snapshot
+from fleet.snapshot import Snapshot, Suspect
 from fleet.units import HOURS_PER_DAY, PETA, TERA, WATTS_PER_KW
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.uint8]
 Bools = npt.NDArray[np.bool_]
+
+
+class Dispatch(IntEnum):
+    """Whether a machine pays its power at this instant; capital is sunk and a turn costs nothing here.
+
+    It is what the money says, not advice: hysteresis, ramps and the operator's rules are in `fleet.curtailment`.
+    """
+
+    UNKNOWN = 0  # no margin: `Economics.reason` says why
+    RUN = 1
+    STOP = 2
+    UNCERTAIN = 3  # the margin is smaller than its error, or accepted work contradicts the hashrate that it rests on
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +53,10 @@ class Economics:
     breakeven_usd_kwh: Floats
     efficiency_j_per_th: Floats
     reason: Codes
+    accepted_revenue_usd_h: Floats  # by the work that the pool accepted; NaN also where no window of it is full
+    breakeven_hashprice_usd_ph_day: Floats
+    breakeven_btc_usd: Floats  # at the difficulty and the reward of now
+    dispatch: Codes  # Dispatch
 
 
 POWER_SIGMA_RATIO = np.array([np.nan, 0.01, 0.03, 0.10, 0.10, 0.15, 0.05])
@@ -76,6 +98,43 @@ def breakeven_usd_per_kwh(
     return hashprice_usd_ph_day * realised_ratio / (HOURS_PER_DAY * efficiency * (1.0 + overhead))
 
 
+def breakeven_hashprice_usd_per_ph_day(
+    efficiency: Floats, usd_per_kwh: Floats | float, realised_ratio: float = 1.0, overhead: float = 0.0
+) -> Floats:
+    """Hashprice at which a machine earns exactly what its power costs.
+
+    Units:   J/TH, USD/kWh, ratios -> USD/PH/day.  Below zero where power has a negative price: it then always pays.
+    Missing: NaN in, NaN out.
+    """
+    return HOURS_PER_DAY * efficiency * (1.0 + overhead) * usd_per_kwh / realised_ratio
+
+
+def accepted_revenue_usd_per_hour(
+    hashprice_usd_ph_day: float, hashrate_hs: Floats, work_ratio: Floats, pool_fee: float
+) -> Floats:
+    """What the hash earned by accepted work; rejects are not in it, so only the fee comes off.
+
+    Units:   USD/PH/day, H/s as claimed, accepted over claimed work, ratio -> USD/h.
+    Missing: NaN in, NaN out.
+    """
+    return revenue_usd_per_hour(hashprice_usd_ph_day, hashrate_hs * work_ratio, 1.0 - pool_fee)
+
+
+def dispatch_of(
+    margin_usd_h: Floats, margin_error_usd_h: Floats, contradicting_usd_h: Floats, certainty_sigmas: float
+) -> Codes:
+    """Dispatch per machine.  Units: USD/h, all three; `contradicting_usd_h` is a margin by other evidence.
+
+    Missing: no margin or no error of it, no verdict; NaN in `contradicting_usd_h` contradicts nothing.
+    """
+    is_small = np.abs(margin_usd_h) < certainty_sigmas * margin_error_usd_h
+    is_contradicted = (margin_usd_h < 0.0) != (contradicting_usd_h < 0.0)
+    verdict = np.where(margin_usd_h < 0.0, np.uint8(Dispatch.STOP), np.uint8(Dispatch.RUN))
+    verdict[is_small | (is_contradicted & ~np.isnan(contradicting_usd_h))] = Dispatch.UNCERTAIN
+    verdict[np.isnan(margin_usd_h) | np.isnan(margin_error_usd_h)] = Dispatch.UNKNOWN
+    return verdict
+
+
 def appraise(
     site: Site,
     snapshot: Snapshot,
@@ -113,21 +172,37 @@ def appraise(
         ),
     )
     efficiency = efficiency_j_per_th(power_w, hashrate_hs)
+    margin = revenue - cost
+    margin_error = np.sqrt(
+        revenue**2 * (terms.hashprice_sigma_ratio**2 + terms.hashrate_sigma_ratio**2)
+        + cost**2 * (power_sigma**2 + terms.power_price_sigma_ratio**2)
+    )
+    accepted = accepted_revenue_usd_per_hour(
+        valuation.hashprice_usd_ph_day, hashrate_hs, np.where(stands, np.nan, snapshot.work_ratio), terms.pool_fee
+    )
+    is_doubted = (snapshot.suspect & Suspect.WORK) > 0
+    breakeven_hashprice = breakeven_hashprice_usd_per_ph_day(
+        efficiency, usd_per_kwh, terms.realised_ratio, terms.overhead
+    )
     return Economics(
         hashrate_hs=hashrate_hs,
         power_w=power_w,
         is_capable=stands & is_priced,
         revenue_usd_h=revenue,
         energy_cost_usd_h=cost,
-        margin_usd_h=revenue - cost,
-        margin_error_usd_h=np.sqrt(
-            revenue**2 * (terms.hashprice_sigma_ratio**2 + terms.hashrate_sigma_ratio**2) + (cost * power_sigma) ** 2
-        ),
+        margin_usd_h=margin,
+        margin_error_usd_h=margin_error,
         breakeven_usd_kwh=breakeven_usd_per_kwh(
             valuation.hashprice_usd_ph_day, efficiency, terms.realised_ratio, terms.overhead
         ),
         efficiency_j_per_th=efficiency,
         reason=reason,
+        accepted_revenue_usd_h=accepted,
+        breakeven_hashprice_usd_ph_day=breakeven_hashprice,
+        breakeven_btc_usd=breakeven_hashprice / valuation.hashprice_btc_ph_day,
+        dispatch=dispatch_of(
+            margin, margin_error, np.where(is_doubted, accepted - cost, np.nan), terms.certainty_sigmas
+        ),
     )
 
 

@@ -74,10 +74,11 @@ class Nameplate:
 
 @dataclass(frozen=True, slots=True)
 class EconomicTerms:
-    """The shares between what hash earns at the pool and what the site keeps. All are ratios 0..1.
+    """The shares between what hash earns at the pool and what the site keeps. All but the last are ratios 0..1.
 
     `pool_fee`, `reject` (rejected and stale work), `overhead` (site losses and cooling per watt at the wall, PUE - 1).
     `power_price_sigma_ratio` and the like are the relative standard deviations that carry into the margin's error.
+    `certainty_sigmas`: a margin smaller than so many times its error is no verdict.
     """
 
     pool_fee: float = 0.01
@@ -85,6 +86,8 @@ class EconomicTerms:
     overhead: float = 0.05
     hashprice_sigma_ratio: float = 0.01
     hashrate_sigma_ratio: float = 0.02
+    power_price_sigma_ratio: float = 0.0  # what the tariff says is what the bill says
+    certainty_sigmas: float = 1.0
 
     @property
     def realised_ratio(self) -> float:
@@ -148,6 +151,13 @@ class Site:
             if machine.tariff is not None:
                 rows.setdefault(machine.tariff, []).append(row)
         return {name: np.array(told) for name, told in rows.items()}
+
+    @cached_property
+    def feeders(self) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+        """The names of all feeders in order, and the place in them of each machine's; -1 = it names none."""
+        names = tuple(sorted({machine.feeder for machine in self.machines if machine.feeder is not None}))
+        places = {name: place for place, name in enumerate(names)} | {None: -1}
+        return names, np.array([places[machine.feeder] for machine in self.machines], dtype=np.int64)
 
     def by_tariff(self, power: Sequence[PowerPrice]) -> Floats:
         """Power price of each machine, USD/kWh: of the tariff that its line names, else the first of `power`.

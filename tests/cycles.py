@@ -76,13 +76,15 @@ def make_snapshot(ids: tuple[str, ...], **columns: Any) -> Snapshot:
 def make_economics(n: int, **columns: Any) -> Economics:
     floats = (
         "hashrate_hs", "power_w", "revenue_usd_h", "energy_cost_usd_h", "margin_usd_h", "margin_error_usd_h",
-        "breakeven_usd_kwh", "efficiency_j_per_th",
+        "breakeven_usd_kwh", "efficiency_j_per_th", "accepted_revenue_usd_h", "breakeven_hashprice_usd_ph_day",
+        "breakeven_btc_usd",
     )  # fmt: skip
     filled = {name: column(n, columns.pop(name, None)) for name in floats}
     return Economics(
         **filled,
         is_capable=column(n, columns.pop("is_capable", None), np.bool_),
         reason=column(n, columns.pop("reason", None), np.uint8),
+        dispatch=column(n, columns.pop("dispatch", None), np.uint8),
         **columns,
     )
 

@@ -1,0 +1,200 @@
+"""Is a machine worth its place, and its power more elsewhere? Questions of months; none of them turns a machine.
+
+Whoever keeps a machine owns a strip of options: in each month it runs only while that pays, so its worth rises with the
+uncertainty of the hashprice. `retire` sums these options, less what a place costs, and compares with what the machine
+would fetch today. `by_feeder` sets what hash earns per kWh against what another use of the same power would pay, feeder
+by feeder, because one converts a feeder and not a machine.
+
+All inputs are the operator's. There is no default for any of them, and nothing is judged without them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from fleet.economics import Economics
+from fleet.site import Site
+from fleet.units import TERA, WATTS_PER_KW
+
+Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.uint8]
+
+MONTHS_PER_YEAR = 12
+HOURS_PER_MONTH = 8766.0 / MONTHS_PER_YEAR
+"""Of a year of 365.25 days."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeepTerms:
+    """What keeping a machine costs and what it would fetch. NaN = the operator did not say: then there is no verdict.
+
+    Prices of machines are per TH/s, as the market quotes them, and net of the cost of selling.
+    """
+
+    months: int  # how long it would be kept, 1 or more
+    uptime_ratio: float  # share of the time in which it could run
+    slot_usd_month: float  # rent of its place
+    repair_usd_month: float
+    labour_usd_month: float
+    resale_usd_th: float  # what it fetches today
+    residual_usd_th: float  # and at the end
+    discount_per_year: float  # continuous rate
+    hashprice_decline_per_year: float  # share that the forward hashprice loses in a year
+    hashprice_sigma_per_root_year: float  # relative, of a random walk
+
+
+class Keep(IntEnum):
+    """Whether a machine is worth its place."""
+
+    UNKNOWN = 0
+    KEEP = 1
+    RETIRE = 2
+    UNCERTAIN = 3  # the difference is smaller than its error
+
+
+@dataclass(frozen=True, eq=False)
+class Worth:
+    """USD per machine; NaN and UNKNOWN where the machine has no margin (`Economics.reason`) or a term is not told."""
+
+    keep_usd: Floats
+    keep_error_usd: Floats  # one standard deviation, from that of the margin
+    resale_usd: Floats
+    verdict: Codes  # Keep
+
+
+def retire(economics: Economics, terms: KeepTerms, certainty_sigmas: float = 1.0) -> Worth:
+    """What each machine is worth in its place against what it fetches.
+
+    Method:  each month counts at its middle, with the revenue of a hashprice that declines and spreads; its earning is
+             the expectation of max(margin, 0), not the larger of the expected margin and 0.
+    Missing: NaN in, NaN and UNKNOWN out.
+    """
+    hash_th = economics.hashrate_hs / TERA
+    worth, per_margin = np.zeros(len(hash_th)), np.zeros(len(hash_th))
+    upkeep_usd_month = terms.slot_usd_month + terms.repair_usd_month + terms.labour_usd_month
+    for month in range(terms.months):
+        years = (month + 0.5) / MONTHS_PER_YEAR
+        discount = math.exp(-terms.discount_per_year * years)
+        revenue = economics.revenue_usd_h * (1.0 - terms.hashprice_decline_per_year) ** years
+        sigma = revenue * (terms.hashprice_sigma_per_root_year * math.sqrt(years))
+        gain, chance = expected_gain(revenue - economics.energy_cost_usd_h, sigma)
+        hours = HOURS_PER_MONTH * terms.uptime_ratio
+        worth += (hours * gain - upkeep_usd_month) * discount
+        per_margin += hours * discount * chance
+    worth += hash_th * terms.residual_usd_th * math.exp(-terms.discount_per_year * terms.months / MONTHS_PER_YEAR)
+    error, resale = per_margin * economics.margin_error_usd_h, hash_th * terms.resale_usd_th
+    verdict = np.where(worth < resale, np.uint8(Keep.RETIRE), np.uint8(Keep.KEEP))
+    verdict[np.abs(worth - resale) < certainty_sigmas * error] = Keep.UNCERTAIN
+    verdict[np.isnan(worth) | np.isnan(error) | np.isnan(resale)] = Keep.UNKNOWN
+    return Worth(worth, error, resale, verdict)
+
+
+def expected_gain(mean: Floats, sigma: Floats) -> tuple[Floats, Floats]:
+    """E[max(m, 0)] of a normal m, and the probability that m > 0, which is also its derivative by the mean.
+
+    Missing: NaN in, NaN out.  Without a spread it is max(mean, 0).
+    Error:   below 1e-12 of `sigma`.
+    """
+    has_spread = sigma > 0.0
+    z = np.where(has_spread, mean / np.where(has_spread, sigma, 1.0), 0.0)
+    chance = np.where(has_spread, _normal_cdf(z), (mean > 0.0) * 1.0)
+    gain = mean * chance + sigma * np.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
+    is_missing = np.isnan(mean) | np.isnan(sigma)
+    return np.where(is_missing, np.nan, gain), np.where(is_missing, np.nan, chance)
+
+
+_END, _STEPS = 9.0, 512
+_NODES = np.arange(-_END, _END + 1.0, 1.0 / _STEPS)
+_CDF = np.array([0.5 * math.erfc(-z / math.sqrt(2.0)) for z in _NODES])
+_DENSITY = np.exp(-0.5 * _NODES**2) / math.sqrt(2.0 * math.pi)
+
+
+def _normal_cdf(z: Floats) -> Floats:
+    """The normal distribution function between nodes 1/512 apart, by a cubic that has its slopes too: 5e-14 off."""
+    place = (np.clip(np.nan_to_num(z), -_END, _END) + _END) * _STEPS
+    node = place.astype(np.int64)
+    t = place - node
+    low, high = _CDF[node], _CDF[node + 1]
+    slope_low, slope_high = _DENSITY[node] / _STEPS, _DENSITY[node + 1] / _STEPS
+    step = high - low
+    return np.asarray(low + t * (slope_low + t * (3.0 * step - 2.0 * slope_low - slope_high
+                                                  + t * (slope_low + slope_high - 2.0 * step))))  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class FeederValue:
+    """One feeder: what hash makes of its power, and what another use would pay for the same.
+
+    `alternative_usd_kwh` is gross of the price of power, as mining's revenue is. `is_worth_more`: None where the
+    alternative is not told, or where a machine of the feeder is unpriced: then nobody knows what hash earns there.
+    """
+
+    feeder: str
+    machines: int
+    unpriced: int
+    power_w: float  # at the wall, of the priced ones; a standing one counts as what it would draw
+    below_w: float  # of those that make less of a kWh than the alternative pays; NaN where that is not told
+    mining_usd_kwh: float  # revenue per kWh with the site's overhead; NaN where no machine is priced
+    alternative_usd_kwh: float
+    is_worth_more: bool | None
+
+
+def by_feeder(site: Site, economics: Economics, alternative_usd_kwh: Mapping[str, float]) -> tuple[FeederValue, ...]:
+    """The feeders of the inventory in order of name, with the operator's alternative for each that has one.
+
+    A machine that names no feeder is in none. Nothing here stops a machine.
+    """
+    names, places = site.feeders
+    told = np.array([alternative_usd_kwh.get(name, math.nan) for name in names] + [math.nan])  # the last for place -1
+    is_priced = ~np.isnan(economics.margin_usd_h)
+    is_below = is_priced & (economics.breakeven_usd_kwh < told[places])
+
+    def total(column: Floats, chosen: npt.NDArray[np.bool_]) -> list[float]:
+        rows = chosen & (places >= 0)
+        return list(map(float, np.bincount(places[rows], weights=column[rows], minlength=len(names))))
+
+    ones = np.ones(len(places))
+    columns = zip(
+        names,
+        total(ones, np.ones(len(places), bool)),
+        total(ones, ~is_priced),
+        total(economics.power_w, is_priced),
+        total(economics.power_w, is_below),
+        total(economics.revenue_usd_h, is_priced),
+        told[:-1].tolist(),
+        strict=True,
+    )
+    return tuple(
+        _feeder(name, int(machines), int(unpriced), power_w, below_w, revenue, alternative, site.terms.overhead)
+        for name, machines, unpriced, power_w, below_w, revenue, alternative in columns
+    )
+
+
+def _feeder(
+    name: str,
+    machines: int,
+    unpriced: int,
+    power_w: float,
+    below_w: float,
+    revenue_usd_h: float,
+    alternative: float,
+    overhead: float,
+) -> FeederValue:
+    is_told = not math.isnan(alternative)
+    mining = revenue_usd_h / (power_w / WATTS_PER_KW * (1.0 + overhead)) if power_w > 0.0 else math.nan
+    return FeederValue(
+        feeder=name,
+        machines=machines,
+        unpriced=unpriced,
+        power_w=power_w,
+        below_w=below_w if is_told else math.nan,
+        mining_usd_kwh=mining,
+        alternative_usd_kwh=alternative,
+        is_worth_more=alternative > mining if is_told and unpriced == 0 else None,
+    )
