@@ -34,7 +34,6 @@ from fleet.market import Valuation, assess
 from fleet.signals import Signals
 from fleet.snapshot import MachineInfo, assemble
 
-
 ROWS = 100_000
 USD_PER_KWH = 0.05
 KEEP_TERMS = KeepTerms(
