@@ -139,6 +139,23 @@ def _parser() -> argparse.ArgumentParser:
     discover.add_argument(
         "--credential", metavar="NAME", help="log in to what asks for it, with [credentials.NAME] of the configuration"
     )
+    ladder = add("ladder", _ladder, "who is under water at which hashprice and power price; MW freed, USD per day")
+    of_whom = ladder.add_mutually_exclusive_group()
+    for name, text in (
+        ("journal", "the fleet as it was at the newest decision in the journal, also of an agent that runs"),
+        ("nameplates", "the inventory by its own numbers or its nameplates; contacts nobody"),
+    ):
+        of_whom.add_argument(f"--{name}", dest="basis", action="store_const", const=name, default="look", help=text)
+    for name, text in (
+        ("btc", "prices of a bitcoin, USD: 70600,60000"),
+        ("hashprice", "hashprices, USD/PH/day: 32,28"),
+        ("power", "all-in power prices, USD/kWh: 0.04,0.06"),
+    ):
+        ladder.add_argument(f"--{name}", metavar="LIST", help=text)
+    ladder.add_argument("--difficulty", metavar="D", help="instead of the one of the market")
+    ladder.add_argument("--reward", metavar="BTC", help="reward of a block, instead of the one of the market")
+    ladder.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+    ladder.add_argument("--svg", metavar="FILE", help="write the chart as a picture too")
     hashprice.add_arguments(add("hashprice", hashprice.run, "hashprice from difficulty, price, height and fees"))
     return parser
 
@@ -226,6 +243,17 @@ def _once(args: argparse.Namespace) -> int:
     has_devices = len(snapshot) or len(snapshot.pdus.ids)
     has_answer = (snapshot.up == 1.0).any() or (snapshot.pdus.up == 1.0).any()
     return WORLD_FAILED if has_devices and not has_answer else OK
+
+
+def _ladder(args: argparse.Namespace) -> int:
+    from agent import ladder, preflight
+
+    config = _config_of(args)
+    preflight.check_profiles(config)
+    preflight.check_libraries(config)
+    _log_to_stderr("debug" if args.debug else "warning")
+    grid = ladder.grid_of(args.btc, args.hashprice, args.power, args.difficulty, args.reward)
+    return ladder.run(config, args.basis, grid, as_json=args.json, svg=args.svg)
 
 
 def _check(args: argparse.Namespace) -> int:

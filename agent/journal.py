@@ -16,7 +16,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -217,6 +217,22 @@ class Journal:
             with suppress(OSError):
                 _damage_mark(self.path).touch()
             raise JournalError(f"journal {self.path}: {error}; the next start moves it aside") from error
+
+
+def newest_decision(path: Path | str) -> DecisionRow | None:
+    """The newest decision of a journal that an agent may be writing at this moment; changes and locks nothing.
+
+    Errors: JournalError, also where the file is damaged: to move it aside is for the agent.
+    """
+    path = Path(path)
+    try:
+        with _plain_errors(path), closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as reader:
+            row = reader.execute(
+                "SELECT decision_id, at_s, record FROM decisions ORDER BY at_s DESC LIMIT 1"
+            ).fetchone()
+    except _Damaged as error:
+        raise JournalError(f"journal {path}: {error}") from error
+    return None if row is None else DecisionRow(*row)
 
 
 class _Damaged(Exception):

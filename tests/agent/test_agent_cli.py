@@ -64,6 +64,7 @@ def test_help_names_every_command_and_every_exit_code() -> None:
         "probe",
         "pdu",
         "hashprice",
+        "ladder",
         "--config",
         "Exit 0",
         "Exit 1",
@@ -72,7 +73,7 @@ def test_help_names_every_command_and_every_exit_code() -> None:
         assert word in done.stdout
 
 
-@pytest.mark.parametrize("command", ["run", "once", "check", "status", "probe", "hashprice"])
+@pytest.mark.parametrize("command", ["run", "once", "check", "status", "probe", "hashprice", "ladder"])
 def test_every_command_explains_itself_and_takes_a_configuration(command: str) -> None:
     done = hashwatt(command, "--help")
     assert done.returncode == 0

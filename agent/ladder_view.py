@@ -1,0 +1,139 @@
+"""The ladder for a person: tables with bars for a terminal, and the same as one SVG picture. Pure but for `show`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from agent.console import DASH, power
+
+Document = Mapping[str, Any]
+
+WIDE = 200
+BAR = 20
+HUES = ("#1b6ca8", "#2a9d5c", "#e08e0b", "#c8372d", "#7b3fa0", "#5b6770", "#0fa3b1", "#9c6644")
+
+
+def show(document: Document, console: Console | None = None) -> None:
+    """Every rung as a line with its bar, then the models. A file or a pipe has no width of its own: nothing is cut."""
+    console = console or Console(width=None if sys.stdout.isatty() else WIDE)
+    for line in heading(document):
+        console.print(Text(line))
+    if not document["priced"]:
+        return
+    console.print(_rungs(document))
+    console.print(Text("\nHashprice, USD/PH/day, below which a model is under water"))
+    console.print(_models(document))
+
+
+def heading(document: Document) -> list[str]:
+    """What the ladder rests on, and which machines it leaves out."""
+    from_what = {"look": "one look", "journal": "the journal's newest decision", "nameplates": "the inventory"}
+    told = f"{document['site']}: {document['priced']:,} of {document['machines']:,} machines priced"
+    lines = [f"{told}, by {from_what[document['basis']]}" + (f" of {document['at']}" if document["at"] else "")]
+    if document["unpriced"]:
+        reasons = (f"{reason.replace('_', ' ')} {count:,}" for reason, count in document["unpriced"].items())
+        lines.append(f"not priced, and in no number below: {', '.join(reasons)}")
+    if basis := document["power_basis"]:
+        kinds = (f"{kind} {told['machines']:,} ({power(told['power_w'])})" for kind, told in basis.items())
+        lines.append(f"watts: {', '.join(kinds)}")
+    terms, market = document["terms"], document["market"]
+    known = market["difficulty"] is not None and market["reward_btc"] is not None
+    chain = f"difficulty {market['difficulty']:.4g}, reward {market['reward_btc']:.4g} BTC" if known else (
+        "no difficulty or no reward: levels are hashprices alone"
+    )  # fmt: skip
+    shares = f"fee {terms['pool_fee']:.1%}, rejects {terms['reject']:.1%}, overhead {terms['overhead']:.1%}"
+    return [*lines, f"{chain}; net of {shares}; every machine as if it ran"]
+
+
+def _rungs(document: Document) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("BTC USD", "USD/PH/day", "USD/kWh", "J/TH", "under", "freed", "lost USD/day", "kept USD/day"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("share under water", no_wrap=True)
+    for level in document["levels"]:
+        btc = DASH if level["btc_usd"] is None else f"{level['btc_usd']:,.0f}"
+        now = " now" if level["is_now"] else ""
+        for i, rung in enumerate(level["rungs"]):
+            cutoff = rung["cutoff_j_per_th"]
+            share = rung["under"] / document["priced"]
+            table.add_row(
+                *((btc, f"{level['hashprice_usd_ph_day']:.2f}{now}") if i == 0 else ("", "")),
+                f"{rung['power_usd_kwh']:.4f}",
+                "any" if cutoff is None else f"{cutoff:.1f}",
+                f"{rung['under']:,}",
+                power(rung["freed_w"]),
+                f"{rung['loss_usd_day']:,.2f}",
+                f"{rung['margin_usd_day']:,.2f}",
+                Text.assemble(("█" * round(share * BAR), "red"), f" {share:.0%}" if rung["under"] else ""),
+            )
+    return table
+
+
+def _models(document: Document) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("model")
+    for name in ("machines", "J/TH", "power", *(f"at {price:.4f}" for price in document["power_usd_kwh"])):
+        table.add_column(name, justify="right", no_wrap=True)
+    for model in document["models"]:
+        efficiency = model["efficiency_j_per_th"]
+        table.add_row(
+            Text(model["model"]),
+            f"{model['machines']:,}",
+            DASH if efficiency is None else f"{efficiency:.1f}",
+            power(model["power_w"]),
+            *(DASH if usd is None else f"{usd:.2f}" for usd in model["under_below_usd_ph_day"]),
+        )
+    return table
+
+
+# --- the picture -----------------------------------------------------------------------------------------------------
+
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860, 460, 70, 130, 60, 50
+
+
+def svg(document: Document) -> str:
+    """Watts under water over hashprice, one line per power price, as a picture that needs nothing else."""
+    levels = document["levels"]
+    hashprices = [level["hashprice_usd_ph_day"] for level in levels]
+    low, high = min(hashprices, default=0.0), max(hashprices, default=1.0)
+    most_w = max((rung["freed_w"] for level in levels for rung in level["rungs"]), default=0.0) or 1.0
+
+    def x(hashprice: float) -> float:
+        return LEFT + (hashprice - low) / ((high - low) or 1.0) * (WIDTH - LEFT - RIGHT)
+
+    def y(watts: float) -> float:
+        return HEIGHT - BOTTOM - watts / most_w * (HEIGHT - TOP - BOTTOM)
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
+        'font-size="12"><rect width="100%" height="100%" fill="#fff"/>',
+        _words(LEFT, 24, f"{document['site']}: power under water by hashprice", "start", 16),
+        _words(LEFT, 42, f"{document['priced']:,} of {document['machines']:,} machines priced", "start"),
+        _words((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10, "hashprice, USD/PH/day", "middle"),
+    ]
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        at = y(share * most_w)
+        parts.append(f'<path d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}" stroke="#ddd"/>')
+        parts.append(_words(LEFT - 6, at + 4, power(share * most_w), "end"))
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        hashprice = low + share * (high - low)
+        parts.append(_words(x(hashprice), HEIGHT - BOTTOM + 18, f"{hashprice:.1f}", "middle"))
+    for i, price in enumerate(document["power_usd_kwh"]):
+        hue = HUES[i % len(HUES)]
+        points = [(x(level["hashprice_usd_ph_day"]), y(level["rungs"][i]["freed_w"])) for level in levels]
+        line = " ".join(f"{px:.1f},{py:.1f}" for px, py in points)
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{hue}" stroke-width="2"/>')
+        parts += [f'<circle cx="{px:.1f}" cy="{py:.1f}" r="3" fill="{hue}"/>' for px, py in points]
+        parts.append(_words(WIDTH - RIGHT + 14, TOP + 12 + 18 * i, f"{price:.4f} USD/kWh", "start", 12, hue))
+    return "\n".join((*parts, "</svg>\n"))
+
+
+def _words(x: float, y: float, text: str, anchor: str, size: int = 12, hue: str = "#222") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" fill="{hue}">{escape(text)}</text>'
