@@ -42,6 +42,7 @@ from exporters.columns import (
 )
 from exporters.wording import (
     ACTIONS,
+    DISPATCHES,
     FAULTS,
     METER_DOUBTS,
     OPERATING_STATES,
@@ -302,6 +303,16 @@ MACHINE_MARGIN_ERROR = Metric("hashwatt_machine_margin_error_usd_per_hour",
 MACHINE_BREAKEVEN = Metric("hashwatt_machine_breakeven_usd_per_kilowatt_hour",
     "Power price at which the margin is 0.",
     Kind.GAUGE, "usd_per_kilowatt_hour", _M, machines(lambda c: c.economics.breakeven_usd_kwh))
+MACHINE_BREAKEVEN_HASHPRICE = Metric("hashwatt_machine_breakeven_hashprice_usd_per_ph_day",
+    "Hashprice at which the margin is 0.",
+    Kind.GAUGE, "usd_per_ph_day", _M, machines(lambda c: c.economics.breakeven_hashprice_usd_ph_day))
+MACHINE_BREAKEVEN_BTC = Metric("hashwatt_machine_breakeven_btc_usd",
+    "Price of one bitcoin at which the margin is 0, at the difficulty and reward of now.",
+    Kind.GAUGE, "usd", _M, machines(lambda c: c.economics.breakeven_btc_usd))
+MACHINE_DISPATCH = Metric("hashwatt_machine_dispatch",
+    "1 for what the margin alone says: run, stop, or uncertain where it is smaller than its error or accepted work "
+    "contradicts it. It is no advice, and there is no series without a margin.",
+    Kind.GAUGE, "", ("machine", "verdict"), machine_codes("verdict", DISPATCHES, lambda c: c.economics.dispatch))
 MACHINE_RECOMMENDED = Metric("hashwatt_machine_recommended",
     "1 for the action that is recommended; no series once the lease has run out.",
     Kind.GAUGE, "", ("machine", "action"), while_leased(machine_codes("action", ACTIONS, lambda c: c.decision.action)))

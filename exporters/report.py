@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from exporters.wording import (
     ACTIONS,
+    DISPATCHES,
     FAULTS,
     KINDS,
     METER_DOUBTS,
@@ -220,7 +221,11 @@ def machine_rows(cycle: Cycle, rows: Sequence[int]) -> list[Document]:
         "work_ratio": numbers(snapshot.work_ratio[chosen]),
         "suspect": [list(suspicions(bits)) for bits in snapshot.suspect[chosen].tolist()],
         "margin_usd_h": numbers(money.margin_usd_h[chosen]),
+        "margin_error_usd_h": numbers(money.margin_error_usd_h[chosen]),
         "breakeven_usd_kwh": numbers(money.breakeven_usd_kwh[chosen]),
+        "breakeven_hashprice_usd_ph_day": numbers(money.breakeven_hashprice_usd_ph_day[chosen]),
+        "breakeven_btc_usd": numbers(money.breakeven_btc_usd[chosen]),
+        "dispatch": names(money.dispatch[chosen], DISPATCHES),
         "unpriced": names(money.reason[chosen], REASONS),
         "action": names(decision.action[chosen], ACTIONS),
         "reasons": [list(reasons(why)) for why in decision.reasons[chosen].tolist()],

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fleet.curtailment import Action, Why
+from fleet.economics import Dispatch
 from fleet.readings import FAULT_KINDS, PowerSource, Reason
 from fleet.snapshot import ROW_KINDS, STATES, MeterDoubt, PduDoubt, Suspect
 
@@ -27,6 +28,7 @@ ACTIONS: tuple[str, ...] = tuple(action.name.lower() for action in Action)
 POWER_SOURCES: tuple[str | None, ...] = tuple(source.name.lower() if source else None for source in PowerSource)
 FAULTS: tuple[str | None, ...] = tuple(kind.value if kind else None for kind in FAULT_KINDS)
 REASONS: tuple[str | None, ...] = tuple(reason.name.lower() if reason else None for reason in Reason)
+DISPATCHES: tuple[str | None, ...] = tuple(verdict.name.lower() if verdict else None for verdict in Dispatch)
 SUSPICIONS: tuple[str, ...] = tuple((bit.name or "").lower() for bit in Suspect)
 METER_DOUBTS: tuple[str, ...] = tuple((bit.name or "").lower() for bit in MeterDoubt)
 PDU_DOUBTS: tuple[str, ...] = tuple((bit.name or "").lower() for bit in PduDoubt)

@@ -9,7 +9,7 @@ import numpy as np
 
 from fleet.curtailment import Action, Decision, Memory, Mode, Policy, Status, Why
 from fleet.cycle import Cycle
-from fleet.economics import Economics
+from fleet.economics import Dispatch, Economics
 from fleet.market import InputState, MarketInput, Quote, Valuation
 from fleet.readings import OperatingState, PowerSource, Reason, RowKind
 from fleet.retarget import Forecast, NextHashprice, Outlook, Silence
@@ -313,6 +313,9 @@ def small_cycle() -> Cycle:
             "margin_usd_h": [0.025, -0.1125, NAN],
             "margin_error_usd_h": [0.003, 0.004, NAN],
             "breakeven_usd_kwh": [0.0366, 0.0385, NAN],
+            "breakeven_hashprice_usd_ph_day": [25.5, 57.25, NAN],
+            "breakeven_btc_usd": [56000, 127000, NAN],
+            "dispatch": [Dispatch.RUN, Dispatch.STOP, Dispatch.UNKNOWN],
             "reason": [Reason.NONE, Reason.NONE, Reason.UNREACHABLE],
         },
         decision={

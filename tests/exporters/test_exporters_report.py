@@ -33,7 +33,9 @@ def test_once_tells_each_machine_with_what_is_unknown_as_null():
         "calibration_ratio": 1.08, "meter_doubt": [],
         "temperature_c": {"board_0": 61.0, "chip_0": 74.5, "inlet": 24.0},
         "work_ratio": 0.99, "suspect": [], "conflict_with": None, "errors": [],
-        "margin_usd_h": 0.025, "breakeven_usd_kwh": 0.0366, "unpriced": None, "action": "run", "reasons": [],
+        "margin_usd_h": 0.025, "margin_error_usd_h": 0.003, "breakeven_usd_kwh": 0.0366,
+        "breakeven_hashprice_usd_ph_day": 25.5, "breakeven_btc_usd": 56000.0, "dispatch": "run",
+        "unpriced": None, "action": "run", "reasons": [],
     }  # fmt: skip
     assert silent == {
         "id": "c3", "provisional": True, "ip": "10.1.0.3", "make": None, "model": None, "mode": None, "pool": None,
@@ -42,7 +44,9 @@ def test_once_tells_each_machine_with_what_is_unknown_as_null():
         "power_w": None, "power_source": None, "power_age_s": None, "power_key": None, "power_side": None,
         "calibration_ratio": None, "meter_doubt": [], "temperature_c": {},
         "work_ratio": None, "suspect": [], "conflict_with": None, "errors": [],
-        "margin_usd_h": None, "breakeven_usd_kwh": None, "unpriced": "unreachable", "action": "run",
+        "margin_usd_h": None, "margin_error_usd_h": None, "breakeven_usd_kwh": None,
+        "breakeven_hashprice_usd_ph_day": None, "breakeven_btc_usd": None, "dispatch": None,
+        "unpriced": "unreachable", "action": "run",
         "reasons": ["UNREACHABLE"],
     }  # fmt: skip
     assert (second["mode"], second["power_key"], second["power_side"]) == ("Normal", "Power", "ac")
