@@ -127,6 +127,10 @@ class EconomicsSection(Section, frozen=True):
     pool_fee: Share = _terms.pool_fee
     reject: Share = _terms.reject
     overhead: Annotated[float, Meta(ge=0, le=2)] = _terms.overhead
+    hashprice_sigma: Share = _terms.hashprice_sigma_ratio
+    hashrate_sigma: Share = _terms.hashrate_sigma_ratio
+    power_price_sigma: Share = _terms.power_price_sigma_ratio
+    certainty_sigmas: Annotated[float, Meta(ge=0, le=10)] = _terms.certainty_sigmas
 
 
 class PoolsSection(Section, frozen=True):

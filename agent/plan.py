@@ -38,7 +38,15 @@ def site_of(config: Config, nameplates_text: str) -> Site:
         name=config.site.name,
         machines=config.machines,
         nameplates=overridden(parse_nameplates(nameplates_text), config.nameplates),
-        terms=EconomicTerms(pool_fee=economics.pool_fee, reject=economics.reject, overhead=economics.overhead),
+        terms=EconomicTerms(
+            pool_fee=economics.pool_fee,
+            reject=economics.reject,
+            overhead=economics.overhead,
+            hashprice_sigma_ratio=economics.hashprice_sigma,
+            hashrate_sigma_ratio=economics.hashrate_sigma,
+            power_price_sigma_ratio=economics.power_price_sigma,
+            certainty_sigmas=economics.certainty_sigmas,
+        ),
         tariff=FlatTariff(_flat_usd_per_kwh(config)),
         expected_pools=config.pools.expected,
     )

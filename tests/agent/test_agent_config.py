@@ -16,7 +16,7 @@ import pytest
 from agent.config import Config, ConfigError, Secret, load, load_listener
 from agent.plan import assignments_of, policy_of, site_of
 from fleet.curtailment import Mode, Policy
-from fleet.site import plate_of
+from fleet.site import EconomicTerms, plate_of
 
 ROOT = Path(__file__).parents[2]
 SITE = '[site]\nname = "north"\n'
@@ -474,12 +474,13 @@ def test_the_operators_catalogue_goes_before_ours(tmp_path: Path) -> None:
 def test_site_and_policy_carry_the_operators_numbers(tmp_path: Path) -> None:
     config = config_of(
         tmp_path,
-        "[economics]\npool_fee=0.02\nreject=0.01\noverhead=0.1\n[pools]\nexpected=['pool.example']\n"
+        "[economics]\npool_fee=0.02\nreject=0.01\noverhead=0.1\nhashprice_sigma=0.03\nhashrate_sigma=0.04\n"
+        "power_price_sigma=0.05\ncertainty_sigmas=2\n[pools]\nexpected=['pool.example']\n"
         "[tariff]\nusd_per_kwh=-0.01\n[policy]\nenabled=false\nhold='keep'\nhold_release_min=5\nmin_up_s=60\n",
     )
     site = site_of(config, "model,hashrate_th,power_w\nAntminer S19,95,3250\n")
     assert (site.name, site.expected_pools, site.nameplates["s19"].power_w) == ("north", ("pool.example",), 3250)
-    assert (site.terms.pool_fee, site.terms.reject, site.terms.overhead) == (0.02, 0.01, 0.1)
+    assert site.terms == EconomicTerms(0.02, 0.01, 0.1, 0.03, 0.04, 0.05, 2.0)
     assert site.tariff.usd_per_kwh == -0.01
     assert math.isnan(site_of(config_of(tmp_path, ""), "").tariff.usd_per_kwh)
     policy = policy_of(config)
