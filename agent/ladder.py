@@ -21,14 +21,13 @@ from agent.config import Config, ConfigError
 from agent.plan import site_of
 from exporters.wording import REASONS, clean, instant, number, unique_names
 from fleet.cycle import Cycle, think
-from fleet.economics import appraise
+from fleet.economics import appraise, breakeven_hashprice_usd_per_ph_day
 from fleet.ladder import (
     BTC_LEVELS_USD,
     HASHPRICE_LEVELS_USD_PH_DAY,
     POWER_LEVELS_USD_KWH,
     Ladder,
     Level,
-    breakeven_hashprice_usd_ph_day,
     climb,
     levels_of,
     under_by_group,
@@ -43,6 +42,7 @@ Document = dict[str, object]
 
 NO_MODEL = "(model not known)"
 MOST_LEVELS = 50
+CURVE_POINTS = 201
 
 PRICE_BOUNDS = {
     "--btc": BOUNDS[MarketInput.BTC_USD],
@@ -300,6 +300,7 @@ def ladder_document(fleet: Fleet, grid: Grid) -> Document:
         "power_usd_kwh": prices,
         "levels": _levels(ladder, levels, prices, under_by_group(ladder, group, len(names)), names),
         "models": _models(fleet, ladder, group, names, prices),
+        "curve": _curve(fleet, levels, prices),
         "merit_order": [
             {
                 "id": fleet.ids[row],
@@ -383,19 +384,31 @@ def _models(
     fleet: Fleet, ladder: Ladder, group: npt.NDArray[np.int64], names: list[str], prices: Sequence[float]
 ) -> list[Document]:
     """Models with a priced machine, the most efficient first, by the median of their machines."""
-    told: list[Document] = []
+    terms = fleet.terms
     of_place = group[ladder.order]
-    medians = [float(np.median(ladder.efficiency_j_per_th[of_place == g])) for g in np.unique(of_place).tolist()]
-    for median, g in sorted(zip(medians, np.unique(of_place).tolist(), strict=True)):
-        at = np.array([median])
-        told.append({
-            "model": names[g],
-            "machines": int(np.count_nonzero(of_place == g)),
-            "efficiency_j_per_th": number(median),
-            "power_w": float(fleet.power_w[ladder.order[of_place == g]].sum()),
+    present = np.unique(of_place)
+    medians = np.array([np.median(ladder.efficiency_j_per_th[of_place == g]) for g in present.tolist()], np.float64)
+    breakevens = [
+        breakeven_hashprice_usd_per_ph_day(medians, price, terms.realised_ratio, terms.overhead) for price in prices
+    ]
+    return [
+        {
+            "model": names[present[i]],
+            "machines": int(np.count_nonzero(of_place == present[i])),
+            "efficiency_j_per_th": number(medians[i]),
+            "power_w": float(fleet.power_w[ladder.order[of_place == present[i]]].sum()),
+            # where power costs nothing there is no such hashprice
             "under_below_usd_ph_day": [
-                number(float(breakeven_hashprice_usd_ph_day(at, price, fleet.terms)[0])) if price > 0 else None
-                for price in prices
+                number(usd[i]) if price > 0.0 else None for price, usd in zip(prices, breakevens, strict=True)
             ],
-        })  # fmt: skip
-    return told
+        }
+        for i in np.argsort(medians, kind="stable").tolist()
+    ]
+
+
+def _curve(fleet: Fleet, levels: Sequence[Level], prices: Sequence[float]) -> Document:
+    """Watts freed at many hashprices around the levels, for a chart: between two levels machines drop out in steps."""
+    low, high = levels[-1].hashprice_usd_ph_day, levels[0].hashprice_usd_ph_day
+    hashprices = np.linspace(0.9 * low, 1.1 * high, CURVE_POINTS).tolist()
+    ladder = climb(fleet.hashrate_hs, fleet.power_w, fleet.standby_w, hashprices, prices, fleet.terms)
+    return {"hashprice_usd_ph_day": hashprices, "freed_w": ladder.freed_w.T.tolist()}

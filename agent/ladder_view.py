@@ -99,14 +99,14 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860, 460, 70, 130, 60, 50
 
 
 def svg(document: Document) -> str:
-    """Watts under water over hashprice, one line per power price, as a picture that needs nothing else."""
-    levels = document["levels"]
-    hashprices = [level["hashprice_usd_ph_day"] for level in levels]
-    low, high = min(hashprices, default=0.0), max(hashprices, default=1.0)
-    most_w = max((rung["freed_w"] for level in levels for rung in level["rungs"]), default=0.0) or 1.0
+    """Watts under water over hashprice, one line per power price with a dot per level; it needs nothing else."""
+    levels, curve = document["levels"], document["curve"]
+    low: float = curve["hashprice_usd_ph_day"][0]
+    high: float = curve["hashprice_usd_ph_day"][-1]
+    most_w: float = max(watts for line in curve["freed_w"] for watts in line) or 1.0
 
     def x(hashprice: float) -> float:
-        return LEFT + (hashprice - low) / ((high - low) or 1.0) * (WIDTH - LEFT - RIGHT)
+        return LEFT + (hashprice - low) / (high - low) * (WIDTH - LEFT - RIGHT)
 
     def y(watts: float) -> float:
         return HEIGHT - BOTTOM - watts / most_w * (HEIGHT - TOP - BOTTOM)
@@ -128,7 +128,8 @@ def svg(document: Document) -> str:
     for i, price in enumerate(document["power_usd_kwh"]):
         hue = HUES[i % len(HUES)]
         points = [(x(level["hashprice_usd_ph_day"]), y(level["rungs"][i]["freed_w"])) for level in levels]
-        line = " ".join(f"{px:.1f},{py:.1f}" for px, py in points)
+        drawn = zip(curve["hashprice_usd_ph_day"], curve["freed_w"][i], strict=True)
+        line = " ".join(f"{x(hashprice):.1f},{y(watts):.1f}" for hashprice, watts in drawn)
         parts.append(f'<polyline points="{line}" fill="none" stroke="{hue}" stroke-width="2"/>')
         parts += [f'<circle cx="{px:.1f}" cy="{py:.1f}" r="3" fill="{hue}"/>' for px, py in points]
         parts.append(_words(WIDTH - RIGHT + 14, TOP + 12 + 18 * i, f"{price:.4f} USD/kWh", "start", 12, hue))

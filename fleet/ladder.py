@@ -151,14 +151,6 @@ def under_by_group(ladder: Ladder, group: Ints, groups: int) -> Ints:
     return counts
 
 
-def breakeven_hashprice_usd_ph_day(efficiency_j_per_th: Floats, usd_per_kwh: float, terms: EconomicTerms) -> Floats:
-    """Hashprice below which a machine is under water.  Units: J/TH, USD/kWh -> USD/PH/day.  NaN in, NaN out.
-
-    Source: 29.5 J/TH at 0.04 net of 1 %, 0.4 % and 5 % -> 30.2.
-    """
-    return HOURS_PER_DAY * efficiency_j_per_th * (1.0 + terms.overhead) * usd_per_kwh / terms.realised_ratio
-
-
 def _efficiency(power_w: Floats, hashrate_hs: Floats) -> Floats:
     """J/TH; inf for watts without hash, 0 for neither, which costs nothing and is under water nowhere."""
     is_hashing = hashrate_hs > 0.0

@@ -78,6 +78,8 @@ def test_the_inventory_by_its_own_numbers_and_its_nameplates(
     assert at["cutoff_j_per_th"] == pytest.approx(20.6, abs=0.05)
     assert (at["above"], at["under"]) == (1, 2)
     assert at["models_under"] == {"Antminer S19j Pro (100T)": 2}
+    curve = dict(zip(document["power_usd_kwh"], document["curve"]["freed_w"], strict=True))
+    assert set(curve[0.06]) == {6090.0, 9560.0}  # the S21 adds 3470 W below 26.83
     assert at["freed_w"] == 3050 + 3100 - 2 * 30
     # by hand: 6.15 kW * 24 * 1.05 * 0.06 = 9.2988 paid, 0.2 PH/s * 31.579 * 0.98604 = 6.2276 earned
     assert at["loss_usd_day"] == pytest.approx(9.2988 - 6.2276, abs=0.001)
@@ -165,7 +167,7 @@ def test_the_picture_is_sound_and_escapes_what_it_is_told(tmp_path: Path, capsys
     tree = ElementTree.fromstring(picture)
     space = "{http://www.w3.org/2000/svg}"
     lines = tree.findall(f"{space}polyline")
-    assert [len(line.attrib["points"].split()) for line in lines] == [len(document["levels"])] * 2
+    assert [len(line.attrib["points"].split()) for line in lines] == [ladder.CURVE_POINTS] * 2
     assert len(tree.findall(f"{space}circle")) == 2 * len(document["levels"])
     assert "<b>&north: power under water by hashprice" in [text.text for text in tree.findall(f"{space}text")]
 

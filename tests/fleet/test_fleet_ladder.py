@@ -13,7 +13,6 @@ from fleet.ladder import (
     BTC_LEVELS_USD,
     POWER_LEVELS_USD_KWH,
     Level,
-    breakeven_hashprice_usd_ph_day,
     climb,
     cutoff_j_per_th,
     levels_of,
@@ -115,12 +114,6 @@ def test_a_fleet_of_nobody_has_a_ladder() -> None:
 def test_a_level_that_is_no_price_is_refused(hashprices: list[float], prices: list[float]) -> None:
     with pytest.raises(ValueError, match="finite"):
         climb(np.array([1e14]), np.array([3e3]), np.zeros(1), hashprices, prices, TERMS)
-
-
-def test_breakeven_hashprice_by_the_table_of_breakevens() -> None:
-    # 30.2, 37.7, 45.2, 52.8 USD/PH/day at 40 to 70 USD/MWh
-    found = [float(breakeven_hashprice_usd_ph_day(np.array([29.5]), p, TERMS)[0]) for p in POWER_LEVELS_USD_KWH]
-    assert found == pytest.approx([30.2, 37.7, 45.2, 52.8], abs=0.051)
 
 
 MACHINES = st.lists(
