@@ -16,6 +16,7 @@ from agent.console import DASH, power
 Document = Mapping[str, Any]
 
 WIDE = 200
+WIDE_ENOUGH = 110
 BAR = 20
 HUES = ("#1b6ca8", "#2a9d5c", "#e08e0b", "#c8372d", "#7b3fa0", "#5b6770", "#0fa3b1", "#9c6644")
 
@@ -27,7 +28,7 @@ def show(document: Document, console: Console | None = None) -> None:
         console.print(Text(line))
     if not document["priced"]:
         return
-    console.print(_rungs(document))
+    console.print(_rungs(document, BAR if console.width >= WIDE_ENOUGH else 0))
     console.print(Text("\nHashprice, USD/PH/day, below which a model is under water"))
     console.print(_models(document))
 
@@ -52,11 +53,12 @@ def heading(document: Document) -> list[str]:
     return [*lines, f"{chain}; net of {shares}; every machine as if it ran"]
 
 
-def _rungs(document: Document) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("BTC USD", "USD/PH/day", "USD/kWh", "J/TH", "under", "freed", "lost USD/day", "kept USD/day"):
+def _rungs(document: Document, bar: int) -> Table:
+    """One line per rung; on a narrow terminal without bars, so that no number is cut at 80 columns."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1 + (bar > 0), 0, 0), header_style="dim")
+    for name in ("BTC USD", "USD/PH/d", "USD/kWh", "J/TH", "under", "freed", "lost USD/d", "kept USD/d"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("share under water", no_wrap=True)
+    table.add_column("share" if bar else "", no_wrap=True)
     for level in document["levels"]:
         btc = DASH if level["btc_usd"] is None else f"{level['btc_usd']:,.0f}"
         now = " now" if level["is_now"] else ""
@@ -71,7 +73,7 @@ def _rungs(document: Document) -> Table:
                 power(rung["freed_w"]),
                 f"{rung['loss_usd_day']:,.2f}",
                 f"{rung['margin_usd_day']:,.2f}",
-                Text.assemble(("█" * round(share * BAR), "red"), f" {share:.0%}" if rung["under"] else ""),
+                Text.assemble(("█" * round(share * bar), "red"), f" {share:.0%}"[not bar :] if rung["under"] else ""),
             )
     return table
 

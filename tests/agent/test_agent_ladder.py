@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from dataclasses import replace
@@ -12,6 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from cycles import make_snapshot, make_valuation
+from rich.console import Console
 
 from agent import cli, ladder, ladder_view, wiring
 from agent.config import ConfigError, load
@@ -159,6 +161,16 @@ def test_the_tables_show_levels_bars_and_models(tmp_path: Path, capsys: pytest.C
     assert any(line.startswith("Antminer S21 1 17.5 3500 W 26.83 31.31") for line in lines)
     assert "not priced, and in no number below: not sha256 2" in lines
     assert "watts: nameplate 2 (6550 W), configured 1 (3100 W)" in lines
+
+
+def test_no_number_is_cut_at_80_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = "".join(f"m{i},Antminer S19j Pro (100T)\n" for i in range(10_000))
+    path = config_file(tmp_path, inventory=f"id,model\n{lines}")
+    document = said(capsys, "--nameplates", "--config", path, *SEVEN)
+    stream = io.StringIO()
+    ladder_view.show(document, Console(file=stream, width=80))
+    assert "…" not in stream.getvalue()
+    assert "10,000 30.20 MW" in stream.getvalue()
 
 
 def test_the_picture_is_sound_and_escapes_what_it_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
