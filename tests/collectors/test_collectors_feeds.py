@@ -213,7 +213,7 @@ async def test_a_bomb_is_cut_before_it_goes_off(serve: Serve, client: HttpClient
         ("br", b"x", "unasked content encoding br"),
         ("gzip, gzip", b"x", "unasked content encoding gzip, gzip"),
         ("gzip", b"x" * 50, "broken gzip"),
-        ("gzip", gzip.compress(b"[" + b"1, " * 5000 + b"1]")[:40], "not JSON"),
+        ("gzip", gzip.compress(b"[" + b"1, " * 5000 + b"1]", mtime=0)[:40], "not JSON"),
     ],
 )
 async def test_packing_that_we_do_not_understand_is_a_fault(
