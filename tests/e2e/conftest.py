@@ -1,7 +1,7 @@
 """The pieces of a story: a farm, an agent and a broker, each a process of its own that ends with the test.
 
 Everything listens on free ports of 127/8, and stories run in seconds: the configuration makes intervals, ramps and
-minimum times small, and feeds, whose pace is not the operator's to choose, are read every second.
+minimum times small, and what is not the operator's to choose, the pace of feeds and of calibration, is every second.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ DEADLINE_S = 60.0
 
 AGENT = """
 import sys
-from agent import plan
+from agent import plan, table
+table.RECALIBRATE_S = 1.0
 plan.FEED_INTERVAL_S.update(dict.fromkeys(plan.FEED_INTERVAL_S, 1.0))
 from fleet import market
 market.MEAN_S = 1.0
