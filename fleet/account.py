@@ -1,0 +1,111 @@
+"""What each machine used, did and earned in a span of time, in whole units, so that every sum is exact.
+
+An `Account` is a table like a snapshot: one row per machine, one column per item of `ITEMS`, counted in whole units of
+the item (a joule, a thousandth of a second, a billionth of a dollar). Whole numbers add up to the same whatever their
+order, so a day is exactly its hours and a site exactly its machines.
+
+Nothing is guessed: time for which a quantity was not known is missing from its seconds (`covered_s`, `priced_s`, ...),
+and an amount is to be read beside the seconds that it covers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One column of an account: `amount = count * unit`, in the unit that the name says."""
+
+    name: str
+    unit: float
+
+
+ITEMS: tuple[Item, ...] = (
+    Item("reached_s", 1e-3),  # its polls were answered
+    Item("running_s", 1e-3),  # it hashed
+    Item("stopped_s", 1e-3),  # the advice in force was to stop
+    Item("hashrate_s", 1e-3),  # its hashrate was known; one that stands makes 0 hashes, known to be so
+    Item("hashes", 1e9),
+    Item("covered_s", 1e-3),  # its watts were known
+    Item("energy_j", 1.0),
+    Item("metered_j", 1.0),  # the part of `energy_j` that a meter showed
+    Item("accepted_s", 1e-3),  # its counters of accepted work were told
+    Item("difficulty_accepted", 1.0),
+    Item("difficulty_rejected", 1.0),
+    Item("priced_s", 1e-3),  # revenue and cost were both known
+    Item("revenue_usd", 1e-9),  # by hashrate, within priced_s
+    Item("cost_usd", 1e-9),  # of energy with overhead, within priced_s
+    Item("host_share_usd", 1e-9),  # what a profit-sharing host takes, within priced_s
+    Item("accepted_revenue_usd", 1e-9),  # by accepted work, within accepted_s while the market was known
+    Item("unpriced_revenue_usd", 1e-9),  # while the cost was not known
+    Item("unpriced_cost_usd", 1e-9),  # while the revenue was not known
+)
+COLUMN: dict[str, int] = {item.name: i for i, item in enumerate(ITEMS)}
+UNITS: Floats = np.array([item.unit for item in ITEMS])
+
+
+class Span(StrEnum):
+    """How long an account is: a local hour, or a local day (of 23, 24 or 25 hours)."""
+
+    HOUR = "hour"
+    DAY = "day"
+
+
+@dataclass(frozen=True)
+class Roster:
+    """Whose rows they are, as the inventory and the machines said it at the time; empty where nobody said."""
+
+    ids: tuple[str, ...]
+    models: tuple[str, ...]
+    locations: tuple[str, ...]
+    owners: tuple[str, ...]
+    feeders: tuple[str, ...]
+    tariffs: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Account:
+    """`counts[i, COLUMN[name]]` of machine `roster.ids[i]` between two instants (Unix seconds)."""
+
+    span: Span
+    start_s: float
+    end_s: float
+    roster: Roster
+    counts: Counts  # (n, len(ITEMS))
+
+    def amount(self, name: str) -> Floats:
+        """One item in its own unit, per machine."""
+        return self.counts[:, COLUMN[name]] * UNITS[COLUMN[name]]
+
+
+@dataclass(frozen=True, slots=True)
+class PriceSpan:
+    """One price over five minutes: its mean over `known_s` of them, the lowest and the highest.
+
+    `name` is hashprice_usd_ph_day, btc_usd (the one that decisions used), btc_usd_raw, difficulty, reward_btc, or
+    power_usd_kwh with `:tariff` behind it for a tariff that is not the site's.
+    """
+
+    name: str
+    start_s: float
+    known_s: float
+    mean: float
+    low: float
+    high: float
+
+
+def total(span: Span, accounts: Iterable[Account]) -> Account:
+    """One account of all of them, machine by machine; the newest roster says what a machine is.
+
+    Errors: ValueError for no accounts at all.
+    """
+    raise NotImplementedError
