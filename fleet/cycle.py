@@ -20,7 +20,7 @@ class Cycle:
     """One instant of the farm: what was seen, what it is worth, what we advise, and what to remember.
 
     Every sink gets this one object. Arrays are read-only, in row order of `site.machines` == `snapshot.ids`.
-    `decision_id` stays the same until an action turns.
+    `decision_id` stays the same until an action turns. `power` is the price of each tariff in use, the site's first.
     """
 
     at_s: float
@@ -33,6 +33,7 @@ class Cycle:
     memory: Memory
     decision_id: str
     outlook: Outlook = UNKNOWN  # beside the decision: nothing in it comes from here
+    power: tuple[PowerPrice, ...] = ()
 
 
 def think(
@@ -70,6 +71,7 @@ def think(
         after,
         decision_id=_decision_id(site, after),
         outlook=foresee(market, valuation),
+        power=power,
     )
 
 

@@ -94,7 +94,7 @@ class PowerPrice:
     """The price of power under one tariff at one instant, as an input of a decision.
 
     Missing: NaN where it is MISSING or STALE_HARD. `as_of_s` is the start of the step that it is of, NaN for a price
-    that does not age.
+    that does not age. `profit_share` is what the host takes of a margin above zero, a ratio.
     """
 
     tariff: str
@@ -102,6 +102,7 @@ class PowerPrice:
     source: str
     state: InputState
     as_of_s: float = math.nan
+    profit_share: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,8 +136,8 @@ def price_now(tariff: Tariff, known: SeriesByName, now_s: float) -> PowerPrice:
     usd_per_kwh = float(_all_in(tariff, np.array([energy]), np.array([now_s]))[0]) * rate
     worst = max(state, rate_state, key=_WORST_LAST.index)
     if _is_outside(np.float64(energy * rate)):
-        return PowerPrice(tariff.name, math.nan, tariff.source, InputState.MISSING, as_of_s)
-    return PowerPrice(tariff.name, usd_per_kwh, tariff.source, worst, as_of_s)
+        usd_per_kwh, worst = math.nan, InputState.MISSING
+    return PowerPrice(tariff.name, usd_per_kwh, tariff.source, worst, as_of_s, tariff.profit_share)
 
 
 def flat_price(tariff: FlatTariff, now_s: float) -> PowerPrice:

@@ -408,6 +408,12 @@ def test_the_price_now_is_as_old_as_its_series() -> None:
     assert told == PowerPrice("hall1", 0.03, "da", InputState.FRESH, T0 + HOUR)
 
 
+def test_a_price_carries_what_the_host_takes_even_where_it_is_not_known() -> None:
+    assert price_now(Tariff(0.06, profit_share=0.25), {}, T0).profit_share == 0.25
+    assert price_now(Tariff(60.0, profit_share=0.25), {}, T0).profit_share == 0.25
+    assert PowerPrice("", 0.06, "flat", InputState.FRESH).profit_share == 0.0
+
+
 def test_flat_and_unknown_prices() -> None:
     assert price_now(Tariff(0.06), {}, T0).usd_per_kwh == FlatTariff(0.06).price_usd_per_kwh(T0) == 0.06
     assert Tariff(0.06).source == "flat"

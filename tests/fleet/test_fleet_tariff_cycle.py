@@ -84,6 +84,7 @@ def test_each_machine_is_judged_by_its_own_tariff() -> None:
     assert stops(other) == [True, False]
     assert cycle.valuation.power_usd_per_kwh == 0.04
     assert (cycle.valuation.power_source, cycle.valuation.power_as_of_s) == ("price_file", T0_S)
+    assert cycle.power == (price(0.04), price(0.20, "hosted"))
 
 
 def test_a_machine_without_a_price_is_unpriced_and_the_site_holds() -> None:
