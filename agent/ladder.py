@@ -153,14 +153,20 @@ def _fleet(config: Config, basis: str) -> Fleet | None:
     """The fleet to judge; None, with a line on standard error, where the journal has none."""
     if basis == "nameplates":
         return fleet_of_nameplates(config)
+    cycle = cycle_of(config, basis)
+    return None if cycle is None else fleet_of_cycle(cycle, basis)
+
+
+def cycle_of(config: Config, basis: str) -> Cycle | None:
+    """One look at every machine ("look"), or the newest decision thought again ("journal"); None as above."""
     if basis == "journal":
-        return _fleet_of_journal(config.journal_path)
+        return _cycle_of_journal(config.journal_path)
     from agent import wiring
 
-    return fleet_of_cycle(wiring.once(config), basis)
+    return wiring.once(config)
 
 
-def _fleet_of_journal(path: Path) -> Fleet | None:
+def _cycle_of_journal(path: Path) -> Cycle | None:
     from agent.journal import JournalError, newest_decision
     from agent.record import RecordError, decode_cycle_inputs
 
@@ -173,11 +179,10 @@ def _fleet_of_journal(path: Path) -> Fleet | None:
     except (JournalError, RecordError) as error:
         sys.stderr.write(f"{error}\n")
         return None
-    cycle = think(
+    return think(
         inputs.site, inputs.snapshot, inputs.market, inputs.signals, inputs.policy, inputs.memory, inputs.now_s,
         inputs.power,
     )  # fmt: skip
-    return fleet_of_cycle(cycle, "journal")
 
 
 def fleet_of_cycle(cycle: Cycle, basis: str) -> Fleet:
