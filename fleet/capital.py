@@ -3,7 +3,8 @@
 Whoever keeps a machine owns a strip of options: in each month it runs only while that pays, so its worth rises with the
 uncertainty of the hashprice. `retire` sums these options, less what a place costs, and compares with what the machine
 would fetch today. `by_feeder` sets what hash earns per kWh against what another use of the same power would pay, feeder
-by feeder, because one converts a feeder and not a machine.
+by feeder, because one converts a feeder and not a machine. `judge` is both of a cycle; it stands behind the decision,
+which knows nothing of it.
 
 All inputs are the operator's. There is no default for any of them, and nothing is judged without them.
 """
@@ -12,22 +13,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
+from fleet.cycle import Cycle
 from fleet.economics import Economics
-from fleet.site import Site
+from fleet.site import Site, fold_model
 from fleet.units import TERA, WATTS_PER_KW
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.uint8]
+Rows = npt.NDArray[np.int64] | slice
 
 MONTHS_PER_YEAR = 12
 HOURS_PER_MONTH = 8766.0 / MONTHS_PER_YEAR
 """Of a year of 365.25 days."""
+
+
+CHUNK_ROWS = 8192
+"""Machines that are judged at once: their columns stay in the cache, and no step is long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +45,32 @@ class KeepTerms:
     Prices of machines are per TH/s, as the market quotes them, and net of the cost of selling.
     """
 
-    months: int  # how long it would be kept, 1 or more
-    uptime_ratio: float  # share of the time in which it could run
-    slot_usd_month: float  # rent of its place
-    repair_usd_month: float
-    labour_usd_month: float
-    resale_usd_th: float  # what it fetches today
-    residual_usd_th: float  # and at the end
-    discount_per_year: float  # continuous rate
-    hashprice_decline_per_year: float  # share that the forward hashprice loses in a year
-    hashprice_sigma_per_root_year: float  # relative, of a random walk
+    months: int = 0  # how long it would be kept; 0 = the operator did not say
+    uptime_ratio: float = math.nan  # share of the time in which it could run
+    slot_usd_month: float = math.nan  # rent of its place
+    repair_usd_month: float = math.nan
+    labour_usd_month: float = math.nan
+    resale_usd_th: float = math.nan  # what it fetches today
+    residual_usd_th: float = math.nan  # and at the end
+    discount_per_year: float = math.nan  # continuous rate
+    hashprice_decline_per_year: float = math.nan  # share that the forward hashprice loses in a year
+    hashprice_sigma_per_root_year: float = math.nan  # relative, of a random walk
+
+    @property
+    def untold(self) -> tuple[str, ...]:
+        """The names of what the operator did not say."""
+        told = {each.name: getattr(self, each.name) for each in fields(self)}
+        return tuple(name for name, value in told.items() if math.isnan(value) or (name == "months" and value < 1))
+
+
+@dataclass(frozen=True, slots=True)
+class CapitalTerms:
+    """All that the operator says about the worth of machines and of power. Models are named as `fold_model` does."""
+
+    keep: KeepTerms = KeepTerms()
+    keep_by_model: Mapping[str, KeepTerms] = field(default_factory=lambda: MappingProxyType({}))
+    alternative_usd_kwh: float = math.nan  # of every feeder that has none of its own
+    alternative_by_feeder: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
 
 class Keep(IntEnum):
@@ -68,27 +92,32 @@ class Worth:
     verdict: Codes  # Keep
 
 
-def retire(economics: Economics, terms: KeepTerms, certainty_sigmas: float = 1.0) -> Worth:
-    """What each machine is worth in its place against what it fetches.
+def retire(economics: Economics, terms: KeepTerms, certainty_sigmas: float = 1.0, rows: Rows = slice(None)) -> Worth:
+    """What each of the machines in `rows` is worth in its place against what it fetches.
 
     Method:  each month counts at its middle, with the revenue of a hashprice that declines and spreads; its earning is
              the expectation of max(margin, 0), not the larger of the expected margin and 0.
-    Missing: NaN in, NaN and UNKNOWN out.
+    Missing: NaN in, NaN and UNKNOWN out; a term that is not told leaves every machine so.
     """
-    hash_th = economics.hashrate_hs / TERA
+    hash_th, error_usd_h = economics.hashrate_hs[rows] / TERA, economics.margin_error_usd_h[rows]
+    revenue_now, cost = economics.revenue_usd_h[rows], economics.energy_cost_usd_h[rows]
+    resale = hash_th * terms.resale_usd_th
+    if terms.untold:
+        nothing = np.full(len(hash_th), np.nan)
+        return Worth(nothing, nothing, resale, np.zeros(len(hash_th), np.uint8))
     worth, per_margin = np.zeros(len(hash_th)), np.zeros(len(hash_th))
     upkeep_usd_month = terms.slot_usd_month + terms.repair_usd_month + terms.labour_usd_month
     for month in range(terms.months):
         years = (month + 0.5) / MONTHS_PER_YEAR
         discount = math.exp(-terms.discount_per_year * years)
-        revenue = economics.revenue_usd_h * (1.0 - terms.hashprice_decline_per_year) ** years
+        revenue = revenue_now * (1.0 - terms.hashprice_decline_per_year) ** years
         sigma = revenue * (terms.hashprice_sigma_per_root_year * math.sqrt(years))
-        gain, chance = expected_gain(revenue - economics.energy_cost_usd_h, sigma)
+        gain, chance = expected_gain(revenue - cost, sigma)
         hours = HOURS_PER_MONTH * terms.uptime_ratio
         worth += (hours * gain - upkeep_usd_month) * discount
         per_margin += hours * discount * chance
     worth += hash_th * terms.residual_usd_th * math.exp(-terms.discount_per_year * terms.months / MONTHS_PER_YEAR)
-    error, resale = per_margin * economics.margin_error_usd_h, hash_th * terms.resale_usd_th
+    error = per_margin * error_usd_h
     verdict = np.where(worth < resale, np.uint8(Keep.RETIRE), np.uint8(Keep.KEEP))
     verdict[np.abs(worth - resale) < certainty_sigmas * error] = Keep.UNCERTAIN
     verdict[np.isnan(worth) | np.isnan(error) | np.isnan(resale)] = Keep.UNKNOWN
@@ -138,8 +167,8 @@ class FeederValue:
     feeder: str
     machines: int
     unpriced: int
-    power_w: float  # at the wall, of the priced ones; a standing one counts as what it would draw
-    below_w: float  # of those that make less of a kWh than the alternative pays; NaN where that is not told
+    power_w: float  # at the wall, of the priced ones; a standing one counts as what it would draw; NaN = none is priced
+    below_w: float  # of those that make less of a kWh than the alternative pays; NaN also where that is not told
     mining_usd_kwh: float  # revenue per kWh with the site's overhead; NaN where no machine is priced
     alternative_usd_kwh: float
     is_worth_more: bool | None
@@ -187,14 +216,63 @@ def _feeder(
     overhead: float,
 ) -> FeederValue:
     is_told = not math.isnan(alternative)
+    is_any_priced = machines > unpriced
     mining = revenue_usd_h / (power_w / WATTS_PER_KW * (1.0 + overhead)) if power_w > 0.0 else math.nan
     return FeederValue(
         feeder=name,
         machines=machines,
         unpriced=unpriced,
-        power_w=power_w,
-        below_w=below_w if is_told else math.nan,
+        power_w=power_w if is_any_priced else math.nan,
+        below_w=below_w if is_told and is_any_priced else math.nan,
         mining_usd_kwh=mining,
         alternative_usd_kwh=alternative,
         is_worth_more=alternative > mining if is_told and unpriced == 0 else None,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Appraisal:
+    """The worth of a fleet at one instant. It carries its own ids: by the time it is read, the site may have grown."""
+
+    at_s: float
+    ids: tuple[str, ...]
+    worth: Worth
+    feeders: tuple[FeederValue, ...]
+
+
+def judge(cycle: Cycle, terms: CapitalTerms) -> Appraisal:
+    """Machines and feeders of a cycle by what the operator says of them. Pure, and long enough for a thread."""
+    names, _ = cycle.site.feeders
+    alternatives = {name: terms.alternative_by_feeder.get(name, terms.alternative_usd_kwh) for name in names}
+    return Appraisal(
+        at_s=cycle.at_s,
+        ids=cycle.snapshot.ids,
+        worth=_worth(cycle, terms),
+        feeders=by_feeder(cycle.site, cycle.economics, alternatives),
+    )
+
+
+def _worth(cycle: Cycle, terms: CapitalTerms) -> Worth:
+    """`retire` of each machine by the terms of its model, a chunk at a time."""
+    count = len(cycle.snapshot)
+    worth = Worth(np.full(count, np.nan), np.full(count, np.nan), np.full(count, np.nan), np.zeros(count, np.uint8))
+    of_group = (terms.keep, *terms.keep_by_model.values())
+    group = _groups(cycle, tuple(terms.keep_by_model))
+    for each, keep in enumerate(of_group):
+        chosen = np.flatnonzero(group == each)
+        for start in range(0, len(chosen), CHUNK_ROWS):
+            rows = chosen[start : start + CHUNK_ROWS]
+            part = retire(cycle.economics, keep, cycle.site.terms.certainty_sigmas, rows)
+            for column in fields(Worth):
+                getattr(worth, column.name)[rows] = getattr(part, column.name)
+    return worth
+
+
+def _groups(cycle: Cycle, models: tuple[str, ...]) -> npt.NDArray[np.int64]:
+    """Per machine the place of its model in `models`, counted from 1; 0 where it is none of them."""
+    if not models:
+        return np.zeros(len(cycle.snapshot), np.int64)
+    place = {model: i for i, model in enumerate(models, start=1)}
+    told = zip(cycle.snapshot.infos, cycle.site.machines, strict=True)
+    folded = (fold_model(info.model or machine.model or "") for info, machine in told)
+    return np.array([place.get(model, 0) for model in folded], np.int64)
