@@ -291,6 +291,9 @@ MACHINE_UNPRICED = Metric("hashwatt_machine_unpriced",
 MACHINE_REVENUE = Metric("hashwatt_machine_revenue_usd_per_hour",
     "What the machine's work earns; of a standing machine, what it would earn.",
     Kind.GAUGE, _USD_H, _M, machines(lambda c: c.economics.revenue_usd_h))
+MACHINE_ACCEPTED_REVENUE = Metric("hashwatt_machine_accepted_revenue_usd_per_hour",
+    "What the machine earns by the work that its pool accepted, over some 120 shares; no margin rests on it.",
+    Kind.GAUGE, _USD_H, _M, machines(lambda c: c.economics.accepted_revenue_usd_h))
 MACHINE_ENERGY_COST = Metric("hashwatt_machine_energy_cost_usd_per_hour",
     "What the machine's power costs, site losses included.",
     Kind.GAUGE, _USD_H, _M, machines(lambda c: c.economics.energy_cost_usd_h))

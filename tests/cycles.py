@@ -310,6 +310,7 @@ def small_cycle() -> Cycle:
             "power_w": [3250, 3400, NAN],
             "revenue_usd_h": [0.125, 0.1375, NAN],
             "energy_cost_usd_h": [0.1, 0.25, NAN],
+            "accepted_revenue_usd_h": [0.12425, NAN, NAN],
             "margin_usd_h": [0.025, -0.1125, NAN],
             "margin_error_usd_h": [0.003, 0.004, NAN],
             "breakeven_usd_kwh": [0.0366, 0.0385, NAN],
