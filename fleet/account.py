@@ -11,7 +11,7 @@ and an amount is to be read beside the seconds that it covers.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 import numpy as np
@@ -74,7 +74,10 @@ class Roster:
 
 @dataclass(frozen=True, eq=False)
 class Account:
-    """`counts[i, COLUMN[name]]` of machine `roster.ids[i]` between two instants (Unix seconds)."""
+    """`counts[i, COLUMN[name]]` of machine `roster.ids[i]` between two instants (Unix seconds).
+
+    An hour that is not over ends where it is booked, and so does one whose rest nobody watched.
+    """
 
     span: Span
     start_s: float
@@ -84,7 +87,8 @@ class Account:
 
     def amount(self, name: str) -> Floats:
         """One item in its own unit, per machine."""
-        return self.counts[:, COLUMN[name]] * UNITS[COLUMN[name]]
+        amounts: Floats = self.counts[:, COLUMN[name]] * UNITS[COLUMN[name]]
+        return amounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +107,68 @@ class PriceSpan:
     high: float
 
 
+@dataclass(eq=False)
+class Sheet:
+    """The account of an hour while it is written: sums in the items' own units, one row per item.
+
+    It covers [start_s, end_s), and is booked up to `until_s`: no instant is booked two times.
+    """
+
+    start_s: float
+    end_s: float
+    until_s: float
+    roster: Roster
+    sums: Floats  # (len(ITEMS), n)
+
+
+def settle(sheet: Sheet) -> Account:
+    """The sheet in whole units, each rounded for itself.
+
+    What rounding leaves, half a unit at most, is not carried on: an hour then depends on nothing but itself, and no
+    machine is reached for longer than an hour lasts.
+    """
+    counts: Counts = np.rint(sheet.sums / UNITS[:, None]).T.astype(np.int64, order="C")
+    return Account(Span.HOUR, sheet.start_s, sheet.until_s, sheet.roster, counts)
+
+
 def total(span: Span, accounts: Iterable[Account]) -> Account:
-    """One account of all of them, machine by machine; the newest roster says what a machine is.
+    """One account of all of them, machine by machine, from the first start to the last end.
+
+    The newest roster says what a machine is, and the order of those that are in it; the others come behind. The order
+    of `accounts` changes nothing.
 
     Errors: ValueError for no accounts at all.
     """
-    raise NotImplementedError
+    newest_first = sorted(accounts, key=_age, reverse=True)
+    if not newest_first:
+        raise ValueError("there is no account to add up")
+    roster = _union(account.roster for account in newest_first)
+    row_of = {machine: row for row, machine in enumerate(roster.ids)}
+    counts = np.zeros((len(roster.ids), len(ITEMS)), np.int64)
+    for account in newest_first:
+        if account.roster.ids == roster.ids:  # the usual case
+            counts += account.counts
+        else:
+            counts[[row_of[machine] for machine in account.roster.ids]] += account.counts
+    start_s = min(account.start_s for account in newest_first)
+    return Account(span, start_s, max(account.end_s for account in newest_first), roster, counts)
+
+
+def _age(account: Account) -> tuple[float, float, tuple[tuple[str, ...], ...]]:
+    """What makes one account newer than another; of two as new the words decide, so that their order does not."""
+    return account.start_s, account.end_s, _columns(account.roster)
+
+
+def _columns(roster: Roster) -> tuple[tuple[str, ...], ...]:
+    return tuple(getattr(roster, field.name) for field in fields(Roster))
+
+
+def _union(newest_first: Iterable[Roster]) -> Roster:
+    lines: dict[str, tuple[str, ...]] = {}
+    seen: set[tuple[str, ...]] = set()
+    for roster in newest_first:
+        if roster.ids not in seen:
+            seen.add(roster.ids)
+            for line in zip(*_columns(roster), strict=True):
+                lines.setdefault(line[0], line)
+    return Roster(*zip(*lines.values(), strict=True)) if lines else Roster((), (), (), (), (), ())
