@@ -99,8 +99,8 @@ def test_accumulators_and_memory_without_a_turn_are_kept(path: Path) -> None:
 def test_durability_is_what_the_two_connections_say(path: Path) -> None:
     """FULL (2) for decisions and NORMAL (1) for accumulators, both on one WAL."""
     journal = Journal.open(path)
-    for engine, level in ((journal._durable, 2), (journal._relaxed, 1)):
-        with engine.connect() as connection:
+    for name, level in (("FULL", 2), ("NORMAL", 1)):
+        with journal._file.transaction(name) as connection:
             assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == level
             assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
     journal.close()
