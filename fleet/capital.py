@@ -12,8 +12,8 @@ All inputs are the operator's. There is no default for any of them, and nothing 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
 from types import MappingProxyType
 
@@ -21,18 +21,18 @@ import numpy as np
 import numpy.typing as npt
 
 from fleet.cycle import Cycle
-from fleet.economics import Economics
+from fleet.economics import Economics, energy_cost_usd_per_hour
 from fleet.site import Site, fold_model
+from fleet.tariff import PowerPrice, flat_price
 from fleet.units import TERA, WATTS_PER_KW
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.uint8]
-Rows = npt.NDArray[np.int64] | slice
+Rows = npt.NDArray[np.int64]
 
 MONTHS_PER_YEAR = 12
 HOURS_PER_MONTH = 8766.0 / MONTHS_PER_YEAR
 """Of a year of 365.25 days."""
-
 
 CHUNK_ROWS = 8192
 """Machines that are judged at once: their columns stay in the cache, and no step is long."""
@@ -55,20 +55,25 @@ class KeepTerms:
     discount_per_year: float = math.nan  # continuous rate
     hashprice_decline_per_year: float = math.nan  # share that the forward hashprice loses in a year
     hashprice_sigma_per_root_year: float = math.nan  # relative, of a random walk
+    power_usd_kwh: float = math.nan  # all-in, on average over the months; only where the price of now is not that
 
     @property
     def untold(self) -> tuple[str, ...]:
-        """The names of what the operator did not say."""
-        told = {each.name: getattr(self, each.name) for each in fields(self)}
+        """The names of what the operator did not say; the price of power is no part of it."""
+        told = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "power_usd_kwh"}
         return tuple(name for name, value in told.items() if math.isnan(value) or (name == "months" and value < 1))
 
 
 @dataclass(frozen=True, slots=True)
 class CapitalTerms:
-    """All that the operator says about the worth of machines and of power. Models are named as `fold_model` does."""
+    """All that the operator says about the worth of machines and of power. Models are named as `fold_model` does.
+
+    `varying_tariffs`: whose price of now is not that of the months to come; there `KeepTerms.power_usd_kwh` is needed.
+    """
 
     keep: KeepTerms = KeepTerms()
     keep_by_model: Mapping[str, KeepTerms] = field(default_factory=lambda: MappingProxyType({}))
+    varying_tariffs: frozenset[str] = frozenset()
     alternative_usd_kwh: float = math.nan  # of every feeder that has none of its own
     alternative_by_feeder: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -92,15 +97,17 @@ class Worth:
     verdict: Codes  # Keep
 
 
-def retire(economics: Economics, terms: KeepTerms, certainty_sigmas: float = 1.0, rows: Rows = slice(None)) -> Worth:
-    """What each of the machines in `rows` is worth in its place against what it fetches.
+def retire(
+    economics: Economics, terms: KeepTerms, certainty_sigmas: float = 1.0, kept_ratio: Floats | float = 1.0
+) -> Worth:
+    """What each machine is worth in its place against what it fetches.
 
     Method:  each month counts at its middle, with the revenue of a hashprice that declines and spreads; its earning is
-             the expectation of max(margin, 0), not the larger of the expected margin and 0.
+             the expectation of max(margin, 0), not the larger of the expected margin and 0, and `kept_ratio` of it is
+             the owner's.
     Missing: NaN in, NaN and UNKNOWN out; a term that is not told leaves every machine so.
     """
-    hash_th, error_usd_h = economics.hashrate_hs[rows] / TERA, economics.margin_error_usd_h[rows]
-    revenue_now, cost = economics.revenue_usd_h[rows], economics.energy_cost_usd_h[rows]
+    hash_th = economics.hashrate_hs / TERA
     resale = hash_th * terms.resale_usd_th
     if terms.untold:
         nothing = np.full(len(hash_th), np.nan)
@@ -110,14 +117,14 @@ def retire(economics: Economics, terms: KeepTerms, certainty_sigmas: float = 1.0
     for month in range(terms.months):
         years = (month + 0.5) / MONTHS_PER_YEAR
         discount = math.exp(-terms.discount_per_year * years)
-        revenue = revenue_now * (1.0 - terms.hashprice_decline_per_year) ** years
+        revenue = economics.revenue_usd_h * (1.0 - terms.hashprice_decline_per_year) ** years
         sigma = revenue * (terms.hashprice_sigma_per_root_year * math.sqrt(years))
-        gain, chance = expected_gain(revenue - cost, sigma)
-        hours = HOURS_PER_MONTH * terms.uptime_ratio
+        gain, chance = expected_gain(revenue - economics.energy_cost_usd_h, sigma)
+        hours = HOURS_PER_MONTH * terms.uptime_ratio * kept_ratio
         worth += (hours * gain - upkeep_usd_month) * discount
         per_margin += hours * discount * chance
     worth += hash_th * terms.residual_usd_th * math.exp(-terms.discount_per_year * terms.months / MONTHS_PER_YEAR)
-    error = per_margin * error_usd_h
+    error = per_margin * economics.margin_error_usd_h
     verdict = np.where(worth < resale, np.uint8(Keep.RETIRE), np.uint8(Keep.KEEP))
     verdict[np.abs(worth - resale) < certainty_sigmas * error] = Keep.UNCERTAIN
     verdict[np.isnan(worth) | np.isnan(error) | np.isnan(resale)] = Keep.UNKNOWN
@@ -253,19 +260,33 @@ def judge(cycle: Cycle, terms: CapitalTerms) -> Appraisal:
 
 
 def _worth(cycle: Cycle, terms: CapitalTerms) -> Worth:
-    """`retire` of each machine by the terms of its model, a chunk at a time."""
-    count = len(cycle.snapshot)
+    """`retire` of each machine by the terms of its model and its tariff, a chunk at a time."""
+    count, overhead = len(cycle.snapshot), cycle.site.terms.overhead
     worth = Worth(np.full(count, np.nan), np.full(count, np.nan), np.full(count, np.nan), np.zeros(count, np.uint8))
-    of_group = (terms.keep, *terms.keep_by_model.values())
     group = _groups(cycle, tuple(terms.keep_by_model))
-    for each, keep in enumerate(of_group):
+    is_varying = _of_tariff(cycle, lambda price: price.tariff in terms.varying_tariffs) > 0.0
+    kept_ratio = _of_tariff(cycle, lambda price: 1.0 - price.profit_share)
+    for each, keep in enumerate((terms.keep, *terms.keep_by_model.values())):
         chosen = np.flatnonzero(group == each)
         for start in range(0, len(chosen), CHUNK_ROWS):
             rows = chosen[start : start + CHUNK_ROWS]
-            part = retire(cycle.economics, keep, cycle.site.terms.certainty_sigmas, rows)
+            part = _rows_of(cycle.economics, rows)
+            on_average = energy_cost_usd_per_hour(part.power_w, overhead, keep.power_usd_kwh)
+            part = replace(part, energy_cost_usd_h=np.where(is_varying[rows], on_average, part.energy_cost_usd_h))
+            found = retire(part, keep, cycle.site.terms.certainty_sigmas, kept_ratio[rows])
             for column in fields(Worth):
-                getattr(worth, column.name)[rows] = getattr(part, column.name)
+                getattr(worth, column.name)[rows] = getattr(found, column.name)
     return worth
+
+
+def _of_tariff(cycle: Cycle, value: Callable[[PowerPrice], float]) -> Floats:
+    """What is said of the tariff of each machine; of a cycle that was thought with the site's flat price, nothing."""
+    power = cycle.power or (flat_price(cycle.site.tariff, cycle.at_s),)
+    return cycle.site.by_tariff([replace(price, usd_per_kwh=float(value(price))) for price in power])
+
+
+def _rows_of(economics: Economics, rows: Rows) -> Economics:
+    return Economics(**{column.name: getattr(economics, column.name)[rows] for column in fields(Economics)})
 
 
 def _groups(cycle: Cycle, models: tuple[str, ...]) -> npt.NDArray[np.int64]:
