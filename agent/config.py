@@ -25,12 +25,13 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from agent.capital import FeederSection, KeepSection, UsdKwh, check_capital
 from agent.feeds import MarketSection, check_market
 from agent.section import ConfigError as ConfigError
 from agent.section import Secret as Secret
 from agent.section import Section, Text
 from agent.targets import MAX_ADDRESSES, MINER_PORT, SNMP_PORT, Span, TargetError, join_port, parse_target
-from agent.tariffs import ExchangeSection, TariffSection, check_tariffs, urls_of
+from agent.tariffs import ExchangeSection, TariffSection, check_tariffs, tariffs_of, urls_of
 from collectors.catalogue import LIBRARIES, MINER_KINDS
 from fleet.curtailment import Policy
 from fleet.site import EconomicTerms, Machine, Nameplate, SiteError, parse_inventory, parse_nameplates
@@ -131,6 +132,8 @@ class EconomicsSection(Section, frozen=True):
     hashrate_sigma: Share = _terms.hashrate_sigma_ratio
     power_price_sigma: Share = _terms.power_price_sigma_ratio
     certainty_sigmas: Annotated[float, Meta(ge=0, le=10)] = _terms.certainty_sigmas
+    alternative_usd_per_kwh: UsdKwh | None = None  # what another use of the power would pay, on every feeder
+    keep: KeepSection = KeepSection()
 
 
 class PoolsSection(Section, frozen=True):
@@ -209,6 +212,7 @@ class Document(Section, frozen=True):
     pdus: tuple[PdusSection, ...] = ()
     market: MarketSection = MarketSection()
     economics: EconomicsSection = EconomicsSection()
+    feeders: dict[str, FeederSection] = msgspec.field(default_factory=dict)
     pools: PoolsSection = PoolsSection()
     tariff: TariffSection | None = None
     tariffs: dict[str, TariffSection] = msgspec.field(default_factory=dict)
@@ -466,6 +470,7 @@ def _check(config: Document, machines: tuple[Machine, ...]) -> Iterable[str]:
     if config.policy.start_factor > config.policy.stop_factor:
         raise ConfigError("policy.start_factor", "must not exceed policy.stop_factor")
     yield from _check_power(config, machines)
+    yield from _check_capital(config, machines)
     if not (config.miners or config.pdus or any(machine.address for machine in machines)):
         yield "miners: nothing is named to poll"
 
@@ -602,6 +607,14 @@ def _check_power(config: Document, machines: tuple[Machine, ...]) -> Iterable[st
         if machine.tariff is not None and machine.tariff not in config.tariffs:
             hint = _suggestion(machine.tariff, config.tariffs) if config.tariffs else ""
             raise ConfigError(f"site.inventory: {machine.id}: tariff", f"there is no [tariffs.{machine.tariff}]{hint}")
+
+
+def _check_capital(config: Document, machines: tuple[Machine, ...]) -> Iterable[str]:
+    economics, named = config.economics, {machine.tariff for machine in machines}
+    in_use = tariffs_of(config.tariff, {name: each for name, each in config.tariffs.items() if name in named})
+    yield from check_capital(
+        economics.keep, economics.alternative_usd_per_kwh is not None, config.feeders, machines, in_use
+    )
 
 
 def _check_url(url: str, schemes: tuple[str, str], insecure: bool, key: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from agent.capital import capital_terms
 from agent.config import Config, MinersSection, PdusSection
 from agent.feeds import FEED_INTERVAL_S as FEED_INTERVAL_S
 from agent.feeds import market_jobs
@@ -16,6 +17,7 @@ from agent.targets import MINER_PORT, SNMP_PORT, join_port, parse_target
 from agent.tariffs import series_jobs, tariffs_of
 from agent.wire import Assignment, Job
 from collectors.catalogue import LIBRARIES, MINER_KINDS
+from fleet.capital import CapitalTerms
 from fleet.curtailment import Mode, Policy
 from fleet.site import EconomicTerms, Machine, Site, overridden, parse_nameplates
 from fleet.tariff import FlatTariff, Tariff
@@ -85,6 +87,12 @@ def policy_of(config: Config) -> Policy:
         max_step_s=section.max_step_s,
         lease_s=section.lease_s,
     )
+
+
+def capital_of(config: Config) -> CapitalTerms:
+    """What the operator says of the worth of machines and of power; nothing of it reaches a decision."""
+    economics = config.economics
+    return capital_terms(economics.keep, economics.alternative_usd_per_kwh, config.feeders, tariffs_in_use(config))
 
 
 def assignments_of(config: Config, site: Site) -> list[Assignment]:

@@ -243,6 +243,7 @@ class Appraisal:
 
     at_s: float
     ids: tuple[str, ...]
+    priced: int  # machines that had a margin
     worth: Worth
     feeders: tuple[FeederValue, ...]
 
@@ -254,6 +255,7 @@ def judge(cycle: Cycle, terms: CapitalTerms) -> Appraisal:
     return Appraisal(
         at_s=cycle.at_s,
         ids=cycle.snapshot.ids,
+        priced=int(np.count_nonzero(~np.isnan(cycle.economics.margin_usd_h))),
         worth=_worth(cycle, terms),
         feeders=by_feeder(cycle.site, cycle.economics, alternatives),
     )
