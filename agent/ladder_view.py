@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
 from rich.console import Console
@@ -12,13 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.console import DASH, power
+from agent.svg import HUES, QUARTERS, Plot, grid_lines, stroke, words
 
 Document = Mapping[str, Any]
 
 WIDE = 200
 WIDE_ENOUGH = 110
 BAR = 20
-HUES = ("#1b6ca8", "#2a9d5c", "#e08e0b", "#c8372d", "#7b3fa0", "#5b6770", "#0fa3b1", "#9c6644")
 
 
 def show(document: Document, console: Console | None = None) -> None:
@@ -106,37 +105,22 @@ def svg(document: Document) -> str:
     low: float = curve["hashprice_usd_ph_day"][0]
     high: float = curve["hashprice_usd_ph_day"][-1]
     most_w: float = max(watts for line in curve["freed_w"] for watts in line) or 1.0
-
-    def x(hashprice: float) -> float:
-        return LEFT + (hashprice - low) / (high - low) * (WIDTH - LEFT - RIGHT)
-
-    def y(watts: float) -> float:
-        return HEIGHT - BOTTOM - watts / most_w * (HEIGHT - TOP - BOTTOM)
-
+    plot = Plot(LEFT, WIDTH - RIGHT, TOP, HEIGHT - BOTTOM, low, high, 0.0, most_w)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
         'font-size="12"><rect width="100%" height="100%" fill="#fff"/>',
-        _words(LEFT, 24, f"{document['site']}: power under water by hashprice", "start", 16),
-        _words(LEFT, 42, f"{document['priced']:,} of {document['machines']:,} machines priced", "start"),
-        _words((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10, "hashprice, USD/PH/day", "middle"),
+        words(LEFT, 24, f"{document['site']}: power under water by hashprice", "start", 16),
+        words(LEFT, 42, f"{document['priced']:,} of {document['machines']:,} machines priced", "start"),
+        words((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10, "hashprice, USD/PH/day", "middle"),
+        *grid_lines(plot, power),
     ]
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        at = y(share * most_w)
-        parts.append(f'<path d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}" stroke="#ddd"/>')
-        parts.append(_words(LEFT - 6, at + 4, power(share * most_w), "end"))
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+    for share in QUARTERS:
         hashprice = low + share * (high - low)
-        parts.append(_words(x(hashprice), HEIGHT - BOTTOM + 18, f"{hashprice:.1f}", "middle"))
+        parts.append(words(plot.x(hashprice), HEIGHT - BOTTOM + 18, f"{hashprice:.1f}", "middle"))
     for i, price in enumerate(document["power_usd_kwh"]):
         hue = HUES[i % len(HUES)]
-        points = [(x(level["hashprice_usd_ph_day"]), y(level["rungs"][i]["freed_w"])) for level in levels]
-        drawn = zip(curve["hashprice_usd_ph_day"], curve["freed_w"][i], strict=True)
-        line = " ".join(f"{x(hashprice):.1f},{y(watts):.1f}" for hashprice, watts in drawn)
-        parts.append(f'<polyline points="{line}" fill="none" stroke="{hue}" stroke-width="2"/>')
-        parts += [f'<circle cx="{px:.1f}" cy="{py:.1f}" r="3" fill="{hue}"/>' for px, py in points]
-        parts.append(_words(WIDTH - RIGHT + 14, TOP + 12 + 18 * i, f"{price:.4f} USD/kWh", "start", 12, hue))
+        points = [(level["hashprice_usd_ph_day"], level["rungs"][i]["freed_w"]) for level in levels]
+        parts.append(stroke(plot, zip(curve["hashprice_usd_ph_day"], curve["freed_w"][i], strict=True), hue))
+        parts += [f'<circle cx="{plot.x(x):.1f}" cy="{plot.y(y):.1f}" r="3" fill="{hue}"/>' for x, y in points]
+        parts.append(words(WIDTH - RIGHT + 14, TOP + 12 + 18 * i, f"{price:.4f} USD/kWh", "start", 12, hue))
     return "\n".join((*parts, "</svg>\n"))
-
-
-def _words(x: float, y: float, text: str, anchor: str, size: int = 12, hue: str = "#222") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" fill="{hue}">{escape(text)}</text>'
