@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import IntEnum, IntFlag, StrEnum
 from typing import TypeVar
@@ -9,12 +10,13 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from fleet.economics import Economics
+from fleet.economics import Dispatch, Economics
 from fleet.market import InputState, Valuation
 from fleet.readings import Reason
 from fleet.signals import Signals
 from fleet.site import Site
 from fleet.snapshot import Snapshot
+from fleet.tariff import WORST_LAST
 from fleet.units import SECONDS_PER_HOUR
 
 Floats = npt.NDArray[np.float64]
@@ -36,7 +38,7 @@ class Status(StrEnum):
     """Health of the decision itself."""
 
     OK = "ok"
-    DEGRADED = "degraded"  # an input is past its soft age, or others publish another hashprice; decisions go on
+    DEGRADED = "degraded"  # an input is past its soft age, doubted, or the power price of some; decisions go on
     HOLD = "hold"  # no new economic stop
     DISABLED = "disabled"
 
@@ -73,6 +75,8 @@ class Why(IntFlag):
     OPERATOR = 1 << 21
     CONFLICT = 1 << 22  # two machines answer by one name
     IMPLAUSIBLE = 1 << 23  # the machine claims a hashrate that its model cannot do
+    POWER_PRICE = 1 << 24  # of the machine's own tariff; on the status, of some tariff in use
+    INPUT_UNCERTAIN = 1 << 25  # the margin is smaller than its error, or accepted work contradicts it
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,8 @@ class Memory:
 
     `stopped`: the advice in force is stop. `loss_usd`, `gain_usd`: the CUSUM accumulators. `since_s`: Unix time of the
     last turn (NaN = never turned). Budgets are what the ramps still allow now, in W; `decision` counts turns.
+    `hold_since_s`: since when the site is in hold; `no_price_since_s`: since when the machine's power has no price (NaN
+    = it is not, it has). A memory that was written before the last was kept has none.
     """
 
     ids: tuple[str, ...] = ()
@@ -116,6 +122,11 @@ class Memory:
     start_budget_w: float = float("nan")
     decision: int = 0
     turned_s: float = float("nan")  # Unix time of the last turn of any machine
+    no_price_since_s: Floats = field(default_factory=lambda: np.zeros(0))
+
+    def __post_init__(self) -> None:
+        if len(self.no_price_since_s) != len(self.ids):
+            object.__setattr__(self, "no_price_since_s", np.full(len(self.ids), np.nan))
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,8 +157,20 @@ UNPRICED_WHY: dict[Reason, Why] = {
     Reason.NO_POWER: Why.NO_POWER,
     Reason.NO_HASHRATE: Why.NO_HASHRATE,
     Reason.CONFLICT: Why.CONFLICT,
+    Reason.NO_POWER_PRICE: Why.POWER_PRICE,
 }
 """What an unpriced machine is told, by the reason of its missing margin."""
+
+WHY_OF_STATE: dict[InputState, Why] = {
+    InputState.FRESH: Why(0),
+    InputState.STALE_SOFT: Why.INPUT_STALE,
+    InputState.STALE_HARD: Why.INPUT_STALE,
+    InputState.CONFLICT: Why.INPUT_CONFLICT,
+    InputState.MISSING: Why.INPUT_MISSING,
+}
+USABLE = (InputState.FRESH, InputState.STALE_SOFT)
+FRESH, STALE_SOFT = map(WORST_LAST.index, USABLE)
+"""Places in `tariff.WORST_LAST`: a power price behind them may not be used."""
 
 EXPECTED_FOR_S = 3600.0
 """How long a machine that fell silent still counts as one that should answer; long enough for a switch to return."""
@@ -176,6 +199,7 @@ def recall(memory: Memory, ids: tuple[str, ...]) -> Memory:
         loss_usd=moved(memory.loss_usd, 0.0),
         gain_usd=moved(memory.gain_usd, 0.0),
         since_s=moved(memory.since_s, np.nan),
+        no_price_since_s=moved(memory.no_price_since_s, np.nan),
     )
 
 
@@ -188,24 +212,35 @@ def recommend(
     policy: Policy,
     memory: Memory,
     now_s: float,
+    price_state: Codes | None = None,
 ) -> tuple[Decision, Memory]:
     """Which machines should run, and what to remember.
 
     A machine turns when its margin has summed to enough loss (stop) or gain (start) since its last turn: a CUSUM with
     the factors of `policy`, which needs no tuning. Unknown never turns a machine off: a stop needs a known negative
-    margin of a machine that answers, fresh prices, a quorum, its minimum time up, and room in the ramp.
+    margin of a machine that answers, larger than its error, fresh prices, a quorum, its minimum time up, and room in
+    the ramp.
 
-    Shapes:  all columns in row order of `site`; `memory` in any order.
+    Shapes:  all columns in row order of `site`; `memory` in any order. `price_state` (n,) is the state of each
+             machine's power price, as `Site.power_states` tells it; None = that of the site's own for all.
     Source:  the CUSUM factors 0.5 and 0.25 of K; ramps and quorum are the operator's.
     """
     memory = recall(memory, site.ids)
-    status, why_status = judge(snapshot, valuation, signals, policy, now_s)
+    if price_state is None:
+        price_state = np.full(len(site), _own_price_state(valuation), np.uint8)
+    shared, why_shared = _judge_shared(snapshot, valuation, signals, policy, now_s)
+    status, why_status = _with_prices(shared, why_shared, _told(price_state, valuation))
+    is_fresh = (price_state == FRESH) & (shared is Status.OK)
+    is_usable = (price_state <= STALE_SOFT) & (shared in (Status.OK, Status.DEGRADED))
+    has_no_price = price_state > STALE_SOFT
     quorum = _quorum(snapshot, memory.stopped, signals.booted_s, now_s)
     has_quorum = not quorum < policy.quorum_ratio
     step_s = min(max(now_s - memory.at_s, 0.0), policy.max_step_s) if memory.at_s == memory.at_s else 0.0
-    loss_usd, gain_usd = accumulate(economics.margin_usd_h, memory, status, step_s / SECONDS_PER_HOUR)
+    loss_usd, gain_usd = accumulate(economics.margin_usd_h, memory, is_fresh, is_usable, step_s / SECONDS_PER_HOUR)
     hold_since_s = _hold_since(status, memory, now_s)
-    is_release = _is_release(status, policy, now_s - hold_since_s)
+    no_price_since_s = np.where(has_no_price, np.fmin(memory.no_price_since_s, now_s), np.nan)
+    held_s = now_s - np.fmin(hold_since_s, no_price_since_s)
+    is_release = (status is Status.DISABLED) | (not policy.hold_keep) & (held_s >= policy.hold_release_s)
 
     weight_w = _ramp_weight(snapshot)
     site_w = float(weight_w.sum())
@@ -214,12 +249,14 @@ def recommend(
 
     since_s = now_s - np.where(np.isnan(memory.since_s), -np.inf, memory.since_s)
     is_negative, is_positive = economics.margin_usd_h < 0.0, economics.margin_usd_h > 0.0
+    is_uncertain = economics.dispatch == Dispatch.UNCERTAIN
     wants_stop = ~memory.stopped & is_negative & (loss_usd >= policy.stop_factor * policy.stop_start_cost_usd)
     can_stop = wants_stop & ~site.never_stop & (snapshot.up == 1.0) & (since_s >= policy.min_up_s)
-    may_stop = can_stop & (status is Status.OK) & has_quorum
+    may_stop = can_stop & is_fresh & ~is_uncertain & has_quorum
     stops = _within(may_stop, economics.breakeven_usd_kwh, weight_w, stop_room_w)
 
-    has_gained = is_positive & (gain_usd >= policy.start_factor * policy.stop_start_cost_usd)
+    would_gain = is_positive & (gain_usd >= policy.start_factor * policy.stop_start_cost_usd)
+    has_gained = would_gain & ~is_uncertain
     is_returned = site.never_stop | np.isin(economics.reason, NEVER_ADVISED)
     wants_start = memory.stopped & (has_gained | is_returned | is_release)
     may_start = wants_start & (since_s >= policy.min_down_s)
@@ -240,6 +277,7 @@ def recommend(
         start_budget_w=start_room_w - float(weight_w[starts].sum()),
         decision=memory.decision + turned,
         turned_s=now_s if turned else memory.turned_s,
+        no_price_since_s=no_price_since_s,
     )
 
     why = _unpriced_bits(economics.reason)
@@ -247,13 +285,17 @@ def recommend(
     _mark(why, is_run & wants_stop & site.never_stop, Why.NEVER_STOP)
     _mark(why, is_run & wants_stop & (since_s < policy.min_up_s), Why.MIN_UP)
     _mark(why, is_run & can_stop & (not has_quorum), Why.QUORUM)
-    _mark(why, is_run & can_stop & (status is not Status.OK), why_status)
+    if shared is not Status.OK:
+        _mark(why, is_run & can_stop, why_shared)
+    _mark(why, is_run & can_stop & (price_state == STALE_SOFT), Why.POWER_PRICE | Why.INPUT_STALE)
+    _mark(why, is_run & can_stop & is_uncertain, Why.INPUT_UNCERTAIN)
     _mark(why, is_run & may_stop & ~stops, Why.RAMP)
     _mark(why, is_run & is_negative & ~wants_stop & ~starts, Why.HYSTERESIS_HOLD)
     _mark(why, starts & has_gained, Why.MARGIN_RESTORED)
     _mark(why, starts & is_release & ~has_gained, Why.HOLD_RELEASE)
     _mark(why, stopped & is_negative, Why.MARGIN_NEGATIVE)
-    _mark(why, stopped & is_positive & ~wants_start, Why.HYSTERESIS_HOLD)
+    _mark(why, stopped & is_positive & ~would_gain & ~wants_start, Why.HYSTERESIS_HOLD)
+    _mark(why, stopped & would_gain & is_uncertain, Why.INPUT_UNCERTAIN)
     _mark(why, stopped & wants_start & (since_s < policy.min_down_s), Why.MIN_DOWN)
     _mark(why, stopped & may_start, Why.RAMP)
     if status is Status.DISABLED:
@@ -261,7 +303,8 @@ def recommend(
 
     # A machine whose stop was given back needs the word to run until it does, and in hold for as long as nothing better
     # is known: silence would leave it off.
-    is_given_back = ~stopped & ~np.isnan(after.since_s) & (~snapshot.is_running | (status is Status.HOLD))
+    is_held = has_no_price | (status is Status.HOLD)
+    is_given_back = ~stopped & ~np.isnan(after.since_s) & (~snapshot.is_running | is_held)
     is_unadvised = ((economics.reason != Reason.NONE) | (status is Status.DISABLED)) & ~is_given_back
     action = np.where(stopped, Action.STOP, np.where(is_unadvised, Action.HOLD, Action.RUN)).astype(np.uint8)
     minimum_s = np.where(stopped, policy.min_down_s, policy.min_up_s)
@@ -281,40 +324,78 @@ def recommend(
 
 
 def judge(
+    snapshot: Snapshot,
+    valuation: Valuation,
+    signals: Signals,
+    policy: Policy,
+    now_s: float,
+    price_state: Codes | None = None,
+) -> tuple[Status, Why]:
+    """Health of the decision and every reason for it: disabled, else hold, else degraded, else ok.
+
+    A power price that only some machines miss (`price_state`, as in `recommend`) is no hold of the others.
+    """
+    states = {_own_price_state(valuation)} if price_state is None else _told(price_state, valuation)
+    return _with_prices(*_judge_shared(snapshot, valuation, signals, policy, now_s), states)
+
+
+def _judge_shared(
     snapshot: Snapshot, valuation: Valuation, signals: Signals, policy: Policy, now_s: float
 ) -> tuple[Status, Why]:
-    """Health of the decision and every reason for it: disabled, else hold, else degraded, else ok."""
+    """Health of what all machines share: the market, the gateway, the operator's word."""
     if not policy.enabled:
         return Status.DISABLED, Why.OPERATOR
-    states = {*valuation.states.values(), valuation.power_state}
-    hold = Why(0)
+    hold = _why_of(state for state in valuation.states.values() if state not in USABLE)
     hold |= Why(0) if signals.is_storage_ok else Why.STORAGE
     hold |= Why(0) if signals.is_clock_trusted else Why.CLOCK
     if now_s < signals.booted_s + signals.settle_s and bool(np.isnan(snapshot.up).any()):
         hold |= Why.BOOT
-    hold |= Why.INPUT_STALE if InputState.STALE_HARD in states else Why(0)
-    hold |= Why.INPUT_CONFLICT if InputState.CONFLICT in states else Why(0)
-    if InputState.MISSING in states or valuation.power_usd_per_kwh != valuation.power_usd_per_kwh:
-        hold |= Why.INPUT_MISSING
     if hold:
         return Status.HOLD, hold
-    why = Why.INPUT_STALE if InputState.STALE_SOFT in states else Why(0)
+    why = _why_of(valuation.states.values())
     why |= Why.INPUT_CONFLICT if valuation.cross_check.is_alarm else Why(0)
     return (Status.DEGRADED, why) if why else (Status.OK, Why(0))
 
 
-def accumulate(margin_usd_h: Floats, memory: Memory, status: Status, step_h: float) -> tuple[Floats, Floats]:
+def _with_prices(status: Status, why: Why, states: set[int]) -> tuple[Status, Why]:
+    """The same, and the states of all power prices in use: hold where none may be used, degraded where one is not
+    fresh."""
+    if status is Status.DISABLED or states == {FRESH}:
+        return status, why
+    why |= Why.POWER_PRICE | _why_of(WORST_LAST[state] for state in states)
+    is_hold = status is Status.HOLD or min(states) > STALE_SOFT
+    return (Status.HOLD if is_hold else Status.DEGRADED), why
+
+
+def _told(price_state: Codes, valuation: Valuation) -> set[int]:
+    """The states of all power prices in use; the site's own where there is no machine."""
+    return set(np.unique(price_state).tolist()) or {_own_price_state(valuation)}
+
+
+def _own_price_state(valuation: Valuation) -> int:
+    is_missing = valuation.power_usd_per_kwh != valuation.power_usd_per_kwh and valuation.power_state in USABLE
+    return WORST_LAST.index(InputState.MISSING if is_missing else valuation.power_state)
+
+
+def _why_of(states: Iterable[InputState]) -> Why:
+    """Every reason that is in states of inputs."""
+    why = Why(0)
+    for state in states:
+        why |= WHY_OF_STATE[state]
+    return why
+
+
+def accumulate(
+    margin_usd_h: Floats, memory: Memory, is_fresh: Bools, is_usable: Bools, step_h: float
+) -> tuple[Floats, Floats]:
     """Loss of the machines that run and gain of those that stand, summed since their last turn and never below zero.
 
     L <- max(0, L - m dt) while on, G <- max(0, G + m dt) while off. An unknown margin leaves both as they are; prices
     that are no longer fresh add no loss, so nothing but fresh prices ever leads to a stop.
     """
     flow_usd = np.nan_to_num(margin_usd_h, nan=0.0) * step_h
-    loss_usd, gain_usd = memory.loss_usd, memory.gain_usd
-    if status is Status.OK:
-        loss_usd = np.where(memory.stopped, loss_usd, np.maximum(0.0, loss_usd - flow_usd))
-    if status in (Status.OK, Status.DEGRADED):
-        gain_usd = np.where(memory.stopped, np.maximum(0.0, gain_usd + flow_usd), gain_usd)
+    loss_usd = np.where(is_fresh & ~memory.stopped, np.maximum(0.0, memory.loss_usd - flow_usd), memory.loss_usd)
+    gain_usd = np.where(is_usable & memory.stopped, np.maximum(0.0, memory.gain_usd + flow_usd), memory.gain_usd)
     return loss_usd, gain_usd
 
 
@@ -335,11 +416,6 @@ def _hold_since(status: Status, memory: Memory, now_s: float) -> float:
     if status is not Status.HOLD:
         return float("nan")
     return now_s if memory.hold_since_s != memory.hold_since_s else memory.hold_since_s
-
-
-def _is_release(status: Status, policy: Policy, held_s: float) -> bool:
-    """True when economic stops are given back: advice that nobody renews must not keep machines off."""
-    return status is Status.DISABLED or (not policy.hold_keep and held_s >= policy.hold_release_s)
 
 
 def _ramp_weight(snapshot: Snapshot) -> Floats:

@@ -17,6 +17,7 @@ from fleet.market import Valuation
 from fleet.readings import Reason
 from fleet.site import Site
 from fleet.snapshot import Snapshot, Suspect
+from fleet.tariff import after_profit_share
 from fleet.units import HOURS_PER_DAY, PETA, TERA, WATTS_PER_KW
 
 Floats = npt.NDArray[np.float64]
@@ -57,6 +58,7 @@ class Economics:
     breakeven_hashprice_usd_ph_day: Floats
     breakeven_btc_usd: Floats  # at the difficulty and the reward of now
     dispatch: Codes  # Dispatch
+    kept_margin_usd_h: Floats  # what the operator keeps where the host takes a share of what is above zero
 
 
 POWER_SIGMA_RATIO = np.array([np.nan, 0.01, 0.03, 0.10, 0.10, 0.15, 0.05])
@@ -141,22 +143,24 @@ def appraise(
     valuation: Valuation,
     is_stopped: Bools,
     power_usd_per_kwh: Floats | None = None,
+    profit_share: Floats | float = 0.0,
 ) -> Economics:
     """Money per machine: a running one by what it does, a standing one by what it could do, any other not at all.
 
     Shapes:  columns in row order; `is_stopped` (n,) marks the machines whose advice in force is stop. A machine that
              is silent after our stop advice stands; a silent one otherwise is unknown and stays unpriced.
-             `power_usd_per_kwh` (n,) is the price of each machine's tariff; None = the site's for all.
+             `power_usd_per_kwh` (n,) is the price of each machine's tariff, None = the site's for all; `profit_share`
+             (n,) what its host takes of a margin above zero.
     Missing: NaN with a reason. Not proven SHA-256, an unexpected pool, a hashrate that cannot be, two machines of one
-             name, no market or no watts: never a margin.
+             name, no market, no price of its power or no watts: never a margin.
     """
     terms = site.terms
     stands = ~snapshot.is_running & (is_stopped | (snapshot.up == 1.0))
     basis_hs = np.where(stands, snapshot.hashrate_if_running_hs, snapshot.hashrate_hs)
     basis_w = np.where(stands, snapshot.power_if_running_w, snapshot.power_w)
     usd_per_kwh = np.full(len(site), valuation.power_usd_per_kwh) if power_usd_per_kwh is None else power_usd_per_kwh
-    has_market = np.isfinite(usd_per_kwh) & ~np.isnan(valuation.hashprice_usd_ph_day)
-    reason = _why_unpriced(snapshot, has_market, stands, basis_hs, basis_w)
+    has_market = not np.isnan(valuation.hashprice_usd_ph_day)
+    reason = _why_unpriced(snapshot, has_market, np.isfinite(usd_per_kwh), stands, basis_hs, basis_w)
     is_priced = reason == Reason.NONE
     hashrate_hs = np.where(is_priced, basis_hs, np.nan)
     power_w = np.where(is_priced, basis_w, np.nan)
@@ -203,15 +207,20 @@ def appraise(
         dispatch=dispatch_of(
             margin, margin_error, np.where(is_doubted, accepted - cost, np.nan), terms.certainty_sigmas
         ),
+        kept_margin_usd_h=after_profit_share(margin, profit_share),
     )
 
 
-def _why_unpriced(snapshot: Snapshot, has_market: Bools, stands: Bools, basis_hs: Floats, basis_w: Floats) -> Codes:
+def _why_unpriced(
+    snapshot: Snapshot, has_market: bool, has_price: Bools, stands: Bools, basis_hs: Floats, basis_w: Floats
+) -> Codes:
     """Reason per row, NONE where a margin can be said; the later lines are the stronger reasons."""
     reason = np.zeros(len(snapshot), np.uint8)
     reason[np.isnan(basis_w)] = Reason.NO_POWER
     reason[np.isnan(basis_hs)] = Reason.NO_HASHRATE
-    reason[~has_market] = Reason.NO_MARKET
+    reason[~has_price] = Reason.NO_POWER_PRICE
+    if not has_market:
+        reason[:] = Reason.NO_MARKET
     reason[snapshot.hashrate_reason == Reason.IMPLAUSIBLE] = Reason.IMPLAUSIBLE
     reason[~snapshot.is_expected_pool] = Reason.WRONG_POOL
     reason[~snapshot.is_sha256] = Reason.NOT_SHA256

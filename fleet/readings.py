@@ -94,6 +94,20 @@ class MachineError:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """One point at which a firmware offers to run a machine. Both numbers are the firmware's own opinion.
+
+    `name` is "" where the firmware gives it none. `is_tuned`: whether this very machine was tuned for it; None = the
+    firmware knows no such thing.
+    """
+
+    name: str
+    hashrate_hs: float
+    power_w: float
+    is_tuned: bool | None = None
+
+
 @dataclass(slots=True)
 class MinerReading:
     """One answer of one machine. Units: H/s, W, degrees Celsius, rpm, seconds; None = not said.
@@ -131,6 +145,7 @@ class MinerReading:
     power_limit_w: float | None = None
     dc_power_w: float | None = None
     mode: str | None = None  # the machine's own word for its power mode, preset or profile
+    presets: tuple[Preset, ...] = ()  # told by the rare looks that ask for them; () = not asked, or none
     temperatures: tuple[Temperature, ...] = ()
     fans_rpm: tuple[float | None, ...] = ()
     uptime_s: float | None = None
@@ -250,6 +265,7 @@ class Reason(IntEnum):
     NO_POWER = 9
     NO_HASHRATE = 10
     CONFLICT = 11
+    NO_POWER_PRICE = 12  # of its own tariff: missing, too old or in dispute
 
 
 class PowerSource(IntEnum):

@@ -19,12 +19,14 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from fleet.market import InputState
 from fleet.outlets import Claim, parse_meters, parse_share
-from fleet.tariff import FlatTariff, PowerPrice
+from fleet.tariff import WORST_LAST, FlatTariff, PowerPrice
 from fleet.units import TERA
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+Codes = npt.NDArray[np.uint8]
 Parsed = TypeVar("Parsed")
 
 
@@ -162,12 +164,26 @@ class Site:
     def by_tariff(self, power: Sequence[PowerPrice]) -> Floats:
         """Power price of each machine, USD/kWh: of the tariff that its line names, else the first of `power`.
 
-        Missing: NaN where `power` does not hold the tariff.
+        Missing: NaN where `power` does not hold the tariff, or its price may not be used.
         """
-        known = {price.tariff: price.usd_per_kwh for price in power}
-        column = np.full(len(self), power[0].usd_per_kwh)
+        told = [price.usd_per_kwh if price.is_usable else math.nan for price in power]
+        return np.array([*told, math.nan])[self._price_of(power)]
+
+    def power_states(self, power: Sequence[PowerPrice]) -> Codes:
+        """State of each machine's power price, as its place in `tariff.WORST_LAST`; MISSING where none is told."""
+        told = (*(price.state for price in power), InputState.MISSING)
+        return np.array([WORST_LAST.index(state) for state in told], np.uint8)[self._price_of(power)]
+
+    def profit_shares(self, power: Sequence[PowerPrice]) -> Floats:
+        """What each machine's host takes of a margin above zero, a ratio; NaN where `power` holds no such tariff."""
+        return np.array([*(price.profit_share for price in power), math.nan])[self._price_of(power)]
+
+    def _price_of(self, power: Sequence[PowerPrice]) -> npt.NDArray[np.int64]:
+        """Place in `power` of each machine's price; one behind the last where it does not hold the tariff."""
+        places = {price.tariff: place for place, price in enumerate(power)}
+        column = np.zeros(len(self), np.int64)
         for name, rows in self._tariff_rows.items():
-            column[rows] = known.get(name, math.nan)
+            column[rows] = places.get(name, len(power))
         return column
 
     def with_machines(self, found: Sequence[Machine]) -> Site:

@@ -33,13 +33,14 @@ USD = "USD"
 ENERGY_BOUNDS_USD_KWH = (-5.0, 25.0)
 """An energy price outside is a slip of units or a broken source: the highest cap of ERCOT has been 9 USD/kWh."""
 
-_WORST_LAST = (
+WORST_LAST = (
     InputState.FRESH,
     InputState.STALE_SOFT,
     InputState.STALE_HARD,
     InputState.CONFLICT,
     InputState.MISSING,
 )
+"""The states of a price, each told in a column by its place here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ class Tariff:
 class PowerPrice:
     """The price of power under one tariff at one instant, as an input of a decision.
 
-    Missing: NaN where it is MISSING or STALE_HARD. `as_of_s` is the start of the step that it is of, NaN for a price
+    Missing: NaN unless it is FRESH or STALE_SOFT. `as_of_s` is the start of the step that it is of, NaN for a price
     that does not age. `profit_share` is what the host takes of a margin above zero, a ratio.
     """
 
@@ -103,6 +104,11 @@ class PowerPrice:
     state: InputState
     as_of_s: float = math.nan
     profit_share: float = 0.0
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether a machine may be valued by it."""
+        return self.state in (InputState.FRESH, InputState.STALE_SOFT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +140,7 @@ def price_now(tariff: Tariff, known: SeriesByName, now_s: float) -> PowerPrice:
     rate, rate_state = exchange_rate(tariff.currency, known, now_s)
     energy, state, as_of_s = _energy_now(tariff, known, now_s)
     usd_per_kwh = float(_all_in(tariff, np.array([energy]), np.array([now_s]))[0]) * rate
-    worst = max(state, rate_state, key=_WORST_LAST.index)
+    worst = max(state, rate_state, key=WORST_LAST.index)
     if _is_outside(np.float64(energy * rate)):
         usd_per_kwh, worst = math.nan, InputState.MISSING
     return PowerPrice(tariff.name, usd_per_kwh, tariff.source, worst, as_of_s, tariff.profit_share)
@@ -182,11 +188,6 @@ def bill_usd(tariff: Tariff, edges_s: Floats, power_w: Floats, known: SeriesByNa
     return float(np.sum(energy_kwh * mean_prices(tariff, edges_s, known, now_s)))
 
 
-def worst_state(of: Sequence[PowerPrice]) -> InputState:
-    """The state of the power price as one input of a site; FRESH where nobody has a tariff that could fail."""
-    return max((price.state for price in of), key=_WORST_LAST.index, default=InputState.FRESH)
-
-
 def demand_shadow_per_kwh(per_kw: float, probability: float, interval_s: float) -> float:
     """What a kWh more in an interval costs through a charge on the highest kW of the month.
 
@@ -205,7 +206,7 @@ def coincident_peak_shadow_per_kwh(per_kw_year: float, peaks: int, probability: 
     return demand_shadow_per_kwh(per_kw_year / peaks, probability, interval_s)
 
 
-def after_profit_share(margin_usd_h: Floats, share: float) -> Floats:
+def after_profit_share(margin_usd_h: Floats, share: Floats | float) -> Floats:
     """The miner's part of a margin where the host takes `share` of what is above zero. Never changes a sign."""
     return np.where(margin_usd_h > 0.0, margin_usd_h * (1.0 - share), margin_usd_h)
 

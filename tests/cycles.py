@@ -77,7 +77,7 @@ def make_economics(n: int, **columns: Any) -> Economics:
     floats = (
         "hashrate_hs", "power_w", "revenue_usd_h", "energy_cost_usd_h", "margin_usd_h", "margin_error_usd_h",
         "breakeven_usd_kwh", "efficiency_j_per_th", "accepted_revenue_usd_h", "breakeven_hashprice_usd_ph_day",
-        "breakeven_btc_usd",
+        "breakeven_btc_usd", "kept_margin_usd_h",
     )  # fmt: skip
     filled = {name: column(n, columns.pop(name, None)) for name in floats}
     return Economics(

@@ -30,18 +30,18 @@ def test_the_numbers_in_old_journals_keep_their_meaning() -> None:
     assert " ".join(STATES) == "mining warming_up sleeping idle faulted unknown unreachable"
     assert " ".join(Reason.__members__) == (
         "NONE NEVER_SEEN UNREACHABLE STALE NOT_REPORTED IMPLAUSIBLE NOT_SHA256 WRONG_POOL NO_MARKET NO_POWER "
-        "NO_HASHRATE CONFLICT"
+        "NO_HASHRATE CONFLICT NO_POWER_PRICE"
     )
     assert " ".join(PowerSource.__members__) == ("NONE METERED CALIBRATED REPORTED CONFIGURED NAMEPLATE SHARED")
     assert " ".join(CapableSource.__members__) == "NONE STEADY MODEL_MEAN CONFIGURED NAMEPLATE"
     assert " ".join(Action.__members__) == "RUN STOP PRESET HOLD"
     for numbers in (Reason, PowerSource, CapableSource, Action):
         assert [int(member) for member in numbers] == list(range(len(numbers)))
-    assert [int(why) for why in Why] == [1 << bit for bit in range(24)]
+    assert [int(why) for why in Why] == [1 << bit for bit in range(26)]
     assert " ".join(str(why.name) for why in Why) == (
         "MARGIN_NEGATIVE MARGIN_RESTORED HYSTERESIS_HOLD MIN_UP MIN_DOWN RAMP QUORUM NEVER_STOP UNREACHABLE NEVER_SEEN "
         "NOT_SHA256 WRONG_POOL NO_POWER NO_HASHRATE INPUT_STALE INPUT_MISSING INPUT_CONFLICT HOLD_RELEASE BOOT CLOCK "
-        "STORAGE OPERATOR CONFLICT IMPLAUSIBLE"
+        "STORAGE OPERATOR CONFLICT IMPLAUSIBLE POWER_PRICE INPUT_UNCERTAIN"
     )
 
 

@@ -29,7 +29,6 @@ from fleet.tariff import (
     pair_of,
     price_now,
     prices,
-    worst_state,
 )
 from fleet.timeofuse import (
     ALL_DAY,
@@ -422,13 +421,6 @@ def test_flat_and_unknown_prices() -> None:
     unknown = prices(Tariff(time_of_use()), np.array([math.nan, T0]), {}, T0)
     assert (math.isnan(unknown.usd_per_kwh[0]), unknown.reason.tolist()) == (True, [Gap.NO_TIME, Gap.NONE])
     assert math.isnan(prices(Tariff(0.06), np.array([math.nan]), {}, T0).usd_per_kwh[0])
-
-
-def test_the_worst_of_several_prices_counts() -> None:
-    states = (InputState.FRESH, InputState.STALE_SOFT, InputState.STALE_HARD, InputState.MISSING)
-    told = [PowerPrice("", 0.05, "flat", state) for state in states]
-    assert [worst_state(told[: i + 1]) for i in range(4)] == list(states)
-    assert worst_state(()) is InputState.FRESH
 
 
 # --- bills -----------------------------------------------------------------------------------------------------------

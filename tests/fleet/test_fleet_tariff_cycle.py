@@ -7,6 +7,7 @@ as much: 0.04 pays, 0.20 does not.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ NUMBERS = {
     MarketInput.BTC_USD: 70_000.0,
 }
 FRESH, SOFT, HARD, MISSING = InputState.FRESH, InputState.STALE_SOFT, InputState.STALE_HARD, InputState.MISSING
+CONFLICT = InputState.CONFLICT
 
 
 def price(usd_per_kwh: float, tariff: str = "", state: InputState = FRESH) -> PowerPrice:
@@ -42,7 +44,7 @@ class Hour:
     """A fresh market and two machines that hash, minute by minute."""
 
     def __init__(self) -> None:
-        self.site = Site("north", MACHINES)
+        self.site, self.policy = Site("north", MACHINES), EAGER
         self.memory, self.now_s = Memory(), T0_S
 
     def minute(self, *power: PowerPrice) -> Cycle:
@@ -62,7 +64,7 @@ class Hour:
             for source in ("bitcoin_core", "coinbase", "kraken")
         )
         signals = Signals(T0_S - 9999.0, 60.0)
-        cycle = think(self.site, snapshot, Market(quotes), signals, EAGER, self.memory, self.now_s, power)
+        cycle = think(self.site, snapshot, Market(quotes), signals, self.policy, self.memory, self.now_s, power)
         self.memory = cycle.memory
         return cycle
 
@@ -87,11 +89,67 @@ def test_each_machine_is_judged_by_its_own_tariff() -> None:
     assert cycle.power == (price(0.04), price(0.20, "hosted"))
 
 
-def test_a_machine_without_a_price_is_unpriced_and_the_site_holds() -> None:
-    cycle = Hour().minutes(60, price(0.04), price(math.nan, "hosted", MISSING))
-    assert cycle.economics.reason.tolist() == [Reason.NONE, Reason.NO_MARKET]
-    assert (cycle.decision.status, Why.INPUT_MISSING in cycle.decision.status_reasons) == (Status.HOLD, True)
-    assert stops(cycle) == [False, False]
+GONE = [(HARD, Why.INPUT_STALE), (MISSING, Why.INPUT_MISSING), (CONFLICT, Why.INPUT_CONFLICT)]
+
+
+@pytest.mark.parametrize(("state", "why"), GONE)
+def test_a_tariff_without_a_price_holds_its_own_machines_and_no_others(state: InputState, why: Why) -> None:
+    """Whatever number stands beside such a state, nobody is valued by it."""
+    cycle = Hour().minutes(60, price(0.20), price(0.20, "hosted", state))
+    assert cycle.economics.reason.tolist() == [Reason.NONE, Reason.NO_POWER_PRICE]
+    assert np.isnan(cycle.economics.margin_usd_h).tolist() == [False, True]
+    assert (cycle.decision.status, cycle.decision.status_reasons) == (Status.DEGRADED, why | Why.POWER_PRICE)
+    assert cycle.decision.action.tolist() == [Action.STOP, Action.HOLD]
+    assert cycle.decision.reasons[1] == Why.POWER_PRICE
+    other = Hour().minutes(60, price(0.20, state=state), price(0.20, "hosted"))
+    assert other.decision.action.tolist() == [Action.HOLD, Action.STOP]
+    assert math.isnan(other.valuation.power_usd_per_kwh) is False  # it is told as it is, with its state
+
+
+@pytest.mark.parametrize(("state", "why"), GONE)
+def test_without_any_price_of_power_the_site_holds(state: InputState, why: Why) -> None:
+    cycle = Hour().minutes(60, price(math.nan, "", state), price(math.nan, "hosted", state))
+    assert (cycle.decision.status, cycle.decision.status_reasons) == (Status.HOLD, why | Why.POWER_PRICE)
+    assert cycle.decision.action.tolist() == [Action.HOLD, Action.HOLD]
+
+
+def test_a_tariff_that_no_machine_has_is_nobodys_trouble() -> None:
+    """A farm whose every machine names a tariff needs no price of its own."""
+    hour = Hour()
+    hour.site = Site("north", tuple(replace(each, tariff="hosted") for each in MACHINES))
+    cycle = hour.minutes(60, price(math.nan, "", MISSING), price(0.20, "hosted"))
+    assert (cycle.decision.status, cycle.decision.action.tolist()) == (Status.OK, [Action.STOP, Action.STOP])
+    assert cycle.valuation.power_state is MISSING
+
+
+def test_a_tariff_that_nobody_told_is_missing() -> None:
+    cycle = Hour().minutes(60, price(0.20))
+    assert cycle.decision.action.tolist() == [Action.STOP, Action.HOLD]
+    assert cycle.decision.status_reasons == Why.INPUT_MISSING | Why.POWER_PRICE
+
+
+def test_a_stop_whose_tariff_is_gone_is_given_back_after_its_time_and_no_other() -> None:
+    hour = Hour()
+    assert stops(hour.minutes(60, price(0.20), price(0.20, "hosted"))) == [True, True]
+    gone = [hour.minute(price(0.20), price(math.nan, "hosted", MISSING)) for _ in range(30)]
+    given_back = [not stopped for _, stopped in map(stops, gone)]
+    assert given_back == [False] * 15 + [True] * 15  # 900 s after the first minute without a price
+    assert all(own for own, _ in map(stops, gone))
+    assert Why(int(gone[15].decision.reasons[1])) == Why.HOLD_RELEASE | Why.POWER_PRICE
+    assert all(cycle.decision.action[1] == Action.RUN for cycle in gone[15:])
+    # an outage that ends in time gives nothing back, and the next one begins anew
+    hour = Hour()
+    hour.minutes(60, price(0.20), price(0.20, "hosted"))
+    for _ in range(3):
+        assert stops(hour.minutes(15, price(0.20), price(math.nan, "hosted", MISSING))) == [True, True]
+        hour.minute(price(0.20), price(0.20, "hosted"))
+
+
+def test_an_operator_may_keep_the_stops_of_a_tariff_that_is_gone() -> None:
+    hour = Hour()
+    hour.policy = replace(EAGER, hold_keep=True)
+    hour.minutes(60, price(0.20), price(0.20, "hosted"))
+    assert stops(hour.minutes(60, price(0.20), price(math.nan, "hosted", MISSING))) == [True, True]
 
 
 @pytest.mark.parametrize("state", [SOFT, HARD, MISSING])
@@ -103,12 +161,41 @@ def test_a_dear_price_that_is_not_fresh_stops_nobody(state: InputState) -> None:
     assert stops(hour.minutes(60, price(0.20), price(0.20, "hosted"))) == [True, True]  # the same price, fresh
 
 
-def test_the_worst_state_of_all_tariffs_counts() -> None:
-    cycle = Hour().minute(price(0.04), price(0.04, "hosted", SOFT))
-    assert (cycle.valuation.power_state, cycle.decision.status) == (SOFT, Status.DEGRADED)
+def test_a_price_past_its_soft_age_stops_nobody_of_its_tariff_and_delays_no_other() -> None:
+    hour = Hour()
+    cycle = hour.minutes(60, price(0.20), price(0.20, "hosted", SOFT))
+    assert (cycle.decision.status, stops(cycle)) == (Status.DEGRADED, [True, False])
+    assert cycle.decision.status_reasons == Why.INPUT_STALE | Why.POWER_PRICE
+    assert (cycle.valuation.power_state, cycle.memory.loss_usd[1]) == (FRESH, 0.0)
+    # the bucket of the other was full when its price grew old: still no stop, and it says why
+    hour.memory = replace(hour.memory, loss_usd=np.array([0.0, 9.0]))
+    cycle = hour.minute(price(0.20), price(0.20, "hosted", SOFT))
+    assert (stops(cycle)[1], cycle.decision.reasons[1]) == (False, Why.INPUT_STALE | Why.POWER_PRICE)
 
 
-SAID = st.tuples(st.sampled_from([FRESH, SOFT, HARD, MISSING]), st.floats(-0.1, 1.0))
+def test_a_price_past_its_soft_age_may_bring_its_machines_back() -> None:
+    hour = Hour()
+    hour.minutes(60, price(0.20), price(0.20, "hosted"))
+    assert stops(hour.minutes(60, price(0.20), price(0.01, "hosted", SOFT))) == [True, False]
+
+
+def test_the_host_takes_its_share_of_what_is_above_zero() -> None:
+    power = (replace(price(0.04), profit_share=0.5), replace(price(0.20, "hosted"), profit_share=0.25))
+    money = Hour().minute(*power).economics
+    margin, kept = money.margin_usd_h.tolist(), money.kept_margin_usd_h.tolist()
+    assert margin[0] > 0.0 > margin[1]
+    assert kept == pytest.approx([0.5 * margin[0], margin[1]], rel=1e-15)
+
+
+def test_a_memory_of_before_there_were_prices_by_tariff_goes_on() -> None:
+    old = Memory(("own", "hosted"), np.ones(2, bool), np.zeros(2), np.zeros(2), np.full(2, T0_S), at_s=T0_S)
+    hour = Hour()
+    hour.memory = old
+    assert stops(hour.minute(price(0.20), price(0.20, "hosted"))) == [True, True]
+    assert np.isnan(hour.memory.no_price_since_s).tolist() == [True, True]
+
+
+SAID = st.tuples(st.sampled_from([FRESH, SOFT, HARD, MISSING, CONFLICT]), st.floats(-0.1, 1.0))
 
 
 @settings(max_examples=40, deadline=None)
@@ -123,6 +210,6 @@ def test_nobody_is_stopped_in_a_minute_whose_price_is_not_fresh(
             for (state, usd), tariff in zip(minute, ("", "hosted"), strict=True)
         ]
         now = stops(hour.minute(*power))
-        if any(each.state is not FRESH for each in power):
-            assert not any(new and not old for new, old in zip(now, before, strict=True))
+        for was, is_now, each in zip(before, now, power, strict=True):
+            assert each.state is FRESH or was or not is_now
         before = now
