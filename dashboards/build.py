@@ -1,4 +1,4 @@
-"""Writes the Grafana dashboard, the alert rules and the unit tests of the rules.
+"""Writes the Grafana boards, the alert rules and the unit tests of the rules.
 
 Run `python -m dashboards.build` in the checkout after a change; a test compares the files with what this makes.
 """
@@ -11,19 +11,25 @@ from pathlib import Path
 
 import yaml
 
+from dashboards import farm, profitability
 from dashboards.alerts import rule_tests, rules
-from dashboards.panels import dashboard
+from dashboards.panels import Board, dashboard
 
 FOLDER = Path(__file__).resolve().parent
+BOARDS = (farm.BOARD, profitability.BOARD)
 
 
 def files() -> Mapping[str, str]:
     """File name -> text of everything that this script writes."""
     return {
-        "hashwatt.json": json.dumps(dashboard(), indent=2) + "\n",
+        **{f"{board.uid}.json": _json(board) for board in BOARDS},
         "alerts.yml": _yaml(rules()),
         "alerts.test.yml": _yaml(rule_tests()),
     }
+
+
+def _json(board: Board) -> str:
+    return json.dumps(dashboard(board, [other for other in BOARDS if other is not board]), indent=2) + "\n"
 
 
 def _yaml(document: Mapping[str, object]) -> str:

@@ -1,23 +1,32 @@
-"""The Grafana dashboard: rows of panels, with the metric names of `exporters.metrics`.
+"""What a Grafana board is made of: rows of panels, with the metric names of `exporters.metrics`.
 
-Panels are laid out by flow, left to right; a panel is its title, unit and expressions, and nothing else is tuned.
+Panels are laid out by flow, left to right; a panel is its title, unit and expressions, and little else is tuned. The
+boards themselves are in modules of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from exporters import metrics as m
 
 GRID_WIDTH = 24
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 RATE = "[$__rate_interval]"
+RUNNING = f"on (machine) {m.MACHINE_HASHRATE}"
+
+FARM_UID = "hashwatt"
+LINK_TO_MACHINE = "/d/" + FARM_UID + "?var-machine={name}&${{__url_time_range}}"
 
 
 @dataclass(frozen=True)
 class Panel:
-    """`queries`: expression -> legend. `width` of 24, `unit` as Grafana names it."""
+    """`queries`: expression -> legend. `width` of 24, `unit` as Grafana names it.
+
+    `units`: for columns of a table, by legend. `opens`: a click on a value opens the machine that it is of. `x`: the
+    label whose numbers are the horizontal axis, for the kind "trend".
+    """
 
     title: str
     unit: str
@@ -27,11 +36,24 @@ class Panel:
     height: int = 7
     format: str = "time_series"
     note: str = ""
+    units: Mapping[str, str] = field(default_factory=dict)
+    opens: bool = False
+    x: str = ""
 
     @property
     def is_instant(self) -> bool:
         """Whether it asks for the value of now only."""
-        return self.kind in ("stat", "table", "bargauge", "histogram")
+        return self.kind in ("stat", "table", "bargauge", "histogram", "trend")
+
+
+@dataclass(frozen=True)
+class Board:
+    """One board: its rows by title, and how far back it looks when it is opened."""
+
+    uid: str
+    title: str
+    rows: Mapping[str, Sequence[Panel]]
+    since: str = "now-6h"
 
 
 def stat(title: str, unit: str, query: str, legend: str = "", width: int = 4, note: str = "") -> Panel:
@@ -43,233 +65,26 @@ def late(label: str, metric: m.Metric) -> str:
     return f"histogram_quantile(0.99, sum by ({label}, le) (rate({metric}_bucket{RATE})))"
 
 
-RUNNING = f"on (machine) {m.MACHINE_HASHRATE}"
-POWERED = f"on (machine) {m.MACHINE_POWER}"
-SOURCED = f"on (machine) group_left (source) {m.MACHINE_POWER_SOURCE}"
-NO_FAULT = f'label_replace(0 * count({m.MACHINE_UP}), "kind", "none", "", "")'
-ALL_PRICED = f'label_replace(0 * count({m.MACHINE_UP}), "reason", "none", "", "")'
-ADVISED = f"on (machine) group_left (action) {m.MACHINE_RECOMMENDED}"
-CHOSEN = '{machine=~"$machine"}'
-OF_MODEL = f"on (machine) group_left (model) {m.MACHINE_INFO}"
-NO_DOUBT = f'label_replace(0 * count({m.MACHINE_UP}), "reason", "none", "", "")'
-NO_RATING = f'label_replace(0 * count({m.PDU_UP}), "pdu", "no rating is known", "", "")'
-NO_PDU_DOUBT = f'label_replace(0 * count({m.PDU_UP}), "reason", "none", "", "")'
-
-ROWS: Mapping[str, Sequence[Panel]] = {
-    "Site": (
-        stat("Machines up", "none", f"sum({m.MACHINE_UP})"),
-        stat("Machines", "none", f"count({m.MACHINE_UP})", note="polled at least once"),
-        stat("Hashrate", "Hs", f"sum({m.MACHINE_HASHRATE})"),
-        stat("Power", "watt", f"sum({m.MACHINE_POWER})", note="by the best source of each machine"),
-        stat(
-            "Efficiency",
-            "suffix: J/TH",
-            f"1e12 * sum({m.MACHINE_POWER} and {RUNNING}) / sum({m.MACHINE_HASHRATE} and {POWERED})",
-        ),
-        stat("Margin per hour", "currencyUSD", f"sum({m.MACHINE_MARGIN} and {RUNNING})", note="machines that hash now"),
-        Panel(
-            "Hashrate",
-            "Hs",
-            {
-                f"sum({m.MACHINE_HASHRATE})": "hashing",
-                f"sum({m.MACHINE_EXPECTED_HASHRATE})": "expected by the machines",
-                f"2^32 * sum(rate({m.MACHINE_DIFFICULTY_ACCEPTED}{RATE}))": "accepted by the pools",
-            },
-        ),
-        Panel("Power by source", "watt", {f"sum by (source) ({m.MACHINE_POWER} * {SOURCED})": "{{source}}"}),
-        Panel("Power by PDU", "watt", {f"topk(20, {m.PDU_POWER})": "{{pdu}}"}),
-    ),
-    "Economics": (
-        stat("Hashprice per PH and day", "currencyUSD", str(m.HASHPRICE), width=6),
-        stat("Power price per kWh", "currencyUSD", str(m.POWER_PRICE), width=6),
-        stat("Bitcoin", "currencyUSD", str(m.BTC_USD), width=6),
-        stat("Network difficulty", "short", str(m.DIFFICULTY), width=6),
-        Panel(
-            "Revenue and energy cost per hour",
-            "currencyUSD",
-            {
-                f"sum({m.MACHINE_REVENUE} and {RUNNING})": "revenue",
-                f"sum({m.MACHINE_ENERGY_COST} and {RUNNING})": "energy",
-            },
-        ),
-        Panel("Hashprice per PH and day", "currencyUSD", {str(m.HASHPRICE): "hashprice"}),
-        Panel("Age of the quotes in use", "s", {f"time() - {m.QUOTE_AS_OF}": "{{input}} {{source}}"}),
-        Panel(
-            "Watts by breakeven power price",
-            "watt",
-            {f"sum by (le) ({m.MERIT}_bucket)": "{{le}}"},
-            "bargauge",
-            12,
-            8,
-            "heatmap",
-            "the bars left of the power price run at a loss",
-        ),
-        Panel(
-            "Lowest margins per hour",
-            "currencyUSD",
-            {f"bottomk(20, {m.MACHINE_MARGIN})": "{{machine}}"},
-            "table",
-            12,
-            8,
-            "table",
-        ),
-    ),
-    "Machines": (
-        Panel(
-            "Machines",
-            "none",
-            {
-                f"{m.MACHINE_UP}{CHOSEN}": "up",
-                f"{m.MACHINE_HASHRATE}{CHOSEN}": "hashrate",
-                f"{m.MACHINE_POWER}{CHOSEN}": "power",
-                f'max by (machine) ({m.MACHINE_TEMPERATURE}{{machine=~"$machine"}})': "hottest",
-                f"{m.MACHINE_MARGIN}{CHOSEN}": "margin",
-                f"{m.MACHINE_BREAKEVEN}{CHOSEN}": "breakeven",
-                f"{m.MACHINE_INFO}{CHOSEN}": "info",
-            },
-            "table",
-            24,
-            9,
-            "table",
-        ),
-        Panel("Machines down by fault", "none", {f"count by (kind) ({m.MACHINE_FAULT}) or {NO_FAULT}": "{{kind}}"}),
-        Panel(
-            "Chips and boards",
-            "celsius",
-            {f'max by (machine, sensor) ({m.MACHINE_TEMPERATURE}{{sensor=~"chip|board"}})': "{{sensor}}"},
-            "histogram",
-        ),
-        Panel("Machines by state", "none", {f"count by (state) ({m.MACHINE_STATE})": "{{state}}"}),
-        Panel(
-            "Machines without a margin by reason",
-            "none",
-            {f"count by (reason) ({m.MACHINE_UNPRICED}) or {ALL_PRICED}": "{{reason}}"},
-        ),
-        Panel("Seconds since the last reading", "s", {f"topk(20, time() - {m.MACHINE_LAST_SEEN})": "{{machine}}"}),
-        Panel("Hashrate of $machine", "Hs", {f"topk(20, {m.MACHINE_HASHRATE}{CHOSEN})": "{{machine}}"}),
-        Panel(
-            "Power of $machine",
-            "watt",
-            {
-                f"topk(20, {m.MACHINE_POWER}{CHOSEN})": "{{machine}} used",
-                f"topk(20, {m.MACHINE_REPORTED_POWER}{CHOSEN})": "{{machine}} reported",
-            },
-        ),
-        Panel(
-            "Margin of $machine per hour", "currencyUSD", {f"bottomk(20, {m.MACHINE_MARGIN}{CHOSEN})": "{{machine}}"}
-        ),
-    ),
-    "Wall power": (
-        stat("Metered", "watt", f"sum({m.MACHINE_METERED_POWER})", note="machines with a meter of their own"),
-        stat("Their own word", "watt", f"sum({m.MACHINE_REPORTED_POWER} and on (machine) {m.MACHINE_METERED_POWER})"),
-        stat(
-            "Metered over reported",
-            "percentunit",
-            f"sum({m.MACHINE_METERED_POWER} and on (machine) {m.MACHINE_REPORTED_POWER})"
-            f" / sum({m.MACHINE_REPORTED_POWER} and on (machine) {m.MACHINE_METERED_POWER})",
-            note="what firmware is off by, for machines that have both",
-        ),
-        stat("Machines by source", "none", f"count by (source) ({m.MACHINE_POWER_SOURCE})", "{{source}}", 12),
-        Panel(
-            "Metered and reported power of $machine",
-            "watt",
-            {
-                f"topk(20, {m.MACHINE_METERED_POWER}{CHOSEN})": "{{machine}} metered",
-                f"topk(20, {m.MACHINE_REPORTED_POWER}{CHOSEN})": "{{machine}} reported",
-            },
-        ),
-        Panel(
-            "Calibration by model",
-            "percentunit",
-            {
-                f"avg by (model) ({m.MACHINE_CALIBRATION} * {OF_MODEL})": "{{model}}",
-                f"max by (model) ({m.MACHINE_CALIBRATION_SPREAD} * {OF_MODEL})": "{{model}} spread",
-            },
-            note="metered over reported watts as learned",
-        ),
-        Panel(
-            "Load of breakers and lines",
-            "percentunit",
-            {f"topk(20, {m.PDU_CURRENT} / ({m.PDU_CURRENT_LIMIT} > 0)) or {NO_RATING}": "{{pdu}} {{kind}} {{row}}"},
-            note="above 80 % is too much for hours",
-        ),
-        Panel("Current of phases", "amp", {f'topk(30, {m.PDU_CURRENT}{{kind=~"phase|line"}})': "{{pdu}} {{row}}"}),
-        Panel(
-            "Machines whose meter is doubted",
-            "none",
-            {f"count by (reason) ({m.MACHINE_METER_DOUBT}) or {NO_DOUBT}": "{{reason}}"},
-        ),
-        Panel("PDUs to look at", "none", {f"count by (reason) ({m.PDU_DOUBT}) or {NO_PDU_DOUBT}": "{{reason}}"}),
-        Panel(
-            "PDUs",
-            "none",
-            {
-                str(m.PDU_UP): "up",
-                str(m.PDU_POWER): "power",
-                str(m.PDU_WARNINGS): "warnings",
-                str(m.PDU_INFO): "info",
-            },
-            "table",
-            12,
-            8,
-            "table",
-        ),
-        Panel(
-            "Outlets of $machine",
-            "none",
-            {f'{m.OUTLET_INFO}{{machine=~"$machine",machine!=""}} or {m.PDU_ROW_INFO}{CHOSEN}': "outlet"},
-            "table",
-            12,
-            8,
-            "table",
-        ),
-    ),
-    "Recommendation": (
-        stat("Status", "none", str(m.STATUS), "{{status}}", 6),
-        stat("Mode", "none", str(m.MODE), "{{mode}}", 6),
-        stat("Lease ends in", "s", f"{m.VALID_UNTIL} - time()", width=6, note="below 0 there is no recommendation"),
-        stat("Power to give up", "watt", str(m.SHED), width=6),
-        Panel("Machines by advice", "none", {f"count by (action) ({m.MACHINE_RECOMMENDED})": "{{action}}"}, width=12),
-        Panel(
-            "Advice of the machines with the lowest margin",
-            "currencyUSD",
-            {f"bottomk(20, {m.MACHINE_MARGIN} * {ADVISED})": "{{machine}} {{action}}"},
-            "table",
-            12,
-            7,
-            "table",
-        ),
-    ),
-    "Agent": (
-        Panel("Polls per second by outcome", "reqps", {f"sum by (outcome) (rate({m.POLLS}{RATE}))": "{{outcome}}"}),
-        Panel("Poll duration, 99th percentile", "s", {late("driver", m.POLL_DURATION): "{{driver}}"}),
-        Panel("Poll lag, 99th percentile", "s", {late("driver", m.POLL_LAG): "{{driver}}"}),
-        Panel("Cycle duration, 99th percentile", "s", {late("job", m.CYCLE_DURATION): "cycle"}),
-        Panel("CPU", "percentunit", {f"rate({m.AGENT_CPU}{RATE})": "{{process}}"}),
-        Panel("Resident memory", "bytes", {str(m.AGENT_MEMORY): "{{process}}"}),
-        stat("PDUs up", "none", f"sum({m.PDU_UP})"),
-        stat("MQTT connected", "bool_yes_no", str(m.MQTT_CONNECTED)),
-        stat("Journal written", "bool_yes_no", str(m.STORAGE_OK)),
-        stat("Clock trusted", "bool_yes_no", str(m.CLOCK_TRUSTED)),
-        stat("Workers replaced in 1 h", "none", f"sum(increase({m.WORKER_RESTARTS}[1h])) or 0 * sum({m.CYCLES})"),
-        stat("Failed sinks in 1 h", "none", f"sum(increase({m.SINK_ERRORS}[1h])) or 0 * sum({m.CYCLES})"),
-    ),
-}
-
-
-def dashboard() -> dict[str, object]:
-    """The dashboard as Grafana imports it."""
+def dashboard(board: Board, others: Sequence[Board] = ()) -> dict[str, object]:
+    """The board as Grafana imports it, with links to the `others`."""
     return {
-        "uid": "hashwatt",
-        "title": "Hashwatt",
+        "uid": board.uid,
+        "title": board.title,
         "tags": ["hashwatt"],
         "schemaVersion": 39,
         "editable": True,
         "refresh": "30s",
-        "time": {"from": "now-6h", "to": "now"},
+        "time": {"from": board.since, "to": "now"},
+        "links": [
+            {
+                "type": "link", "title": other.title, "url": f"/d/{other.uid}", "icon": "dashboard",
+                "keepTime": True, "includeVars": True, "targetBlank": False,
+            }
+            for other in others
+        ],
         "templating": {"list": list(_variables())},
-        "panels": list(_panels()),
-    }
+        "panels": list(_panels(board.rows)),
+    }  # fmt: skip
 
 
 def _variables() -> Iterator[dict[str, object]]:
@@ -282,9 +97,9 @@ def _variables() -> Iterator[dict[str, object]]:
     }  # fmt: skip
 
 
-def _panels() -> Iterator[dict[str, object]]:
+def _panels(rows: Mapping[str, Sequence[Panel]]) -> Iterator[dict[str, object]]:
     number, y = 0, 0
-    for title, panels in ROWS.items():
+    for title, panels in rows.items():
         number += 1
         yield {"id": number, "type": "row", "title": title, "collapsed": False, "gridPos": _place(0, y, GRID_WIDTH, 1)}
         x, y, height = 0, y + 1, 0
@@ -309,19 +124,64 @@ def _panel(panel: Panel, number: int, place: Mapping[str, int]) -> dict[str, obj
         "description": panel.note,
         "datasource": DATASOURCE,
         "gridPos": place,
-        "fieldConfig": {"defaults": {"unit": panel.unit, "noValue": "no data"}, "overrides": []},
-        "options": {},
+        "fieldConfig": _fields(panel),
+        "options": _options(panel),
         "targets": [
             {
-                "refId": chr(ord("A") + i), "datasource": DATASOURCE, "expr": expr, "legendFormat": legend,
+                "refId": _ref(i), "datasource": DATASOURCE, "expr": expr, "legendFormat": legend,
                 "instant": panel.is_instant, "range": not panel.is_instant, "format": panel.format,
             }
             for i, (expr, legend) in enumerate(panel.queries.items())
         ],
     }  # fmt: skip
-    if panel.kind == "stat":
-        by_name = any("{{" in legend for legend in panel.queries.values())
-        made["options"] = {"reduceOptions": {"calcs": ["lastNotNull"]}, "textMode": "name" if by_name else "value"}
-    if panel.kind == "table":
-        made["transformations"] = [{"id": "merge", "options": {}}]
+    if transformations := list(_transformations(panel)):
+        made["transformations"] = transformations
     return made
+
+
+def _ref(i: int) -> str:
+    return chr(ord("A") + i)
+
+
+def _fields(panel: Panel) -> dict[str, object]:
+    defaults: dict[str, object] = {"unit": panel.unit, "noValue": "no data"}
+    if panel.opens:
+        named = "${__data.fields.machine}" if panel.kind == "table" else "${__field.labels.machine}"
+        defaults["links"] = [{"title": "The machine", "url": LINK_TO_MACHINE.format(name=named)}]
+    overrides = [
+        {"matcher": {"id": "byName", "options": legend}, "properties": [{"id": "unit", "value": unit}]}
+        for legend, unit in panel.units.items()
+    ]
+    return {"defaults": defaults, "overrides": overrides}
+
+
+def _options(panel: Panel) -> dict[str, object]:
+    match panel.kind:
+        case "stat":
+            by_name = any("{{" in legend for legend in panel.queries.values())
+            return {"reduceOptions": {"calcs": ["lastNotNull"]}, "textMode": "name" if by_name else "value"}
+        case "bargauge":
+            return {"reduceOptions": {"calcs": ["lastNotNull"]}, "orientation": "horizontal", "displayMode": "basic"}
+        case "trend":
+            return {"xField": panel.x}
+    return {}
+
+
+def _transformations(panel: Panel) -> Iterator[dict[str, object]]:
+    """What makes one table of several queries, each of which is a column `Value #A`, or `Value` alone."""
+    several = len(panel.queries) > 1
+    named = {f"Value #{_ref(i)}" if several else "Value": legend for i, legend in enumerate(panel.queries.values())}
+    if panel.kind == "table":
+        yield {"id": "merge", "options": {}}
+        yield {"id": "organize", "options": {"excludeByName": {"Time": True}, "renameByName": named}}
+    if panel.kind == "trend":
+        yield {"id": "joinByField", "options": {"byField": panel.x, "mode": "outer"}}
+        yield {
+            "id": "organize",
+            "options": {"excludeByName": {"Time": True, "Time 1": True, "Time 2": True}, "renameByName": named},
+        }
+        yield {
+            "id": "convertFieldType",
+            "options": {"conversions": [{"targetField": panel.x, "destinationType": "number"}], "fields": {}},
+        }
+        yield {"id": "sortBy", "options": {"sort": [{"field": panel.x, "desc": False}]}}
