@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, tzinfo
 import numpy as np
 import numpy.typing as npt
 
-from fleet.units import SECONDS_PER_DAY
+from fleet.units import SECONDS_PER_DAY, SECONDS_PER_HOUR
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -85,6 +85,18 @@ def start_of_day_s(zone: Zone, day: int) -> float:
     """The first instant of a local day, Unix seconds: 00:00, or later where the clocks jump over it."""
     instants = np.concatenate([day * SECONDS_PER_DAY - zone.offset_s, zone.from_s[1:]])
     return float(instants[local_times(zone, instants).day >= day].min())
+
+
+def hour_around_s(zone: Zone, at_s: float) -> tuple[float, float]:
+    """Start and end of the local hour that holds an instant, Unix seconds.
+
+    One that comes twice is two hours; a change of the clock in the middle of an hour cuts it.
+    """
+    place = int(np.searchsorted(zone.from_s, at_s, "right")) - 1
+    offset_s = float(zone.offset_s[place])
+    start_s = (at_s + offset_s) // SECONDS_PER_HOUR * SECONDS_PER_HOUR - offset_s
+    changes_s = zone.from_s[place : place + 2]
+    return max(start_s, float(changes_s[0])), min(start_s + SECONDS_PER_HOUR, *changes_s[1:].tolist(), np.inf)
 
 
 def clock_instants_s(zone: Zone, minutes: Ints, from_s: float, until_s: float) -> Floats:
