@@ -151,7 +151,9 @@ def frame(document: Document, now_s: float, height: int = 24, width: int = 80) -
         _title(document, now_s),
         *_fleet_lines(document["fleet"]),
         *_market_lines(document["market"]),
+        *_alarm_lines(document),
         *_advice_lines(document["recommendation"], now_s),
+        *worth_lines(document.get("worth")),
         _fault_line(document["faults"]),
         *_trouble_lines(document),
     ]
@@ -208,7 +210,27 @@ def _market_lines(market: Document) -> Iterable[Text]:
     for i, (name, shown) in enumerate((("btc_usd", "BTC"), ("difficulty", "difficulty"), ("block_fees_btc", "fees"))):
         line.append_text(_input(shown, inputs.get(name), ", " if i else ""))
     yield line
+    yield from _published_lines(market.get("published"))
     yield from _outlook_lines(market.get("outlook") or {})
+
+
+def _published_lines(published: Document | None) -> Iterable[Text]:
+    """The hashprice that others publish, beside which ours stands; no line where nobody does."""
+    if published is None:
+        return
+    difference = published["difference"]
+    yield _line(
+        _label(""),
+        f"published {_fixed(published['usd_ph_day'], 2)} USD/PH/day ",
+        (f"({age(published['age_s'])}, {_plain(published['source'])})", STYLES.get(published["state"], "dim")),
+        ("" if difference is None else f", ours is {difference:+.1%}", "bold red" if published["alarm"] else ""),
+    )
+
+
+def _alarm_lines(document: Document) -> Iterable[Text]:
+    """What is wrong with the prices that everything rests on; no line where all is well."""
+    if told := document.get("alarms"):
+        yield _line(("alarm   ", "bold red"), ("; ".join(map(_plain, told)), "bold red"))
 
 
 def _outlook_lines(outlook: Document) -> Iterable[Text]:
@@ -252,6 +274,23 @@ def _advice_lines(advice: Document, now_s: float) -> Iterable[Text]:
     reasons = ", ".join(map(_plain, advice["status_reasons"]))
     because = (f"   because {reasons}", STYLES.get(status, "")) if reasons else ""
     yield _line(_label(""), f"shed {power(advice['shed_w'])}", because)
+
+
+def worth_lines(worth: Document | None) -> Iterable[Text]:
+    """How many machines are not worth their place, and how much power would earn more elsewhere, where that is told."""
+    label = "worth"
+    if worth and (verdicts := worth["verdicts"]):
+        count = verdicts.get("retire", 0)
+        told = f"{count} machine{' is' if count == 1 else 's are'} not worth {'its' if count == 1 else 'their'} place"
+        rest = [f"{verdicts.get('keep', 0)} are", f"{verdicts.get('uncertain', 0)} uncertain"]
+        rest += [f"{worth['unknown']} not judged"] if worth["unknown"] else []
+        yield _line(_label(label), (told, "yellow" if count else ""), (f"   {', '.join(rest)}", "dim"))
+        label = ""
+    if worth and worth["below_alternative_w"] is not None:
+        count = worth["below_alternative_feeders"]
+        where = f"on {count} feeder{'s' * (count != 1)}" if count else "on any feeder"
+        watts = power(worth["below_alternative_w"]) if count else "nothing"
+        yield _line(_label(label), f"{watts} earns less than the alternative {where}")
 
 
 def _fault_line(faults: Document) -> Text:
@@ -363,7 +402,8 @@ def show_once(document: Document, console: Console | None = None) -> None:
         told = f"{_plain(pdu['id'])}  {state}  {power(pdu['power_w'])}  {len(pdu['outlets'])} outlets"
         doubts = ", ".join(_plain(doubt).replace("_", " ") for doubt in pdu.get("doubts", ()))
         console.print(_line(_label("PDU"), told, (f"  {doubts}" if doubts else "", "yellow")))
-    for line in (*_market_lines(document["market"]), *_advice_lines(document["recommendation"], 0.0)):
+    advice = _advice_lines(document["recommendation"], 0.0)
+    for line in (*_market_lines(document["market"]), *advice, *worth_lines(document.get("worth"))):
         console.print(line)
 
 

@@ -23,6 +23,8 @@ from exporters.labels import (
     pdu_openings,
     row_openings,
 )
+from exporters.wording import unique_names
+from fleet.capital import Appraisal, FeederValue
 from fleet.cycle import Cycle
 from fleet.snapshot import PduColumns
 
@@ -50,11 +52,13 @@ class Column:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class View:
-    """What a value function may look at: the cycle, the time of rendering, and the lease in force (NaN = none)."""
+    """What a value function may look at: the cycle, the time of rendering, the lease in force (NaN = none), and what
+    the fleet was found to be worth, which is older than the cycle."""
 
     cycle: Cycle
     now_s: float
     lease_valid_until_s: float
+    appraisal: Appraisal | None = None
 
     @property
     def is_lease_valid(self) -> bool:
@@ -132,6 +136,42 @@ def machine_flags(label: str, words: Sequence[str], codes: Callable[[Cycle], Cod
 def machine_truths(truths: Callable[[Cycle], Bools]) -> Columns:
     """1 where it is true, no series elsewhere."""
     return machines(lambda cycle: np.where(truths(cycle), 1.0, np.nan))
+
+
+def appraised(values: Callable[[Appraisal], Floats]) -> Columns:
+    """One series per machine that was appraised."""
+
+    def columns(view: View) -> Sequence[Column]:
+        found = view.appraisal
+        return [] if found is None else [Column(machine_openings(found.ids), values(found))]
+
+    return columns
+
+
+def appraised_codes(label: str, words: Sequence[str | None], codes: Callable[[Appraisal], Codes]) -> Columns:
+    """1 for the verdict that was found, no series for the others and none for a code without a word."""
+    ends = [closing(**{label: word or ""}) for word in words]
+    shown = np.array([1.0 if word else np.nan for word in words])
+
+    def columns(view: View) -> Sequence[Column]:
+        if view.appraisal is None:
+            return []
+        column = codes(view.appraisal)
+        openings = machine_openings(view.appraisal.ids)
+        return [Column(openings, shown[column], [ends[code] for code in column.tolist()])]
+
+    return columns
+
+
+def feeders(value: Callable[[FeederValue], float]) -> Columns:
+    """One series per feeder of the inventory."""
+
+    def columns(view: View) -> Sequence[Column]:
+        found = () if view.appraisal is None else view.appraisal.feeders
+        names = unique_names(tuple(each.feeder for each in found))
+        return [single(value(each), feeder=name) for name, each in zip(names, found, strict=True)]
+
+    return columns
 
 
 def machine_infos(view: View) -> Sequence[Column]:

@@ -20,7 +20,10 @@ from exporters.columns import (
     Columns,
     View,
     advice,
+    appraised,
+    appraised_codes,
     buckets,
+    feeders,
     machine_codes,
     machine_flags,
     machine_infos,
@@ -44,6 +47,7 @@ from exporters.wording import (
     ACTIONS,
     DISPATCHES,
     FAULTS,
+    KEEPS,
     METER_DOUBTS,
     OPERATING_STATES,
     PDU_DOUBTS,
@@ -54,6 +58,7 @@ from exporters.wording import (
 from fleet.cycle import Cycle
 from fleet.retarget import Forecast, NextHashprice, Outlook, Silence
 from fleet.snapshot import FAN_SLOTS, SENSOR_SLOTS, WORK_SLOTS
+from fleet.tariff import PowerPrice
 
 POLL_DURATION_EDGES_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 CYCLE_DURATION_EDGES_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -157,6 +162,22 @@ def _power_state(view: View) -> Sequence[Column]:
     return [single(1.0, source=valuation.power_source, state=valuation.power_state.value)]
 
 
+SITE_TARIFF = "(site)"
+"""How the site's own tariff is labelled; no named one can have such a name."""
+
+
+def _tariffs(value: Callable[[PowerPrice], float]) -> Columns:
+    """One series per tariff in use."""
+    return lambda view: [single(value(price), tariff=price.tariff or SITE_TARIFF) for price in view.cycle.power]
+
+
+def _tariff_states(view: View) -> Sequence[Column]:
+    return [
+        single(1.0, tariff=price.tariff or SITE_TARIFF, source=price.source, state=price.state.value)
+        for price in view.cycle.power
+    ]
+
+
 def _merit(view: View) -> Sequence[Column]:
     """Running, priced machines: the watts that go out when power costs more than the edge."""
     money, is_running = view.cycle.economics, view.cycle.snapshot.is_running
@@ -193,6 +214,10 @@ def _ratio(part: Callable[[Outlook], float | Silence]) -> Columns:
 
 def _silences(view: View) -> Sequence[Column]:
     return [single(1.0, part=part, reason=reason.value) for part, reason in view.cycle.outlook.silences.items()]
+
+
+def _appraised_at(view: View) -> Sequence[Column]:
+    return [] if view.appraisal is None else [single(view.appraisal.at_s)]
 
 
 _SENSORS = [{"sensor": sensor.value, "index": str(index)} for sensor, index in SENSOR_SLOTS]
@@ -303,6 +328,9 @@ MACHINE_MARGIN = Metric("hashwatt_machine_margin_usd_per_hour",
 MACHINE_MARGIN_ERROR = Metric("hashwatt_machine_margin_error_usd_per_hour",
     "One standard deviation of the margin.",
     Kind.GAUGE, _USD_H, _M, machines(lambda c: c.economics.margin_error_usd_h))
+MACHINE_KEPT_MARGIN = Metric("hashwatt_machine_kept_margin_usd_per_hour",
+    "What the operator keeps of the margin where the host takes a share of what is above zero, else the margin itself.",
+    Kind.GAUGE, _USD_H, _M, machines(lambda c: c.economics.kept_margin_usd_h))
 MACHINE_BREAKEVEN = Metric("hashwatt_machine_breakeven_usd_per_kilowatt_hour",
     "Power price at which the margin is 0.",
     Kind.GAUGE, "usd_per_kilowatt_hour", _M, machines(lambda c: c.economics.breakeven_usd_kwh))
@@ -316,6 +344,19 @@ MACHINE_DISPATCH = Metric("hashwatt_machine_dispatch",
     "1 for what the margin alone says: run, stop, or uncertain where it is smaller than its error or accepted work "
     "contradicts it. It is no advice, and there is no series without a margin.",
     Kind.GAUGE, "", ("machine", "verdict"), machine_codes("verdict", DISPATCHES, lambda c: c.economics.dispatch))
+MACHINE_KEEP_VALUE = Metric("hashwatt_machine_keep_value_usd",
+    "What keeping the machine is worth over the months that the operator names, less what its place costs.",
+    Kind.GAUGE, "usd", _M, appraised(lambda a: a.worth.keep_usd))
+MACHINE_KEEP_ERROR = Metric("hashwatt_machine_keep_value_error_usd",
+    "One standard deviation of that worth, from that of the margin.",
+    Kind.GAUGE, "usd", _M, appraised(lambda a: a.worth.keep_error_usd))
+MACHINE_RESALE = Metric("hashwatt_machine_resale_usd",
+    "What the machine would fetch today, by the operator's price per TH/s.",
+    Kind.GAUGE, "usd", _M, appraised(lambda a: a.worth.resale_usd))
+MACHINE_RETIRE = Metric("hashwatt_machine_retire",
+    "1 for whether the machine is worth its place: keep, retire, or uncertain where the difference is smaller than its "
+    "error. It turns nothing, and there is no series where a term of it is not told.",
+    Kind.GAUGE, "", ("machine", "verdict"), appraised_codes("verdict", KEEPS, lambda a: a.worth.verdict))
 MACHINE_RECOMMENDED = Metric("hashwatt_machine_recommended",
     "1 for the action that is recommended; no series once the lease has run out.",
     Kind.GAUGE, "", ("machine", "action"), while_leased(machine_codes("action", ACTIONS, lambda c: c.decision.action)))
@@ -389,6 +430,25 @@ OUTLET_ON = Metric("hashwatt_outlet_on",
     "1 if the outlet is switched on, 0 if off.",
     Kind.GAUGE, "", ("pdu", "outlet"), outlets(lambda c: c.snapshot.pdus.outlet_on))
 
+FEEDER_POWER = Metric("hashwatt_feeder_power_watts",
+    "Power of the priced machines of a feeder; a standing one counts as what it would draw.",
+    Kind.GAUGE, "watts", ("feeder",), feeders(lambda f: f.power_w))
+FEEDER_UNPRICED = Metric("hashwatt_feeder_unpriced_machines",
+    "Machines of the feeder without a margin: they are in none of its other numbers.",
+    Kind.GAUGE, "", ("feeder",), feeders(lambda f: float(f.unpriced)))
+FEEDER_MINING = Metric("hashwatt_feeder_mining_usd_per_kilowatt_hour",
+    "What hash earns of a kilowatt-hour of the feeder, site losses included, before power is paid.",
+    Kind.GAUGE, "usd_per_kilowatt_hour", ("feeder",), feeders(lambda f: f.mining_usd_kwh))
+FEEDER_ALTERNATIVE = Metric("hashwatt_feeder_alternative_usd_per_kilowatt_hour",
+    "What another use of the same power would pay, by the operator's word.",
+    Kind.GAUGE, "usd_per_kilowatt_hour", ("feeder",), feeders(lambda f: f.alternative_usd_kwh))
+FEEDER_BELOW = Metric("hashwatt_feeder_below_alternative_watts",
+    "Power of those priced machines of the feeder that make less of it than the alternative pays. It turns nothing.",
+    Kind.GAUGE, "watts", ("feeder",), feeders(lambda f: f.below_w))
+APPRAISED_AT = Metric("hashwatt_appraisal_timestamp_seconds",
+    "Time of the cycle that the worth of machines and feeders is of; it is found anew every 10 minutes.",
+    Kind.GAUGE, _AT, (), _appraised_at)
+
 HASHPRICE = Metric("hashwatt_hashprice_usd_per_petahash_day",
     "Expected revenue of 1 PH/s in a day, from difficulty, reward and price.",
     Kind.GAUGE, "usd_per_petahash_day", (), site(lambda c: c.valuation.hashprice_usd_ph_day))
@@ -445,14 +505,23 @@ QUOTE_AS_OF = Metric("hashwatt_quote_as_of_timestamp_seconds",
     "As-of time of each quote that the hashprice uses.",
     Kind.GAUGE, _AT, ("input", "source"), _quotes)
 POWER_PRICE = Metric("hashwatt_power_price_usd_per_kilowatt_hour",
-    "All-in marginal price of power now.",
+    "All-in marginal price of power now, by the site's own tariff.",
     Kind.GAUGE, "usd_per_kilowatt_hour", (), site(lambda c: c.valuation.power_usd_per_kwh))
 POWER_PRICE_STATE = Metric("hashwatt_power_price_state",
-    "1 for the source of the power price and the worst state of all tariffs in use.",
+    "1 for the source and the state of that price.",
     Kind.GAUGE, "", ("source", "state"), _power_state)
 POWER_PRICE_AS_OF = Metric("hashwatt_power_price_as_of_timestamp_seconds",
     "Start of the interval that the power price is of; absent where it does not age.",
     Kind.GAUGE, _AT, (), site(lambda c: c.valuation.power_as_of_s))
+TARIFF_PRICE = Metric("hashwatt_tariff_power_price_usd_per_kilowatt_hour",
+    "All-in marginal price of power now, by each tariff in use; (site) is the site's own.",
+    Kind.GAUGE, "usd_per_kilowatt_hour", ("tariff",), _tariffs(lambda p: p.usd_per_kwh if p.is_usable else math.nan))
+TARIFF_STATE = Metric("hashwatt_tariff_power_price_state",
+    "1 for the source and the state of each tariff's price; machines whose tariff has none are not advised.",
+    Kind.GAUGE, "", ("tariff", "source", "state"), _tariff_states)
+TARIFF_AS_OF = Metric("hashwatt_tariff_power_price_as_of_timestamp_seconds",
+    "Start of the interval that each tariff's price is of; absent where it does not age.",
+    Kind.GAUGE, _AT, ("tariff",), _tariffs(lambda p: p.as_of_s))
 
 SHED = Metric("hashwatt_curtailment_recommended_shed_watts",
     "Power that the recommended stops give up.",

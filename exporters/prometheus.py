@@ -16,16 +16,22 @@ import orjson
 
 from exporters.columns import Column, View
 from exporters.metrics import TABLE, Family
+from fleet.capital import Appraisal
 from fleet.cycle import Cycle
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def render(
-    cycle: Cycle, *, now_s: float, lease_valid_until_s: float = math.nan, extra: Iterable[Family] = ()
+    cycle: Cycle,
+    *,
+    now_s: float,
+    lease_valid_until_s: float = math.nan,
+    extra: Iterable[Family] = (),
+    appraisal: Appraisal | None = None,
 ) -> Iterator[bytes]:
     """Blocks of the page. `now_s` decides whether the lease, and with it the advice, still stands."""
-    view = View(cycle, now_s, lease_valid_until_s)
+    view = View(cycle, now_s, lease_valid_until_s, appraisal)
     for row in TABLE:
         if row.columns:
             yield from render_family(Family(row, row.columns(view)))

@@ -16,6 +16,7 @@ from exporters.wording import (
     ACTIONS,
     DISPATCHES,
     FAULTS,
+    KEEPS,
     KINDS,
     METER_DOUBTS,
     OPERATING_STATES,
@@ -34,11 +35,13 @@ from exporters.wording import (
     truths,
     unique_names,
 )
+from fleet.capital import Appraisal, FeederValue
 from fleet.curtailment import Action
 from fleet.cycle import Cycle
 from fleet.market import CrossCheck, InputState, MarketInput, Valuation
 from fleet.retarget import Silence
 from fleet.snapshot import SENSOR_SLOTS, MeterDoubt
+from fleet.tariff import PowerPrice
 
 Floats = npt.NDArray[np.float64]
 Document = dict[str, object]
@@ -52,27 +55,39 @@ _SENSOR_NAMES = tuple(
 )
 
 
-def once_document(cycle: Cycle) -> Document:
+def once_document(cycle: Cycle, appraisal: Appraisal | None = None) -> Document:
     """Everything that one round of polls found, and what we make of it."""
     return {
         "site": clean(cycle.site.name),
         "at": instant(cycle.at_s),
         "machines": machine_rows(cycle, range(len(cycle.snapshot))),
         "pdus": pdu_rows(cycle, range(len(cycle.snapshot.pdus.ids))),
-        "market": {**market_document(cycle.valuation), "outlook": outlook_document(cycle)},
+        "market": {
+            **market_document(cycle.valuation),
+            "tariffs": tariff_rows(cycle.power),
+            "outlook": outlook_document(cycle),
+        },
         "recommendation": recommendation_document(cycle),
+        **worth_part(appraisal),
     }
 
 
-def status_document(cycle: Cycle, lease_valid_until_s: float = math.nan) -> Document:
+def status_document(
+    cycle: Cycle, lease_valid_until_s: float = math.nan, appraisal: Appraisal | None = None
+) -> Document:
     """The farm on one screen: totals, market, the machines nearest to their breakeven, faults, why machines are not
     priced, those that report errors, mine for another pool or share a name, and the recommendation."""
     snapshot = cycle.snapshot
     return {
         "site": clean(cycle.site.name),
         "at": instant(cycle.at_s),
+        "alarms": alarms(cycle.valuation),
         "fleet": fleet_totals(cycle),
-        "market": {**market_document(cycle.valuation), "outlook": outlook_document(cycle)},
+        "market": {
+            **market_document(cycle.valuation),
+            "tariffs": tariff_rows(cycle.power),
+            "outlook": outlook_document(cycle),
+        },
         "marginal": machine_rows(cycle, marginal_rows(cycle.economics.margin_usd_h).tolist()),
         "faults": _counts(snapshot.fault, FAULTS),
         "unpriced": _counts(cycle.economics.reason, REASONS),
@@ -86,6 +101,7 @@ def status_document(cycle: Cycle, lease_valid_until_s: float = math.nan) -> Docu
             "troubled": troubled_pdus(cycle),
         },
         "recommendation": {**recommendation_document(cycle), "valid_until": instant(lease_valid_until_s)},
+        **worth_part(appraisal),
     }
 
 
@@ -222,6 +238,8 @@ def machine_rows(cycle: Cycle, rows: Sequence[int]) -> list[Document]:
         "suspect": [list(suspicions(bits)) for bits in snapshot.suspect[chosen].tolist()],
         "margin_usd_h": numbers(money.margin_usd_h[chosen]),
         "margin_error_usd_h": numbers(money.margin_error_usd_h[chosen]),
+        "kept_margin_usd_h": numbers(money.kept_margin_usd_h[chosen]),
+        "power_usd_kwh": numbers(cycle.site.by_tariff(cycle.power)[chosen]),
         "breakeven_usd_kwh": numbers(money.breakeven_usd_kwh[chosen]),
         "breakeven_hashprice_usd_ph_day": numbers(money.breakeven_hashprice_usd_ph_day[chosen]),
         "breakeven_btc_usd": numbers(money.breakeven_btc_usd[chosen]),
@@ -247,6 +265,7 @@ def _told(cycle: Cycle, row: int, id: str) -> Document:
         "make": _text(info.make),
         "model": _text(info.model or machine.model),
         "mode": _text(info.mode),
+        "tariff": _text(machine.tariff),
         "pool": _text(info.pool),
         "hashrate_key": _text(info.hashrate_key),
         "power_key": _text(info.power_key),
@@ -371,6 +390,39 @@ def market_document(valuation: Valuation) -> Document:
     }
 
 
+def tariff_rows(power: Sequence[PowerPrice]) -> list[Document]:
+    """The price of every tariff in use; the site's own has no name and comes first."""
+    return [
+        {
+            "tariff": _text(price.tariff),
+            "power_usd_kwh": number(price.usd_per_kwh) if price.is_usable else None,
+            "source": _text(price.source),
+            "state": price.state.value,
+            "as_of": instant(price.as_of_s),
+            "profit_share": number(price.profit_share),
+        }
+        for price in power
+    ]
+
+
+UNUSABLE = (InputState.MISSING, InputState.STALE_HARD, InputState.CONFLICT)
+"""States of an input that nothing is decided with."""
+
+
+def alarms(valuation: Valuation) -> list[str]:
+    """What is wrong with the prices that everything rests on, in words; nothing where all is well."""
+    told = []
+    check = valuation.cross_check
+    if check.is_alarm:
+        told.append(f"our hashprice is {check.difference:+.1%} off the one of {clean(check.source, 32)}")
+    states = {
+        **{input.value: state for input, state in valuation.states.items()},
+        "power price": valuation.power_state,
+    }
+    told += [f"{name} {state.value}".replace("_", " ") for name, state in states.items() if state in UNUSABLE]
+    return told
+
+
 def published_document(check: CrossCheck) -> Document | None:
     """A hashprice that others publish beside ours, null where nobody does; `difference` is ours over theirs less 1."""
     if not check.source:
@@ -436,6 +488,45 @@ def recommendation_document(cycle: Cycle) -> Document:
         "shed_w": number(decision.shed_w),
         "quorum": number(decision.quorum),
     }
+
+
+def worth_part(appraisal: Appraisal | None) -> Document:
+    """`worth` as the last part of a document; nothing where the operator has said nothing that a verdict is made of."""
+    if appraisal is None:
+        return {}
+    verdicts = _counts(appraisal.worth.verdict, KEEPS)
+    compared = [each for each in appraisal.feeders if math.isfinite(each.alternative_usd_kwh)]
+    if not verdicts and not compared:
+        return {}
+    below, _ = _total(np.array([each.below_w for each in compared], np.float64))
+    return {
+        "worth": {
+            "at": instant(appraisal.at_s),
+            "verdicts": verdicts,
+            "unknown": len(appraisal.ids) - sum(verdicts.values()),
+            "below_alternative_w": below,
+            "below_alternative_feeders": sum(each.below_w > 0.0 for each in compared),
+            "feeders": feeder_rows(compared),
+        }
+    }
+
+
+def feeder_rows(feeders: Sequence[FeederValue]) -> list[Document]:
+    """One object per feeder."""
+    names = unique_names(tuple(each.feeder for each in feeders))
+    return [
+        {
+            "feeder": name,
+            "machines": each.machines,
+            "unpriced": each.unpriced,
+            "power_w": number(each.power_w),
+            "mining_usd_kwh": number(each.mining_usd_kwh),
+            "alternative_usd_kwh": number(each.alternative_usd_kwh),
+            "below_alternative_w": number(each.below_w),
+            "is_worth_more": each.is_worth_more,
+        }
+        for name, each in zip(names, feeders, strict=True)
+    ]
 
 
 def action_counts(action: npt.NDArray[np.uint8]) -> dict[str, int]:

@@ -17,6 +17,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from fleet.capital import Keep
 from fleet.curtailment import Action, Why
 from fleet.economics import Dispatch
 from fleet.readings import FAULT_KINDS, PowerSource, Reason
@@ -29,6 +30,7 @@ POWER_SOURCES: tuple[str | None, ...] = tuple(source.name.lower() if source else
 FAULTS: tuple[str | None, ...] = tuple(kind.value if kind else None for kind in FAULT_KINDS)
 REASONS: tuple[str | None, ...] = tuple(reason.name.lower() if reason else None for reason in Reason)
 DISPATCHES: tuple[str | None, ...] = tuple(verdict.name.lower() if verdict else None for verdict in Dispatch)
+KEEPS: tuple[str | None, ...] = tuple(verdict.name.lower() if verdict else None for verdict in Keep)
 SUSPICIONS: tuple[str, ...] = tuple((bit.name or "").lower() for bit in Suspect)
 METER_DOUBTS: tuple[str, ...] = tuple((bit.name or "").lower() for bit in MeterDoubt)
 PDU_DOUBTS: tuple[str, ...] = tuple((bit.name or "").lower() for bit in PduDoubt)
