@@ -134,7 +134,9 @@ CLOCK_TOLERANCE_S = 60.0
 
 DIFFICULTY_TOLERANCE = 1e-6  # one D printed with more or fewer digits
 RETARGET_FACTOR = 4.0  # the consensus rules clamp one step to [1/4, 4]
-NEAR_BLOCKS = 2016  # a tip that is an epoch and more behind the others is no tip
+NEAR_BLOCKS = 144  # a tip that is a day and more away from the others is no tip
+FOLLOW_BLOCKS = 3  # a fresh tip further below a retarget denies that it has happened
+LAG_BLOCKS = 12  # for so long a page that does not say its height may show the difficulty of before
 FROZEN_S = 6 * 3600.0
 """Fees or a price that have not moved for so long are a server that repeats itself, whatever its time stamps say."""
 
@@ -320,10 +322,10 @@ def assess(market: Market, power_usd_per_kwh: float, power_source: str, now_s: f
             heard[quote.input].append(one)
 
     tip = _height(_live(heard[MarketInput.HEIGHT]))
-    heights = {each.quote.source: each.quote.value for each in heard[MarketInput.HEIGHT]}
+    places = {each.quote.source: each for each in heard[MarketInput.HEIGHT]}
     raw_price, mean_usd = _prices(market, now_s)
     judgements = {
-        MarketInput.DIFFICULTY: _difficulty(_live(heard[MarketInput.DIFFICULTY]), heights, tip.value),
+        MarketInput.DIFFICULTY: _difficulty(_live(heard[MarketInput.DIFFICULTY]), places, tip.value),
         MarketInput.HEIGHT: tip,
         MarketInput.BLOCK_FEES_BTC: _block_fees(_live(heard[MarketInput.BLOCK_FEES_BTC])),
         MarketInput.BTC_USD: raw_price,
@@ -443,25 +445,28 @@ def _order(each: _Heard) -> tuple[int, float, str]:
     return _rung(each.quote.source), each.age_s, each.quote.source
 
 
-def _difficulty(heard: Sequence[_Heard], heights: Mapping[str, float], tip: float) -> _Judgement:
+def _difficulty(heard: Sequence[_Heard], places: Mapping[str, _Heard], tip: float) -> _Judgement:
     """The difficulty of the newest epoch that anybody knows, agreed on by those who know it.
 
     Of several that are said for one epoch the one that more sources say counts; as many on each side are a dispute. Who
-    does not say for which block, and where he stands, is taken to speak of the newest. What is said for an epoch that
-    begins after the next block is not heard.
+    does not say for which block, and where he stands, is taken to speak of the newest, but may be late with it. What is
+    said for an epoch that begins after the next block is not heard.
     """
     next_epoch = _epoch(tip + 1)
-    told = [(each, _epoch(_height_of(each.quote, heights))) for each in sorted(heard, key=_order)]
+    told = [(each, _epoch(_height_of(each.quote, places))) for each in sorted(heard, key=_order)]
     told = [(each, epoch) for each, epoch in told if not epoch > next_epoch]
     if not told:
         return _MISSING
     newest_epoch = max((epoch for _, epoch in told if not math.isnan(epoch)), default=math.nan)
+    is_young = newest_epoch == next_epoch and (tip + 1) % RETARGET_INTERVAL < LAG_BLOCKS
     camps: list[list[_Heard]] = []
-    for each, epoch in told:
+    for each, epoch in sorted(told, key=lambda one: math.isnan(one[1])):
         if epoch < newest_epoch:
             continue
-        friends = (camp for camp in camps if math.isclose(each.value, camp[0].value, rel_tol=DIFFICULTY_TOLERANCE))
+        friends = (camp for camp in camps if _is_one_difficulty(each, camp[0]))
         if (camp := next(friends, None)) is None:
+            if is_young and math.isnan(epoch) and _can_follow(camps[0][0].value, each.value, 1):
+                continue
             camps.append(camp := [])
         camp.append(each)
     camps.sort(key=len, reverse=True)
@@ -469,7 +474,10 @@ def _difficulty(heard: Sequence[_Heard], heights: Mapping[str, float], tip: floa
     if len(camps) > 1 and len(best) == len(camps[1]):
         return _disputed(heard)
     for each, epoch in told:
-        if epoch < newest_epoch and not _can_follow(best[0].value, each.value, newest_epoch - epoch):
+        if epoch < newest_epoch and (
+            not _can_follow(best[0].value, each.value, newest_epoch - epoch)
+            or _denies(each, best[0], places, newest_epoch)
+        ):
             return _disputed(heard)
     judgement = _resting_on(best, best[0].value)
     if newest_epoch < next_epoch and judgement.state is not InputState.STALE_HARD:
@@ -479,9 +487,30 @@ def _difficulty(heard: Sequence[_Heard], heights: Mapping[str, float], tip: floa
     return judgement
 
 
-def _height_of(quote: Quote, heights: Mapping[str, float]) -> float:
+def _height_of(quote: Quote, places: Mapping[str, _Heard]) -> float:
     """A block that a difficulty is in force at: the one that it names, else its source's tip; NaN = neither known."""
-    return heights.get(quote.source, math.nan) if quote.at_height is None else quote.at_height
+    if quote.at_height is not None:
+        return quote.at_height
+    return places[quote.source].value if quote.source in places else math.nan
+
+
+def _denies(old: _Heard, new: _Heard, places: Mapping[str, _Heard], epoch: float) -> bool:
+    """Whether a source that is trusted as much, and whose tip is fresh, stands well before the epoch of `new`.
+
+    A retarget that only one source has seen would otherwise be worth a factor of four to whoever lies.
+    """
+    place = places.get(old.quote.source)
+    return (
+        place is not None
+        and place.state is InputState.FRESH
+        and place.value < epoch * RETARGET_INTERVAL - FOLLOW_BLOCKS
+        and _rung(old.quote.source) <= _rung(new.quote.source)
+        and not _is_one_difficulty(old, new)
+    )
+
+
+def _is_one_difficulty(one: _Heard, other: _Heard) -> bool:
+    return math.isclose(one.value, other.value, rel_tol=DIFFICULTY_TOLERANCE)
 
 
 def _epoch(height: float) -> float:
@@ -495,12 +524,17 @@ def _can_follow(new: float, old: float, epochs: float) -> bool:
 
 
 def _height(heard: Sequence[_Heard]) -> _Judgement:
-    """The highest height of those that are near each other, as a chain only grows; else a dispute."""
+    """The highest height of those that are near each other, as a chain only grows; else that of a node; else a dispute.
+
+    A node has been asked how old its newest block is (see the ladder), and is refused where it lags.
+    """
     if not heard:
         return _MISSING
     middle = median(each.value for each in heard)
     near = [each for each in heard if abs(each.value - middle) <= (NEAR_BLOCKS if len(heard) > 2 else NEAR_BLOCKS / 2)]
     if len(near) < min(len(heard), 2):
+        near = [each for each in heard if each.quote.source.startswith(LADDER[0])]
+    if not near:
         return _disputed(heard)
     tip = max(each.value for each in near)
     return _resting_on([each for each in near if each.value == tip], tip)
@@ -530,8 +564,13 @@ def _prices(market: Market, now_s: float) -> tuple[_Judgement, float]:
     if math.isnan(now.value) or all(map(_is_stated, now.used)):
         return now, now.value
     instants = [now_s - k * SAMPLE_S for k in range(1, round(MEAN_S / SAMPLE_S))]
-    earlier = [_price_at(told, instant, 0.0).value for instant in instants]
-    return now, fmean([now.value, *(value for value in earlier if not math.isnan(value))])
+    # what one source alone said, before others were heard, is no part of a mean of several
+    founded = [
+        each
+        for each in (_price_at(told, instant, 0.0) for instant in instants)
+        if len(each.used) >= min(2, len(now.used))
+    ]
+    return now, fmean([now.value, *(each.value for each in founded if not math.isnan(each.value))])
 
 
 def _price_at(told: Sequence[Quote], at_s: float, ahead_s: float) -> _Judgement:

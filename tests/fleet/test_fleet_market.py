@@ -347,7 +347,12 @@ OLD, NEW = 141.668e12, 125.864e12
         pytest.param((OLD / 4.1, RETARGET), (OLD, RETARGET - 1), None, id="a step below 1/4"),
         pytest.param((OLD * 4.1, RETARGET), (OLD, RETARGET - 1), None, id="a step above 4"),
         pytest.param((OLD * 100, RETARGET), (OLD, RETARGET - 1), None, id="x100"),
-        pytest.param((NEW, RETARGET), (OLD, None), None, id="the other has no height"),
+        pytest.param((NEW, RETARGET + 10), (OLD, None), NEW, id="the other has no height and may be late"),
+        pytest.param((NEW, RETARGET + 11), (OLD, None), None, id="the other has no height and has had its time"),
+        pytest.param((OLD / 4.1, RETARGET), (OLD, None), None, id="the other has no height, and no step leads there"),
+        pytest.param((NEW, RETARGET + 6), (OLD, RETARGET - 3), NEW, id="across a retarget, a little late"),
+        pytest.param((NEW, RETARGET), (OLD, RETARGET - 4), None, id="the other stands well before the retarget"),
+        pytest.param((OLD, RETARGET), (OLD, RETARGET - 4), OLD, id="before the retarget, but with the same number"),
         pytest.param((OLD, TIP), (OLD, None), OLD, id="the other agrees without a height"),
     ],
 )
@@ -391,8 +396,10 @@ def test_two_heights_far_apart_are_disputed_and_of_three_the_far_one_is_not_hear
     valuation = judge(*ALL, quote(HEIGHT, 1_050_000, "b"))
     assert valuation.states[HEIGHT] is CONFLICT
     assert math.isnan(valuation.reward_btc)
-    assert judge(*ALL, quote(HEIGHT, TIP + 2016, "b")).height == TIP + 2016
-    assert judge(*ALL, quote(HEIGHT, TIP + 2017, "b")).states[HEIGHT] is CONFLICT
+    assert judge(*ALL, quote(HEIGHT, TIP + 144, "b")).height == TIP + 144
+    assert judge(*ALL, quote(HEIGHT, TIP + 145, "b")).states[HEIGHT] is CONFLICT
+    assert judge(*ALL, quote(HEIGHT, TIP + 145, "bitcoin_core")).height == TIP + 145  # a node is asked how old it is
+    assert judge(*ALL, quote(HEIGHT, TIP - 145, "bitcoin_core")).height == TIP - 145
     settled = judge(*ALL, quote(HEIGHT, TIP + 1, "b"), quote(HEIGHT, 1_050_000, "c"))
     assert (settled.height, settled.states[HEIGHT]) == (TIP + 1, FRESH)
 

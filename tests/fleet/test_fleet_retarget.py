@@ -433,7 +433,9 @@ def test_the_reward_behind_the_retarget_is_that_of_its_height() -> None:
             id="a start of nobody's epoch",
         ),
         pytest.param(
-            without(MarketInput.EPOCH_START_S) + said("late", epoch_start_s=START - 1.2e6, height=HEIGHT - 1729),
+            without(MarketInput.EPOCH_START_S)
+            + said("core", height=HEIGHT)
+            + said("late", epoch_start_s=START - 1.2e6, height=HEIGHT - 1729),
             Silence.MISSING,
             id="a start of the last epoch",
         ),
@@ -457,8 +459,9 @@ def test_what_is_not_known_makes_no_forecast(quotes: tuple[Quote, ...], silence:
 
 def test_two_sources_that_agree_are_as_good_as_one_and_a_late_one_does_no_harm() -> None:
     alone = look(*told())
-    assert look(*told(), *said("core", epoch_start_s=START, height=HEIGHT)) == alone
-    assert look(*told(), *said("late", epoch_start_s=START - 1.2e6, height=HEIGHT - 1729)) == alone
+    core = said("core", epoch_start_s=START, height=HEIGHT)
+    assert look(*told(), *core) == alone
+    assert look(*told(), *core, *said("late", epoch_start_s=START - 1.2e6, height=HEIGHT - 1729)) == alone
 
 
 @pytest.mark.parametrize(

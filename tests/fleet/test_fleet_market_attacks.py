@@ -1,0 +1,160 @@
+"""One source that does anything, at any time, among others that are honest: what it can do to the numbers in use.
+
+It may be the first to be heard, name any time within what a collector lets through, fall silent, leap, creep, and stand
+in for an hour that only it knows. It may make an input degraded or disputed. It may not move it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from fleet.market import HARD_AGE_S, SOFT_AGE_S, InputState, Market, MarketInput, Quote, Valuation, assess
+
+DIFFICULTY, HEIGHT, PRICE = MarketInput.DIFFICULTY, MarketInput.HEIGHT, MarketInput.BTC_USD
+FRESH, SOFT, CONFLICT = InputState.FRESH, InputState.STALE_SOFT, InputState.CONFLICT
+NOW = 1_770_000_000.0
+ROUND_S = 30.0
+HONEST = ("coinbase", "kraken", "gemini")
+D = 141.668e12
+RETARGET = 464 * 2016
+
+
+def quote(input: MarketInput, value: float, source: str, at_s: float = NOW, at: float | None = None) -> Quote:
+    return Quote(input, source, value, at_s, SOFT_AGE_S[input], HARD_AGE_S[input], at)
+
+
+def judge(market: Market, now_s: float = NOW) -> Valuation:
+    return assess(market, 0.06, "flat", now_s)
+
+
+# --- price -----------------------------------------------------------------------------------------------------------
+
+LIES = (
+    st.floats(1e3, 1e7)
+    | st.floats(0.9, 1.1).map(lambda factor: 70_000.0 * factor)
+    | st.sampled_from([7e6, 700.0, -1.0, 0.0, 71_399.0, 68_601.0, 71_400.0, math.nan, math.inf])
+)
+ROUND = st.tuples(
+    st.floats(-0.01, 0.01),  # where the market goes
+    st.tuples(*[st.floats(-0.003, 0.003)] * 3),  # how each honest ticker sees it
+    st.tuples(*[st.booleans()] * 3),  # and whether it is heard in this round
+    LIES | st.none(),
+    st.sampled_from([0.0, 60.0, -29.0, -120.0, -600.0, -3000.0]),  # the time that the bad one names
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(ROUND, min_size=2, max_size=30), st.integers(0, 12), st.sampled_from(["bad", "bitfinex", "mempool"]))
+@example([(0.0, (0.0,) * 3, (True,) * 3, 7e6, 0.0)] * 4, 3, "bitfinex")  # heard before anybody else
+@example([(0.0, (0.0,) * 3, (True,) * 3, 71_399.0, 60.0)] * 12, 0, "bitfinex")  # as far as the outlier rule allows
+def test_one_bad_ticker_among_three_never_moves_the_price_further_than_the_outlier_rule(
+    story: list[tuple[float, tuple[float, ...], tuple[bool, ...], float | None, float]], alone: int, name: str
+) -> None:
+    """`alone` rounds only the bad one is heard; from then on three honest ones live, and bound what is used."""
+    market, truth, told = Market(), 70_000.0, list[tuple[float, float]]()
+    for i, (step, noises, is_heard, lie, offset_s) in enumerate(story):
+        now_s = NOW + ROUND_S * i
+        truth *= 1 + step
+        if lie is not None:
+            market = market.with_quotes([quote(PRICE, lie, name, now_s + offset_s)])
+        if i < alone:
+            continue
+        for source, noise, up in zip(HONEST, noises, is_heard, strict=True):
+            if up or i == alone:
+                told.append((now_s, truth * (1 + noise)))
+                market = market.with_quotes([quote(PRICE, truth * (1 + noise), source, now_s)])
+        valuation = judge(market, now_s)
+        honest = [value for at_s, value in told if now_s - at_s <= HARD_AGE_S[PRICE]]
+        for used in (valuation.btc_usd, valuation.btc_usd_raw):
+            if math.isnan(used):
+                assert valuation.states[PRICE] is CONFLICT
+            else:
+                assert min(honest) / 1.02 <= used <= max(honest) * 1.02
+
+
+def test_what_one_source_said_before_others_were_heard_is_no_part_of_the_mean() -> None:
+    market = Market().with_quotes([quote(PRICE, 7e6, "bitfinex", NOW)])
+    alone = judge(market)
+    assert (alone.btc_usd, alone.states[PRICE]) == (7e6, SOFT)  # believed, but nothing new is stopped
+    for i in range(1, 12):
+        now_s = NOW + ROUND_S * i
+        market = market.with_quotes(quote(PRICE, 70_000.0, source, now_s) for source in HONEST)
+        assert judge(market, now_s).btc_usd == 70_000.0
+
+
+def test_a_lone_ticker_has_a_mean_of_its_own() -> None:
+    market = Market()
+    for i in range(10):
+        market = market.with_quotes([quote(PRICE, 70_000.0 + 10 * i, "kraken", NOW + ROUND_S * i)])
+    assert judge(market, NOW + 270.0).btc_usd == pytest.approx(70_045.0)
+
+
+# --- difficulty and height -------------------------------------------------------------------------------------------
+
+
+def chain(height: float, *sources: str, difficulty: float = D) -> list[Quote]:
+    told = []
+    for source in sources:
+        told += [quote(HEIGHT, height, source), quote(DIFFICULTY, difficulty, source, at=height)]
+    return told
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.integers(RETARGET - 2016, RETARGET - 5),
+    st.integers(-3000, 3000) | st.sampled_from([0, 1, 144, 145, 2016]),
+    st.floats(0.2, 5.0) | st.sampled_from([0.25, 4.0, 1.0, 100.0, 0.01]),
+    st.none() | st.integers(-3000, 3000),
+    st.sampled_from(["mempool", "braiins", "blockchain_info", "x"]),
+)
+@example(RETARGET - 284, 284, 3.9, None, "mempool")
+@example(RETARGET - 24, 24, 0.26, 24, "x")
+def test_one_bad_source_never_brings_a_difficulty_that_nobody_else_said(
+    height: int, ahead: int, factor: float, at_ahead: int | None, name: str
+) -> None:
+    """Away from a retarget two honest sources stand at one height; the difficulty in use is theirs, or disputed."""
+    others = [source for source in ("bitcoin_core", "mempool", "y") if source != name][:2]
+    lie = [quote(HEIGHT, height + ahead, name)]
+    lie += [quote(DIFFICULTY, D * factor, name, at=None if at_ahead is None else height + at_ahead)]
+    valuation = judge(Market((*chain(height, *others), *lie)))
+    assert math.isnan(valuation.difficulty) or valuation.difficulty == pytest.approx(D, rel=1e-6)
+    if math.isnan(valuation.difficulty):
+        assert valuation.states[DIFFICULTY] is CONFLICT
+    if abs(ahead) > 144:
+        assert valuation.height == height
+
+
+@pytest.mark.parametrize("left", [4, 24, 144, 284, 1500])
+def test_a_retarget_that_only_one_has_seen_is_disputed_by_a_node_that_stands_well_before_it(left: int) -> None:
+    early = chain(RETARGET, "mempool", difficulty=3.9 * D)
+    beside = judge(Market((*chain(RETARGET - left, "bitcoin_core"), *early)))
+    assert (beside.states[DIFFICULTY] is CONFLICT) or beside.difficulty == D
+
+
+def test_a_node_whose_tip_is_old_denies_nothing() -> None:
+    stuck = [
+        quote(HEIGHT, RETARGET - 9, "bitcoin_core", NOW - 2701), quote(DIFFICULTY, D, "bitcoin_core", at=RETARGET - 9),
+    ]  # fmt: skip
+    valuation = judge(Market((*stuck, *chain(RETARGET, "mempool", difficulty=0.9 * D))))
+    assert (valuation.difficulty, valuation.states[DIFFICULTY]) == (0.9 * D, FRESH)
+
+
+def test_a_server_that_indexes_anew_does_not_hold_a_node_up() -> None:
+    behind = chain(RETARGET - 500, "mempool")
+    valuation = judge(Market((*chain(RETARGET + 20, "bitcoin_core", difficulty=0.9 * D), *behind)))
+    assert (valuation.height, valuation.states[HEIGHT]) == (RETARGET + 20, FRESH)
+    assert (valuation.difficulty, valuation.states[DIFFICULTY]) == (0.9 * D, FRESH)
+
+
+def test_a_page_without_a_height_may_be_late_and_makes_no_dispute_of_a_retarget() -> None:
+    """Braiins says no height; it is asked every five minutes and may show the difficulty of before for a while."""
+    late = quote(DIFFICULTY, D, "braiins")
+    for tip, state in ((RETARGET - 1, FRESH), (RETARGET + 10, FRESH), (RETARGET + 11, CONFLICT)):
+        node = [quote(HEIGHT, tip, "bitcoin_core"), quote(DIFFICULTY, 0.9 * D, "bitcoin_core", at=tip + 1)]
+        valuation = judge(Market((late, *node)))
+        assert valuation.states[DIFFICULTY] is state
+        assert math.isnan(valuation.difficulty) or valuation.difficulty == 0.9 * D
