@@ -226,10 +226,12 @@ def _once(args: argparse.Namespace) -> int:
     _log_to_stderr("debug" if args.debug else "warning")
 
     from agent import wiring
+    from agent.plan import capital_of
     from exporters.report import once_document
+    from fleet.capital import judge
 
     cycle = wiring.once(config)
-    document = once_document(cycle)
+    document = once_document(cycle, judge(cycle, capital_of(config)))
     if args.json:
         import orjson
 

@@ -15,11 +15,12 @@ from importlib.resources import files
 import uvloop
 
 from agent.broker import Broker, BrokerOptions
+from agent.capital import Appraiser
 from agent.config import Config, ConfigError, MqttSection
 from agent.feeds import FEED_INTERVAL_S
 from agent.journal import Journal, JournalError
 from agent.loop import Loop
-from agent.plan import assignments_of, policy_of, site_of, tariffs_in_use
+from agent.plan import assignments_of, capital_of, policy_of, site_of, tariffs_in_use
 from agent.publish import MqttSink
 from agent.roster import Roster
 from agent.table import Table
@@ -83,6 +84,7 @@ class Agent:
             tariffs=tariffs_in_use(config),
         )
         self.loop.series.update(known_rates(config.exchange))
+        self.appraiser = Appraiser(capital_of(config))
         self.supervisor = Supervisor([worker_spec(name, config) for name in self.roster.workers], self.take)
         self._unheard = self.roster.looks()
         self._sending: asyncio.TimerHandle | None = None
@@ -136,11 +138,15 @@ class Agent:
         extra = self.vitals.families(pids)
         if cycle is None:
             return iter(())
-        return render(cycle, now_s=time.time(), lease_valid_until_s=_valid_until_s(cycle), extra=extra)
+        now_s = time.time()
+        appraisal = self.appraiser.newest(now_s)
+        return render(cycle, now_s=now_s, lease_valid_until_s=_valid_until_s(cycle), extra=extra, appraisal=appraisal)
 
     def status(self) -> dict[str, object]:
         cycle = self.loop.cycle
-        return {} if cycle is None else status_document(cycle, _valid_until_s(cycle))
+        if cycle is None:
+            return {}
+        return status_document(cycle, _valid_until_s(cycle), self.appraiser.newest(time.time()))
 
 
 async def _run(config: Config) -> int:
@@ -189,6 +195,8 @@ async def _tick_until(stop: asyncio.Event, agent: Agent, notifier: Notifier, bro
             for outcome, messages in broker.counts.items():
                 agent.vitals.gauge(metrics.MQTT_MESSAGES, float(messages), outcome)
         cycle = agent.tick()
+        if agent.table.is_round_complete():
+            agent.appraiser.look(cycle)  # in a thread, and seldom: no tick waits for it
         up = int((cycle.snapshot.up == 1.0).sum())
         notifier.progress(f"{up} of {len(cycle.snapshot)} machines up, {cycle.decision.status.value}")
         await _first_of(stop, agent.moved, timeout_s=pace_s)
