@@ -144,7 +144,8 @@ class Loop:
         site, before = self._table.site, self.memory
         signals = Signals(self._booted_s, self._settle_s, is_clock_trusted, self._is_storage_ok)
         power: tuple[PowerPrice, ...] = tuple(price_now(tariff, self.series, now_s) for tariff in self._tariffs)
-        cycle = think(site, snapshot, self.market, signals, self._policy, before, now_s, power)
+        presets = self._table.presets()
+        cycle = think(site, snapshot, self.market, signals, self._policy, before, now_s, power, presets)
         if self._journal is None or not cycle.decision.changed.any():
             return cycle
         try:
@@ -155,7 +156,7 @@ class Loop:
         except JournalError as error:
             self._storage_failed(error)
             signals = Signals(self._booted_s, self._settle_s, is_clock_trusted, is_storage_ok=False)
-            return think(site, snapshot, self.market, signals, self._policy, before, now_s, power)
+            return think(site, snapshot, self.market, signals, self._policy, before, now_s, power, presets)
         log.info("decision %s: %d machines turned", cycle.decision_id, int(cycle.decision.changed.sum()))
         return cycle
 

@@ -22,10 +22,12 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.pdu_table import KnownPdu, PduTable
+from agent.preset_table import PresetTable
 from agent.wire import Outcome
 from exporters.wording import clean
 from fleet.calibration import calibrate, learn_ratios
 from fleet.doubts import watch_meters
+from fleet.presets import PresetColumns
 from fleet.readings import FAULT_CODES, Fault, FaultKind, MinerReading
 from fleet.site import Machine, Register, Site, fold_model, found_machine, plate_of
 from fleet.snapshot import (
@@ -79,6 +81,7 @@ class Table:
         self._ways: dict[str, str] = {}
         self._model_codes: dict[str, int] = {}
         self._pdus = PduTable(pdu_ids, site.claims, self._valid_for_s)
+        self._presets = PresetTable()
         self._calibrated_s = math.nan
         for row in range(len(site)):
             self._know_model(row)
@@ -129,6 +132,10 @@ class Table:
         learn_ratios(observed, snapshot)
         watch_meters(observed, snapshot)
         return snapshot
+
+    def presets(self) -> PresetColumns:
+        """The presets that machines have told, beside the snapshot: nothing is decided by them."""
+        return self._presets.columns()
 
     # --- over a restart ----------------------------------------------------------------------------------------------
 
@@ -219,6 +226,7 @@ class Table:
             self._bind(row, reading.mac, reading.serial)
             self._describe(row, key, reading)
             self._write(row, outcome.at_s, reading)
+            self._presets.take(row, outcome.at_s, reading)
 
     def _row_of(self, key: str, reading: MinerReading) -> int | None:
         """Row of the machine that answers at `key`, None if it has none yet.

@@ -77,7 +77,7 @@ def think(
         decision_id=_decision_id(site, after),
         outlook=foresee(market, valuation),
         power=power,
-        presets=weigh(presets, site, snapshot, economics, valuation.hashprice_usd_ph_day, site.by_tariff(power)),
+        presets=weigh(presets, site, snapshot, economics, valuation.hashprice_usd_ph_day, power),
     )
 
 

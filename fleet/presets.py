@@ -6,17 +6,33 @@ step still earns its power. The average of a machine may pay long after its last
 
 Tables are (machines, presets) in any order, padded with NaN; an untuned preset should be NaN as well. Loops go over
 presets, never over machines.
+
+Few machines tell their presets, and thousands of them tell the same list. So the lists are a table of their own, made
+once, and a machine is a row in `PresetColumns` that points there: at each instant only the price, the calibration and
+the preset in force are its own. What comes of it stands beside the decision and steers nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
 import numpy as np
 import numpy.typing as npt
 
+from fleet.economics import Economics, energy_cost_usd_per_hour, revenue_usd_per_hour
+from fleet.readings import Preset, Reason
+from fleet.site import Site
+from fleet.snapshot import Snapshot
+from fleet.tariff import PowerPrice
 from fleet.units import HOURS_PER_DAY, TERA
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+VALID_FOR_S = 24 * 3600.0
+"""How long a list counts: it is asked for every few hours, and a firmware that no longer answers may have another."""
 
 
 def cutoff_j_per_th(
@@ -62,7 +78,10 @@ def best_preset(hashrate_hs: Floats, power_w: Floats, cutoff: Floats) -> Ints:
     Units:   H/s, W, J/TH (`cutoff_j_per_th`, one per machine).
     Missing: -1 where no preset is told or the cut-off is unknown.
     """
-    marginal = marginal_j_per_th(hashrate_hs, power_w)
+    return _last_that_pays(hashrate_hs, power_w, marginal_j_per_th(hashrate_hs, power_w), cutoff)
+
+
+def _last_that_pays(hashrate_hs: Floats, power_w: Floats, marginal: Floats, cutoff: Floats) -> Ints:
     is_told = (hashrate_hs > 0.0) & (power_w > 0.0)
     lowest = _lowest(hashrate_hs, power_w, is_told)
     pays = marginal <= cutoff[:, np.newaxis]
@@ -76,3 +95,130 @@ def _lowest(hashrate_hs: Floats, power_w: Floats, is_told: npt.NDArray[np.bool_]
     hashrate = np.where(is_told, hashrate_hs, np.inf)
     is_least = is_told & (hashrate == hashrate.min(axis=1, keepdims=True))
     return np.asarray(np.where(is_least, power_w, np.inf).argmin(axis=1))
+
+
+# --- which machine has which -----------------------------------------------------------------------------------------
+
+
+def _no_numbers() -> Floats:
+    return np.empty(0)
+
+
+def _no_places() -> Ints:
+    return np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class PresetLists:
+    """The distinct lists of presets of a fleet as tables, one line each, as the firmware tells them.
+
+    `marginal_j_per_th` is of those that may be used alone: a preset that is not tuned would first cost hours of tuning.
+    """
+
+    lists: tuple[tuple[Preset, ...], ...] = ()
+    hashrate_hs: Floats = field(default_factory=lambda: np.empty((0, 0)))
+    power_w: Floats = field(default_factory=lambda: np.empty((0, 0)))
+    is_usable: Bools = field(default_factory=lambda: np.empty((0, 0), bool))
+    marginal_j_per_th: Floats = field(default_factory=lambda: np.empty((0, 0)))
+
+
+def tabulate(lists: Sequence[tuple[Preset, ...]]) -> PresetLists:
+    """The tables of some lists. A preset counts as usable unless its firmware says that it is not tuned."""
+    if not any(lists):
+        return PresetLists()
+    shape = (len(lists), max(map(len, lists)))
+    hashrate, power, usable = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, bool)
+    for line, presets in enumerate(lists):
+        here = slice(0, len(presets))
+        hashrate[line, here] = [preset.hashrate_hs for preset in presets]
+        power[line, here] = [preset.power_w for preset in presets]
+        usable[line, here] = [preset.is_tuned is not False for preset in presets]
+    marginal = marginal_j_per_th(np.where(usable, hashrate, np.nan), power)
+    return PresetLists(tuple(lists), hashrate, power, usable, marginal)
+
+
+@dataclass(frozen=True, eq=False)
+class PresetColumns:
+    """The machines that have told their presets; all columns have one entry for each of them.
+
+    `rows`: their rows in the site. `line`: their list in `lists`. `in_force`: the preset that they run on, -1 where the
+    firmware does not say, or names one that it does not list. `told_s`: when the list was heard (Unix time).
+    """
+
+    lists: PresetLists = field(default_factory=PresetLists)
+    rows: Ints = field(default_factory=_no_places)
+    line: Ints = field(default_factory=_no_places)
+    in_force: Ints = field(default_factory=_no_places)
+    told_s: Floats = field(default_factory=_no_numbers)
+
+
+NO_PRESETS = PresetColumns()
+
+
+@dataclass(frozen=True, eq=False)
+class PresetMoney:
+    """What their presets mean for the same machines at one instant, beside the decision.
+
+    Watts are the firmware's opinion, times the calibration of the machine where it has one (`is_calibrated`). Of a
+    standing machine all this is what it would be if it ran.
+    """
+
+    columns: PresetColumns = NO_PRESETS
+    cutoff_j_per_th: Floats = field(default_factory=_no_numbers)  # more than this per terahash does not pay
+    marginal_j_per_th: Floats = field(default_factory=_no_numbers)  # of the last step up to the preset in force
+    best: Ints = field(default_factory=_no_places)  # the preset that earns most, -1 = not known
+    best_hashrate_hs: Floats = field(default_factory=_no_numbers)
+    best_power_w: Floats = field(default_factory=_no_numbers)
+    gain_usd_h: Floats = field(default_factory=_no_numbers)  # of the best over the one in force, never below 0
+    is_calibrated: Bools = field(default_factory=lambda: np.empty(0, bool))
+
+
+NO_MONEY = PresetMoney()
+
+
+def weigh(
+    columns: PresetColumns,
+    site: Site,
+    snapshot: Snapshot,
+    economics: Economics,
+    hashprice_usd_ph_day: float,
+    power: Sequence[PowerPrice],
+) -> PresetMoney:
+    """The best preset of each machine, and what it is worth against the one in force, before a host's share.
+
+    Units:   USD/PH/day.  `power`: the price of each tariff in use, the site's first.
+    Missing: no best preset for a machine without a margin, or whose list is too old; no gain and no last step where the
+             preset in force is not known; no last step either for the lowest preset and one that is not worth running.
+    """
+    if not len(columns.rows):
+        return NO_MONEY
+    rows, line, lists, terms = columns.rows, columns.line, columns.lists, site.terms
+    is_valid = (economics.reason[rows] == Reason.NONE) & (np.abs(snapshot.at_s - columns.told_s) <= VALID_FOR_S)
+    known_ratio = snapshot.calibration_ratio[rows]
+    ratio = np.where(np.isnan(known_ratio), 1.0, known_ratio)
+    price = np.where(is_valid, site.by_tariff(power)[rows], np.nan)
+    cutoff = cutoff_j_per_th(hashprice_usd_ph_day, price, terms.realised_ratio, terms.overhead)
+    usable_hs = np.where(lists.is_usable, lists.hashrate_hs, np.nan)
+
+    def at(table: Floats, preset: Ints) -> Floats:
+        return np.where(preset >= 0, table[line, preset], np.nan)
+
+    def margin_usd_h(preset: Ints) -> Floats:
+        earned = revenue_usd_per_hour(hashprice_usd_ph_day, at(lists.hashrate_hs, preset), terms.realised_ratio)
+        return earned - energy_cost_usd_per_hour(at(lists.power_w, preset) * ratio, terms.overhead, price)
+
+    # A machine's own ratio stretches all its watts alike: which presets are steps, and in which order, stays as it was.
+    chosen = _last_that_pays(usable_hs[line], lists.power_w[line], lists.marginal_j_per_th[line], cutoff / ratio)
+    in_force = np.where(is_valid, columns.in_force, -1)
+    gain = margin_usd_h(chosen) - margin_usd_h(in_force)
+    best = np.where(gain < 0.0, in_force, chosen)  # it runs on one that counts as not tuned, and which earns more
+    return PresetMoney(
+        columns,
+        cutoff_j_per_th=cutoff,
+        marginal_j_per_th=at(lists.marginal_j_per_th, in_force) * ratio,
+        best=best,
+        best_hashrate_hs=at(lists.hashrate_hs, best),
+        best_power_w=at(lists.power_w, best) * ratio,
+        gain_usd_h=np.maximum(gain, 0.0),
+        is_calibrated=~np.isnan(known_ratio),
+    )

@@ -98,11 +98,11 @@ class MachineError:
 class Preset:
     """One point at which a firmware offers to run a machine. Both numbers are the firmware's own opinion.
 
-    `name` is "" where the firmware gives it none. `is_tuned`: whether this very machine was tuned for it; None = the
+    `name` is None where the firmware gives it none. `is_tuned`: whether this very machine was tuned for it; None = the
     firmware knows no such thing.
     """
 
-    name: str
+    name: str | None
     hashrate_hs: float
     power_w: float
     is_tuned: bool | None = None

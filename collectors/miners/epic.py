@@ -13,13 +13,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from collectors.miners import evidence, hardware, pools
+from collectors.miners import evidence, hardware, pools, presets
 from collectors.miners.cgminer import flag, integer, number, text
 from collectors.miners.evidence import Rate
 from collectors.miners.make import RPC_PORT, Ask, Make, Said, Via, When
 from collectors.miners.nested import Fields, fields_at, rows_at
 from fleet.ports import PollError
-from fleet.readings import Board, FaultKind, MachineError, MinerReading, Sensor, Temperature
+from fleet.readings import Board, FaultKind, MachineError, MinerReading, Preset, Sensor, Temperature
 from fleet.site import normalise_mac
 from fleet.units import MEGA, TERA
 
@@ -93,6 +93,7 @@ def read(said: Said) -> MinerReading:
         power_limit_w=evidence.positive(fields_at(summary, "PresetInfo").get("Target Power")),
         dc_power_w=evidence.positive(supply.get("Output Power")),
         mode=_mode(summary),
+        presets=said.get("presets", ()),
         temperatures=tuple(_temperatures(said, boards)),
         fans_rpm=_fans_rpm(fields_at(summary, "Fans Rpm")),
         uptime_s=uptime_s,
@@ -110,7 +111,7 @@ def read(said: Said) -> MinerReading:
 
 
 def _capabilities(answer: Any) -> Capabilities:
-    """The small part of `/capabilities`; its list of presets is long."""
+    """The small part of `/capabilities`; its list of presets is long, and not kept."""
     fields = fields_at(answer)
     serials = fields.get("Board Serial Numbers")
     return Capabilities(
@@ -120,6 +121,12 @@ def _capabilities(answer: Any) -> Capabilities:
         chips_per_board=integer(fields_at(fields, "Performance Estimator").get("Chip Count")),
         board_serials=tuple(text(serial) or "" for serial in serials[:MAX_BOARDS]) if isinstance(serials, list) else (),
     )
+
+
+def _presets(answer: Any) -> tuple[Preset, ...]:
+    """What the maker offers for this model: without names, and nothing says which is in force or tuned."""
+    rows = rows_at(answer, "Tune Presets")
+    return presets.listed(presets.preset(None, row.get("hashrate"), row.get("power"), None) for row in rows)
 
 
 def _machine(name: str | None) -> hardware.Hardware:
@@ -299,6 +306,7 @@ MAKE = Make(
         _page("network", "/network", When.ONCE, _mac),
         _page("temps", "/temps", When.SLOW, _heat),
         _page("temps_chip", "/temps/chip", When.SLOW, _heat),
+        _page("presets", "/capabilities", When.RARE, _presets),
     ),
     read=read,
 )

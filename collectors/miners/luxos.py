@@ -16,12 +16,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from collectors.miners import evidence, hardware, pools
+from collectors.miners import evidence, hardware, pools, presets
 from collectors.miners.cgminer import flag, integer, section, text
 from collectors.miners.make import Ask, Make, Said, When
 from collectors.miners.nested import MAX_ROWS, NOTHING, Fields
 from fleet.ports import PollError
-from fleet.readings import Board, FaultKind, MachineError, MinerReading, Sensor, Temperature
+from fleet.readings import Board, FaultKind, MachineError, MinerReading, Preset, Sensor, Temperature
 from fleet.site import normalise_mac
 from fleet.units import GIGA, MEGA
 
@@ -137,6 +137,14 @@ def _fans(reply: Fields) -> tuple[float | None, ...]:
     return tuple(evidence.not_negative(row.get("RPM")) for row in _rows(reply, "FANS")[:_MAX_KEPT])
 
 
+def _presets(reply: Fields) -> tuple[Preset, ...]:
+    """Profiles, which `config` names as the one in force. One that does not say that it is tuned is not."""
+    return presets.listed(
+        presets.preset(row.get("Profile Name"), row.get("Hashrate"), row.get("Watts"), bool(flag(row.get("IsTuned"))))
+        for row in _rows(reply, "PROFILES")
+    )
+
+
 def _identity(reply: Fields) -> tuple[str | None, str | None]:
     """(firmware version, model) of a `version` reply."""
     fields = _head(reply, "VERSION")
@@ -201,6 +209,7 @@ def read(said: Said) -> MinerReading:
         power_key=None if watts is None else "Watts",
         power_limit_w=evidence.positive(config.get("ActualPowerTarget")),
         mode=text(config.get("Profile")),
+        presets=said.get("profiles", ()),
         temperatures=_temperatures(said.get("temps", _NO_SENSORS), boards.sensed),
         fans_rpm=said.get("fans", ()),
         uptime_s=uptime_s,
@@ -322,11 +331,11 @@ MAKE = Make(
         Ask("version", "version", when=When.ONCE, joins=True, is_needed=False, digest=_identity),
         Ask("boards", "devs", when=When.DEEP, is_needed=False),  # does not join: one command, one name in a reply
         Ask("stats", "stats", when=When.DEEP, joins=True, is_needed=False),
-        Ask("profiles", "profiles", when=When.DEEP, joins=True, is_needed=False),
         *(
             Ask(f"voltageget_{board}", "voltageget", parameter=str(board), when=When.DEEP, is_needed=False)
             for board in range(3)
         ),
+        Ask("profiles", "profiles", when=When.RARE, is_needed=False, digest=_presets),
     ),
     read=read,
 )

@@ -35,6 +35,7 @@ class When(Enum):
     EVERY = "every"  # at every look
     SLOW = "slow"  # at the first and every tenth look: pools, modes, errors
     ONCE = "once"  # once per identity
+    RARE = "rare"  # at the first look and then every few hours, and told only then: what a machine could do
     DEEP = "deep"  # only where somebody wants everything: probe and capture
 
 
@@ -54,6 +55,7 @@ class Ask:
     RPC command. `port` is the usual one: a line may be told to use another in its place.
     `is_needed`: without its answer there is no reading. A `digest` turns the decoded answer into what `Make.read` gets;
     answers to SLOW and ONCE questions are kept between looks, a hundred thousand times, so theirs must be small.
+    A RARE question is never needed, never joined and the last of its make: whatever it does costs its own answer alone.
     """
 
     name: str

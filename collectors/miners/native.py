@@ -24,6 +24,7 @@ from fleet.readings import FaultKind, MinerReading
 NEEDS_PYASIC = "needs pyasic"
 SLOW_EVERY = 10
 FORGIVE_EVERY = 100
+RARE_S = 4 * 3600.0
 MAC_OF_NEIGHBOUR = "mac_from_neighbour_table"
 JOINED, SINGLE = "+joined", "+single"
 
@@ -52,7 +53,7 @@ class NativeMiner:
 
     __slots__ = (
         "_deadline_s", "_identity", "_joins", "_kept", "_left_alone", "_line",
-        "_looks", "_mac_of", "_make", "_slow_at", "_told", "_uptime_s", "_way",
+        "_looks", "_mac_of", "_make", "_rare_after", "_slow_at", "_told", "_uptime_s", "_way",
     )  # fmt: skip
 
     def __init__(
@@ -71,6 +72,7 @@ class NativeMiner:
         self._identity: tuple[str | None, str | None] = (None, None)
         self._uptime_s: float | None = None
         self._slow_at = 0.0
+        self._rare_after = 0.0
         self._recall(way)
 
     async def read(self, is_deep: bool = False) -> MinerReading:
@@ -152,6 +154,7 @@ class NativeMiner:
         self._left_alone = _NONE
         self._identity = (None, None)
         self._uptime_s = None
+        self._rare_after = 0.0
         self._joins = None
 
     def _doubt(self, error: PollError) -> None:
@@ -188,6 +191,8 @@ class NativeMiner:
     def _is_due(self, ask: Ask, said: Said) -> bool:
         """Whether a full look asks this: what is kept for good, left alone or was just heard is not asked again."""
         if ask.name in said or (ask.when is When.ONCE and ask.name in self._kept):
+            return False
+        if ask.when is When.RARE and not said.is_deep and asyncio.get_running_loop().time() < self._rare_after:
             return False
         return self._may_ask(ask) and (ask.when is not When.DEEP or said.is_deep)
 
@@ -235,7 +240,9 @@ class NativeMiner:
             raise error
         said.faults[ask.name] = error
         self._kept.pop(ask.name, None)  # what was true ten looks ago is not told for ever
-        if error.kind in _LEFT_ALONE:
+        if ask.when is When.RARE:
+            self._put_off_rare()  # refused or not, it is a few hours until the next try
+        elif error.kind in _LEFT_ALONE:
             self._left_alone |= {ask.name}
 
     def _take(self, said: Said, ask: Ask, answer: Any) -> None:
@@ -244,6 +251,11 @@ class NativeMiner:
         hearing.take(said, ask, answer)
         if ask.when in (When.SLOW, When.ONCE):
             self._kept[ask.name] = said[ask.name]
+        elif ask.when is When.RARE:
+            self._put_off_rare()
+
+    def _put_off_rare(self) -> None:
+        self._rare_after = asyncio.get_running_loop().time() + RARE_S
 
     def _check_is_same_make(self, version: Any) -> None:
         """Custom firmware answers in the words of what it replaces, with other meanings: only its name tells."""
@@ -283,6 +295,7 @@ class NativeMiner:
         if reading.uptime_s is not None:
             if self._uptime_s is not None and reading.uptime_s < self._uptime_s:
                 self._kept, self._looks = {}, -1  # it has started again, perhaps with another firmware
+                self._rare_after = 0.0
             self._uptime_s = reading.uptime_s
         self._looks += 1
         reading.driver, reading.mac, reading.way, reading.pace_s = make.key, mac, self._way, make.pace_s

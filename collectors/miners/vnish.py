@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from collectors.miners import evidence, hardware, pools
+from collectors.miners import evidence, hardware, pools, presets
 from collectors.miners.cgminer import integer, text
 from collectors.miners.evidence import Rate
 from collectors.miners.make import HTTP_PORT, Ask, Credential, Login, Make, Said, Via, When
 from collectors.miners.nested import NOTHING, Fields, at, fields_at, rows_at
 from fleet.ports import PollError
-from fleet.readings import Board, FaultKind, MachineError, MinerReading, Sensor, Temperature
+from fleet.readings import Board, FaultKind, MachineError, MinerReading, Preset, Sensor, Temperature
 from fleet.site import normalise_mac
 from fleet.units import GIGA, MEGA, TERA
 
@@ -114,6 +114,7 @@ def read(said: Said) -> MinerReading:
         power_key=power_key,
         power_limit_w=evidence.positive(preset),
         mode=preset,
+        presets=said.get("presets", ()),
         temperatures=_temperatures(chains) or _temperatures(({"id": 0, **miner},)),
         fans_rpm=tuple(evidence.not_negative(row.get("rpm")) for row in rows_at(miner, "cooling", "fans")),
         uptime_s=uptime_s,
@@ -325,6 +326,21 @@ def _preset(answer: Any) -> str | None:
     return text(at(answer, "current_preset", "name"))
 
 
+_PRETTY = re.compile(r"\s*([0-9.]{2,8})\s*w(?:att)?s?\s*~\s*([0-9.]{1,8})\s*th(?:/s)?\b.*", re.IGNORECASE | re.DOTALL)
+"""`3050 watt ~ 104 TH`, with or without a word behind it; another unit is another algorithm."""
+
+
+def _presets(answer: Any) -> tuple[Preset, ...]:
+    """The list, bare or under "presets". Watts and TH/s stand in the text for people alone; "disabled" has none."""
+    rows = rows_at(answer) or rows_at(answer, "presets")
+    told = ((row, _PRETTY.fullmatch(text(row.get("pretty")) or "")) for row in rows)
+    return presets.listed(
+        presets.preset(row.get("name"), matched[2], matched[1], text(row.get("status")) == "tuned")
+        for row, matched in told
+        if matched is not None
+    )
+
+
 def _preset_of_settings(answer: Any) -> str | None:
     """The same from the settings, of which nothing else is kept: the passwords of the pools are there, too."""
     return text(at(answer, "miner", "overclock", "preset"))
@@ -360,7 +376,7 @@ MAKE = Make(
         _page("chains", "chains", When.DEEP),
         _page("factory_info", "chains/factory-info", When.DEEP),
         _page("settings", "settings", When.DEEP, _preset_of_settings),
-        _page("presets", "autotune/presets", When.DEEP),
+        _page("presets", "autotune/presets", When.RARE, _presets),
     ),
     read=read,
     login=Login(_unlock, _token),

@@ -73,6 +73,9 @@ def comparable(name: str, value: Any) -> Any:
     if name in ("boards", "errors"):
         rows = [row if isinstance(row, dict) else asdict(row) for row in value]
         return sorted((sorted((k, rounded(v)) for k, v in row.items() if v is not None) for row in rows), key=str)
+    if name == "presets":
+        rows = [row if isinstance(row, dict) else asdict(row) for row in value]
+        return [{k: rounded(v) for k, v in row.items() if v is not None} for row in rows]
     if name in ("fans_rpm", "warnings"):
         return [rounded(item) for item in value]
     return rounded(value)

@@ -153,7 +153,7 @@ async def test_over_a_socket_the_first_look_asks_all_and_the_second_only_the_sum
         miner = NativeMiner(Line(site.host, {RPC_PORT: site.port}), 30.0, key="epic")
         first, second = await miner.read(), await miner.read()
     assert [asked.target for asked in site.asked] == [
-        "/summary", "/capabilities", "/network", "/temps", "/temps/chip", "/summary"
+        "/summary", "/capabilities", "/network", "/temps", "/temps/chip", "/capabilities", "/summary"
     ]  # fmt: skip
     assert (first.mac, first.model, len(first.temperatures)) == (second.mac, second.model, len(second.temperatures))
     assert second.mac == "e6d441516428"

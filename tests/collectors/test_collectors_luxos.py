@@ -186,6 +186,7 @@ async def test_one_connection_carries_a_look() -> None:
     assert server.asked == [
         "version",
         "summary+power+config+devs+fans+temps+pools",
+        "profiles",  # alone, and not again for hours
         "summary+power+config",  # heat and fans of the first look hold for ten
         "summary+power+config",
     ]
@@ -201,7 +202,7 @@ async def test_a_single_question_that_is_left_is_asked_alone_and_forgets_no_join
         miner = NativeMiner(Line(server.host, {4028: server.port}), 30.0)
         ways = [(await miner.read()).way for _ in range(3)]
     assert ways == ["luxos+joined"] * 3
-    assert server.asked[2:] == ["summary", "summary"]
+    assert server.asked[2:] == ["profiles", "summary", "summary"]
 
 
 async def test_the_last_joinable_question_of_a_full_look_is_asked_alone_too() -> None:
@@ -213,4 +214,4 @@ async def test_the_last_joinable_question_of_a_full_look_is_asked_alone_too() ->
         miner = NativeMiner(Line(server.host, {4028: server.port}), 30.0)
         ways = [(await miner.read()).way for _ in range(11)]
     assert ways == ["luxos+joined"] * 11
-    assert server.asked[2:] == ["summary"] * 10
+    assert server.asked[2:] == ["profiles"] + ["summary"] * 10

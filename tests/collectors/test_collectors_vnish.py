@@ -261,7 +261,7 @@ async def test_pages_are_read_without_a_login_and_the_state_of_kept_ones_is_not_
     assert [look.hashrate_hs for look in looks] == [103.5e12] * 3
     assert [look.mac for look in looks] == ["026c5ea9bced"] * 3
     targets = [asked.target for asked in web.asked]
-    assert targets == [*said, "/api/v1/summary", "/api/v1/summary"]
+    assert targets == [*said, "/api/v1/autotune/presets", "/api/v1/summary", "/api/v1/summary"]
     assert {asked.method for asked in web.asked} == {"GET"}
 
 

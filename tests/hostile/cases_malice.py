@@ -110,7 +110,8 @@ LISTS = [
     evil("chip-temps", "axeos", put("system_info asicTemps", [50.0] * 5000)),
     evil("numbers-in-details", "avalon", swap("estats", b"MTmax[90 92 91]", b"MTmax[90 92 91 " + b"- " * 5000 + b"]")),
     evil("serials", "epic", put("capabilities Board Serial Numbers", ["x"] * 5000)),
-    evil("presets", "epic", put("capabilities Tune Presets", [{"clk": 1}] * 3000)),
+    evil("presets", "epic", put("presets Tune Presets", [{"clk": 1}] * 3000), presets=()),
+    evil("profiles", "luxos", put("profiles PROFILES", [{"Hashrate": -1, "Watts": "nan"}] * 8000), presets=()),
     evil("serials", "auradine", put("ipreport IPReport.0.HBSerialNo", ["x"] * 5000)),
     evil(
         "keys",

@@ -231,6 +231,11 @@ def _bosminer() -> dict[str, Any]:
     }
 
 
+def _epic() -> dict[str, Any]:
+    replies = captured("epic-powerplay-1.5")
+    return replies | {"presets": replies["capabilities"]}  # one page, asked for two reasons
+
+
 def _vnish() -> dict[str, Any]:
     chains = [
         {
@@ -413,7 +418,7 @@ _MAKERS: dict[str, tuple[str, Any, bool]] = {
     ),
     "vnish": ("vnish", _vnish, False),
     "mara": ("mara", _mara, False),
-    "epic": ("epic", lambda: captured("epic-powerplay-1.5"), False),
+    "epic": ("epic", _epic, False),
     "auradine": ("auradine", lambda: captured("auradine-fluxos"), False),
     "sealminer": (
         "sealminer",
