@@ -1,7 +1,7 @@
 """The status document as one plain HTML page: no script, nothing fetched from elsewhere, every text escaped.
 
 The page is drawn from the shape of the document alone (scalars, lists of objects, objects), so a new field of
-`exporters.report.status_document` shows up here without a line of code.
+`exporters.report.status_document` shows up here without a line of code. Alarms alone stand out.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ h1 { font-size: 1.4rem } h2 { font-size: 1.05rem; margin: 1.6rem 0 .3rem }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { text-align: left; padding: .15rem .9rem .15rem 0; border-bottom: 1px solid #8884; vertical-align: top }
 th { font-weight: 600; opacity: .75 } .missing { opacity: .5 } footer { margin-top: 2rem; opacity: .7 }
+.alarm { color: #c8372d; font-weight: 600 }
 """
 
 
@@ -40,7 +41,9 @@ def _sections(document: Mapping[str, object]) -> Iterator[str]:
     if scalars:
         yield _pairs(scalars)
     for key, value in document.items():
-        if key not in scalars:
+        if key == "alarms" and value:
+            yield f'<h2>{_label(key)}</h2><p class="alarm">{_value(value)}</p>'
+        elif key not in scalars:
             yield f"<h2>{_label(key)}</h2>{_value(value)}"
 
 

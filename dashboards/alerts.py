@@ -98,6 +98,23 @@ ALERTS: Sequence[Alert] = (
         "Without fresh quotes no new economic stop is advised. See the feeds on the status page.",
     ),
     Alert(
+        "HashwattHashpriceDiffers", f"{m.HASHPRICE_ALARM} == 1", "10m", "warning",
+        "Our hashprice and a published one differ by more than 3 %",
+        f"{m.PUBLISHED_DIFFERENCE} says by how much. Nothing new is stopped meanwhile. See difficulty, fees and price"
+        " on the status page, then at the publisher.",
+    ),
+    Alert(
+        "HashwattInputUnusable", f'{m.INPUT_STATE}{{state=~"missing|stale_hard|conflict"}} == 1', "5m", "warning",
+        "Market input {{ $labels.input }} cannot be used: {{ $labels.state }}",
+        "Advice is on hold until it can be. missing and stale_hard: see its feeds and the way to them; conflict: its"
+        " sources disagree, see which one is wrong.",
+    ),
+    Alert(
+        "HashwattPowerPriceUnusable", f'{m.POWER_PRICE_STATE}{{state=~"missing|stale_hard"}} == 1', "5m", "warning",
+        "A price of power cannot be used: {{ $labels.state }}",
+        "Machines of its tariff get no new advice. See the file or the feed that it comes from.",
+    ),
+    Alert(
         "HashwattRecommendationExpired", f"time() > {m.VALID_UNTIL}", "1m", "critical",
         "The recommendation has expired", "Whatever acts on it must have fallen back to its failsafe by now.",
     ),
@@ -150,7 +167,10 @@ CASES: Sequence[Case] = (
         f"{m.STORAGE_OK}": "1x60",
         f'{m.STATUS}{{status="ok"}}': "1x60",
         f'{m.MACHINE_TEMPERATURE}{{machine="a",sensor="chip",index="0"}}': "80x60",
-        f'{m.QUOTE_AS_OF}{{input="btc_usd",source="kraken"}}': "0+60x60",
+        f'{m.QUOTE_AS_OF}{{input="btc_usd",source="kraken"}}': "0+60x60", f"{m.HASHPRICE_ALARM}": "0x60",
+        f'{m.INPUT_STATE}{{input="btc_usd",state="fresh"}}': "1x60",
+        f'{m.INPUT_STATE}{{input="difficulty",state="stale_soft"}}': "1x60",
+        f'{m.POWER_PRICE_STATE}{{source="flat",state="fresh"}}': "1x60",
     }, "40m", {}),
     Case("the scrape fails", {**WELL, UP: "0x60"}, "10m", {"HashwattAgentDown": {"job": "hashwatt"}}),
     Case("the agent was never there", {f"{m.HASHPRICE}": "31.5x60"}, "10m", {"HashwattAgentDown": {"job": "hashwatt"}}),
@@ -207,6 +227,25 @@ CASES: Sequence[Case] = (
         f'{m.QUOTE_AS_OF}{{input="btc_usd",source="fixed"}}': "0x60",
     }, "20m", {}),
     Case("no hashprice at all", {UP: "1x60", f"{m.VALID_UNTIL}": "120+60x60"}, "10m", {"HashwattHashpriceStale": {}}),
+    Case("a published hashprice that is not ours", {**WELL, f"{m.HASHPRICE_ALARM}": "1x60"}, "20m",
+        {"HashwattHashpriceDiffers": {}}),
+    Case("a published hashprice that comes back in time, or is published no more", {
+        **WELL, f"{m.HASHPRICE_ALARM}": "1x5 0x4 1x5 stale",
+    }, "20m", {}),
+    Case("sources that disagree", {**WELL, f'{m.INPUT_STATE}{{input="btc_usd",state="conflict"}}': "1x60"}, "10m",
+        {"HashwattInputUnusable": {"input": "btc_usd", "state": "conflict"}}),
+    Case("an input that nobody tells", {**WELL, f'{m.INPUT_STATE}{{input="height",state="missing"}}': "1x60"}, "10m",
+        {"HashwattInputUnusable": {"input": "height", "state": "missing"}}),
+    Case("an input that is too old for a while", {
+        **WELL, f'{m.INPUT_STATE}{{input="difficulty",state="stale_hard"}}': "1x3 stale",
+        f'{m.INPUT_STATE}{{input="difficulty",state="fresh"}}': "_x3 1x57",
+    }, "20m", {}),
+    Case("an input that stays too old", {
+        **WELL, f'{m.INPUT_STATE}{{input="difficulty",state="stale_hard"}}': "1x60",
+    }, "20m", {"HashwattInputUnusable": {"input": "difficulty", "state": "stale_hard"}}),
+    Case("a day-ahead price that has ended", {
+        **WELL, f'{m.POWER_PRICE_STATE}{{source="entsoe",state="missing"}}': "1x60",
+    }, "10m", {"HashwattPowerPriceUnusable": {"source": "entsoe", "state": "missing"}}),
     Case("leases are no longer renewed", {
         UP: "1x60", f"{m.HASHPRICE}": "31.5x60", f"{m.VALID_UNTIL}": "120x60",
     }, "10m", {"HashwattRecommendationExpired": {}}),

@@ -62,6 +62,7 @@ def once_document(cycle: Cycle, appraisal: Appraisal | None = None) -> Document:
         "at": instant(cycle.at_s),
         "machines": machine_rows(cycle, range(len(cycle.snapshot))),
         "pdus": pdu_rows(cycle, range(len(cycle.snapshot.pdus.ids))),
+        "alarms": alarms(cycle.valuation),
         "market": {
             **market_document(cycle.valuation),
             "tariffs": tariff_rows(cycle.power),

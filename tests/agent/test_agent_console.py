@@ -101,6 +101,22 @@ def test_the_next_retarget_is_told_with_its_sigma_or_not_at_all() -> None:
     assert silent == drawn(STATUS)
 
 
+PUBLISHED = {
+    "usd_ph_day": 36.5, "difference": 0.0552, "alarm": True, "state": "fresh", "age_s": 400.0, "source": "luxor",
+}  # fmt: skip
+
+
+def test_a_published_hashprice_stands_beside_ours_and_alarms_have_a_line_of_their_own() -> None:
+    document = changed("market", "published", to=PUBLISHED) | {"alarms": ["our hashprice is off", "btc usd \x1b[2J"]}
+    lines = drawn(document)
+    assert "published 36.50 USD/PH/day (6 min, luxor), ours is +5.5%" in line_with(lines, "published")
+    assert line_with(lines, "alarm").rstrip() == "alarm   our hashprice is off; btc usd ·[2J"
+    unknown = PUBLISHED | {"usd_ph_day": None, "difference": None, "alarm": False, "age_s": None}
+    told = line_with(drawn(changed("market", "published", to=unknown)), "published")
+    assert told.rstrip().endswith("published – USD/PH/day (– s, luxor)")
+    assert drawn(STATUS | {"alarms": []}) == drawn(STATUS)
+
+
 def test_every_part_of_the_status_is_on_the_screen() -> None:
     lines = drawn(STATUS)
     assert "north  2026-08-20 12:00:00 UTC  5 s ago   PDUs 29 of 30 up" in lines[0]

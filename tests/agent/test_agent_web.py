@@ -426,6 +426,13 @@ def test_the_status_page_escapes_every_text_and_shows_missing_as_missing() -> No
     assert "<td>no</td>" in page
 
 
+def test_an_alarm_stands_out_on_the_page_and_none_is_a_dash():
+    assert '<h2>alarms</h2><p class="alarm">a &lt;b&gt;, c</p>' in status_html({"alarms": ["a <b>", "c"]})
+    quiet = status_html({"alarms": []})
+    assert "<h2>alarms</h2>" in quiet
+    assert 'class="alarm"' not in quiet
+
+
 def test_a_long_list_is_cut_and_says_so() -> None:
     page = status_html(
         {"marginal": [{"id": f"m{i}"} for i in range(MAX_ROWS + 7)], "reasons": ["RAMP", "BOOT"], "none": []}

@@ -10,7 +10,7 @@ from cycles import AT_S, NAN, make_cycle, small_cycle
 
 from exporters.report import marginal_rows, once_document, status_document, troubled_pdus
 from exporters.wording import FAULTS
-from fleet.market import InputState, MarketInput
+from fleet.market import CrossCheck, InputState, MarketInput
 from fleet.retarget import Outlook, Silence
 from fleet.snapshot import MachineInfo, MeterDoubt, PduColumns, PduDoubt
 
@@ -21,7 +21,7 @@ def as_json(document):
 
 def test_once_tells_each_machine_with_what_is_unknown_as_null():
     document = as_json(once_document(small_cycle()))
-    assert list(document) == ["site", "at", "machines", "pdus", "market", "recommendation"]
+    assert list(document) == ["site", "at", "machines", "pdus", "alarms", "market", "recommendation"]
     assert document["site"] == "north"
     assert document["at"] == "2027-01-15T08:00:00.000Z"
     first, second, silent = document["machines"]
@@ -83,6 +83,43 @@ def test_market_inputs_stand_with_state_age_and_sources():
         "value": 70_005.0, "state": "fresh", "age_s": 7.0, "sources": ["coinbase", "kraken"],
     }  # fmt: skip
     assert inputs["block_fees_btc"]["value"] == 0.02
+
+
+def test_alarms_are_nothing_while_all_is_well_and_words_when_a_price_cannot_be_used():
+    assert status_document(small_cycle())["alarms"] == []
+    bad = {
+        MarketInput.BTC_USD: InputState.CONFLICT,
+        MarketInput.DIFFICULTY: InputState.STALE_SOFT,
+        MarketInput.BLOCK_FEES_BTC: InputState.STALE_HARD,
+    }
+    cycle = make_cycle(
+        ("a",),
+        valuation={
+            "states": bad,
+            "power_state": InputState.MISSING,
+            "cross_check": CrossCheck(30.0, 0.05, 60.0, InputState.FRESH, "lux\x1bor"),
+        },
+    )
+    told = [
+        "our hashprice is +5.0% off the one of luxor", "btc usd conflict", "block fees btc stale hard",
+        "power price missing",
+    ]  # fmt: skip
+    assert status_document(cycle)["alarms"] == once_document(cycle)["alarms"] == told
+
+
+@pytest.mark.parametrize(
+    ("difference", "state", "is_told"),
+    [
+        (0.0301, InputState.FRESH, True),
+        (-0.0301, InputState.STALE_SOFT, True),
+        (0.0299, InputState.FRESH, False),
+        (0.5, InputState.STALE_HARD, False),
+        (NAN, InputState.FRESH, False),
+    ],
+)
+def test_a_published_hashprice_is_an_alarm_only_while_it_is_current(difference, state, is_told):
+    check = CrossCheck(30.0, difference, 60.0, state, "luxor")
+    assert bool(status_document(make_cycle(("a",), valuation={"cross_check": check}))["alarms"]) == is_told
 
 
 def test_the_outlook_stands_with_its_sigma_and_what_is_silent_with_its_reason():
