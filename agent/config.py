@@ -20,7 +20,8 @@ from ipaddress import ip_address
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 from msgspec import Meta
@@ -39,6 +40,7 @@ from fleet.site import EconomicTerms, Machine, Nameplate, SiteError, parse_inven
 DEFAULT_PATH = Path("/etc/hashwatt/hashwatt.toml")
 MAX_SECRET_BYTES = 4096
 PROFILES_DIR = "pdus.d"
+HISTORY_URL_OPTIONS = ("host", "sslcert", "sslkey", "sslmode", "sslrootcert")
 MIN_KEY_CHARS = 8  # RFC 3414, and what agents insist on
 
 T = TypeVar("T")
@@ -60,6 +62,7 @@ class SiteSection(Section, frozen=True):
     inventory: Path | None = None
     catalogue: Path | None = None  # the operator's nameplates; they go before those that ship with the agent
     pdus_dir: Text | None = None  # the operator's PDU profiles; without this key pdus.d beside the file, if it is there
+    time_zone: Text = "UTC"  # whose hours and days the history has
 
 
 class Credential(Section, frozen=True):
@@ -198,6 +201,18 @@ class JournalSection(Section, frozen=True):
     path: Text = "/var/lib/hashwatt/hashwatt.db"
 
 
+class HistorySection(Section, frozen=True):
+    """How long accounts and prices are kept, in days, and the size that is never passed; `url` is a second home."""
+
+    path: Text | None = None  # beside the journal
+    hourly_days: Annotated[int, Meta(ge=2, le=36_600)] = 40
+    daily_days: Annotated[int, Meta(ge=2, le=36_600)] = 1100
+    price_days: Annotated[int, Meta(ge=2, le=36_600)] = 400
+    max_mib: Annotated[int, Meta(ge=16, le=1 << 20)] = 1024
+    url: Secret | None = msgspec.field(name="url_file", default=None)
+    insecure: bool = False
+
+
 class LogSection(Section, frozen=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -221,6 +236,7 @@ class Document(Section, frozen=True):
     prometheus: PrometheusSection = PrometheusSection()
     mqtt: MqttSection | None = None
     journal: JournalSection = JournalSection()
+    history: HistorySection = HistorySection()
     log: LogSection = LogSection()
 
 
@@ -236,6 +252,12 @@ class Config(Document, frozen=True, kw_only=True):
     @property
     def journal_path(self) -> Path:
         return self.source.parent / self.journal.path
+
+    @property
+    def history_path(self) -> Path:
+        """Beside the journal and apart from it, so that a damaged or full history holds no advice back."""
+        journal = self.journal_path
+        return self.source.parent / (self.history.path or journal.with_name(f"{journal.stem}-history{journal.suffix}"))
 
 
 def load(path: Path | str) -> Config:
@@ -471,6 +493,9 @@ def _check(config: Document, machines: tuple[Machine, ...]) -> Iterable[str]:
         raise ConfigError("policy.start_factor", "must not exceed policy.stop_factor")
     yield from _check_power(config, machines)
     yield from _check_capital(config, machines)
+    _check_time_zone(config.site.time_zone)
+    if config.history.url is not None:
+        yield from _check_history_url(config.history.url.reveal(), config.history.insecure)
     if not (config.miners or config.pdus or any(machine.address for machine in machines)):
         yield "miners: nothing is named to poll"
 
@@ -615,6 +640,34 @@ def _check_capital(config: Document, machines: tuple[Machine, ...]) -> Iterable[
     yield from check_capital(
         economics.keep, economics.alternative_usd_per_kwh is not None, config.feeders, machines, in_use
     )
+
+
+def _check_time_zone(name: str) -> None:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ConfigError("site.time_zone", f"{_shown(name)} is no time zone, as America/Chicago") from None
+
+
+def _check_history_url(url: str, insecure: bool) -> Iterable[str]:
+    """A whole address, over TLS that is verified or within this machine. Messages never repeat the URL."""
+    key = "history.url_file"
+    try:
+        parts = urlsplit(url)
+        asked = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
+        host, _ = asked.get("host") or parts.hostname or "", parts.port
+    except ValueError:
+        raise ConfigError(key, "holds no URL") from None
+    if strange := sorted(asked.keys() - set(HISTORY_URL_OPTIONS)):
+        raise ConfigError(key, f"holds an option {_shown(strange[0])}; known: {', '.join(HISTORY_URL_OPTIONS)}")
+    if parts.scheme not in ("postgresql", "postgres") or not host or not parts.path.strip("/"):
+        raise ConfigError(key, "must hold a URL of the form postgresql://user:password@host[:port]/database")
+    if host.startswith("/") or _is_loopback(host):
+        return
+    if asked.get("sslmode", "verify-full") != "verify-full" and not insecure:
+        raise ConfigError(key, "sslmode leaves open who answers; use verify-full or set insecure = true")
+    if insecure:
+        yield f"{key}: everything kept at {host} may cross the network in clear, or go to somebody else"
 
 
 def _check_url(url: str, schemes: tuple[str, str], insecure: bool, key: str) -> None:

@@ -381,6 +381,7 @@ def test_the_example_loads_as_it_is_and_with_every_option_switched_on(tmp_path: 
     ):
         (tmp_path / name).write_text("x" * 8)
     (tmp_path / "prices.csv").write_text("time,value\n2026-08-20T00:00Z,50\n2026-08-20T01:00Z,60\n")
+    (tmp_path / "history.url").write_text("postgresql://user:secret@host/database\n")
     (tmp_path / "pdus.d").mkdir()
     (tmp_path / "machines.csv").write_text("id\nm1\n")
     (tmp_path / "models.csv").write_text("model,hashrate_th,power_w,source\nS19,95,3250,our meter\n")

@@ -80,7 +80,7 @@ def test_counts_that_do_not_fit_their_roster_are_the_callers_fault(path: Path) -
 
 
 def test_the_files_never_pass_their_cap_and_the_oldest_hours_leave_first(path: Path) -> None:
-    """1,000 machines and 300 hours into 2 MiB, looked at after every commit; a day is there when its hours have gone."""
+    """1,000 machines and 300 hours into 2 MiB, looked at after every commit."""
     cap = 2 << 20
     history, roster = History.open(path, limits=Limits(max_bytes=cap)), roster_of(1000)
     for i in range(300):
