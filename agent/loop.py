@@ -11,6 +11,7 @@ import time
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
+from agent.bookkeeping import Bookkeeper
 from agent.journal import Journal, JournalError
 from agent.record import encode_cycle_inputs
 from agent.table import Table
@@ -60,10 +61,12 @@ class Loop:
         booted_s: float,
         settle_s: float,
         tariffs: tuple[Tariff, ...] = (),
+        bookkeeper: Bookkeeper | None = None,
     ) -> None:
         self._table, self._policy, self._journal, self._sinks, self._vitals = table, policy, journal, sinks, vitals
         self._booted_s, self._settle_s = booted_s, settle_s
         self._tariffs = tariffs
+        self._bookkeeper = bookkeeper
         self._clock = Clock()
         self._is_storage_ok = True
         self._saved_s = booted_s
@@ -117,6 +120,7 @@ class Loop:
         self._vitals.gauge(metrics.CLOCK_TRUSTED, float(is_clock_trusted))
         self._say_once(cycle)
         self._publish(cycle)
+        self._book(cycle, is_clock_trusted)
         self._save_slowly(now_s)
         self._vitals.cycle_finished(time.perf_counter() - started_s)
         return cycle
@@ -167,6 +171,15 @@ class Loop:
             except Exception:  # one sink's fault must reach neither the others nor the loop
                 self._vitals.count(metrics.SINK_ERRORS, name)
                 log.debug("sink %s failed", name, exc_info=True)
+
+    def _book(self, cycle: Cycle, is_clock_trusted: bool) -> None:
+        if self._bookkeeper is None:
+            return
+        try:
+            self._bookkeeper.take(cycle, is_clock_trusted)
+        except Exception:  # books that cannot be kept hold no advice back
+            self._vitals.count(metrics.SINK_ERRORS, "history")
+            log.debug("bookkeeping failed", exc_info=True)
 
     def _save_slowly(self, now_s: float) -> None:
         if not self._is_storage_ok or abs(now_s - self._saved_s) >= SAVE_EVERY_S:

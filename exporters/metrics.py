@@ -572,6 +572,15 @@ MQTT_MESSAGES = Metric("hashwatt_mqtt_messages_total",
 STORAGE_OK = Metric("hashwatt_storage_ok",
     "1 if the journal could be written the last time.",
     Kind.GAUGE, "", ())
+HISTORY_SIZE = Metric("hashwatt_history_size_bytes",
+    "What the history of accounts and prices takes of the disk.",
+    Kind.GAUGE, "bytes", ())
+HISTORY_ERRORS = Metric("hashwatt_history_errors_total",
+    "Times that the history could not be read or written, and hours given up because of it.",
+    Kind.COUNTER, "", ())
+HISTORY_WRITTEN = Metric("hashwatt_history_written_timestamp_seconds",
+    "Up to when the history is written.",
+    Kind.GAUGE, _AT, ())
 CLOCK_TRUSTED = Metric("hashwatt_clock_trusted",
     "1 if the gateway's clock may be used for prices and leases.",
     Kind.GAUGE, "", ())
