@@ -17,6 +17,8 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from agent.config import Config, ConfigError
 from agent.plan import DEADLINE_S, assignments_of, pdu_options, site_of
 from agent.spoken import NOTHING, plain, spoken, text_of
@@ -25,7 +27,8 @@ from agent.wire import Job
 from collectors.pdus.snmprec import SUFFIX
 from collectors.redaction import Redactor
 from fleet.ports import PollError
-from fleet.readings import Board, Fault, FaultKind, MachineError, MinerReading, PduReading, Temperature
+from fleet.presets import tabulate
+from fleet.readings import Board, Fault, FaultKind, MachineError, MinerReading, PduReading, Preset, Temperature
 
 if TYPE_CHECKING:
     from collectors.pdus.device import FullRead
@@ -306,7 +309,9 @@ def _values(part: object, lead: str = "") -> Iterator[tuple[str, str]]:
     assert is_dataclass(part)
     for field in fields(part):
         value = getattr(part, field.name)
-        if isinstance(value, tuple) and value and is_dataclass(value[0]):
+        if field.name == "presets" and value:
+            yield "presets", _offer(value)
+        elif isinstance(value, tuple) and value and is_dataclass(value[0]):
             yield from _items(value)
         elif isinstance(value, tuple):
             yield f"{lead}{spoken(field.name)}", ", ".join(text_of(field.name, item) for item in value) or NOTHING
@@ -322,6 +327,22 @@ def _items(items: Iterable[Any]) -> Iterator[tuple[str, str]]:
             yield f"board {plain(item.id)}", _all_of(item)
         elif isinstance(item, MachineError):
             yield f"error {plain(item.code)}", plain(item.text)
+
+
+def _offer(presets: tuple[Preset, ...]) -> str:
+    """A list of presets in one line: how many, from where to where, and what the steps between them cost."""
+    by_rate = sorted(presets, key=lambda preset: preset.hashrate_hs)
+    ends = [
+        f"{text_of('hashrate_hs', preset.hashrate_hs)} at {text_of('power_w', preset.power_w)}"
+        for preset in (by_rate[0], by_rate[-1])
+    ]
+    parts = [f"{len(presets)}, {' to '.join(dict.fromkeys(ends))}"]
+    if any(preset.is_tuned is not None for preset in presets):
+        parts.append(f"{sum(preset.is_tuned is True for preset in presets)} tuned")
+    marginal = tabulate((presets,)).marginal_j_per_th
+    if np.isfinite(marginal).any():
+        parts.append(f"steps of {np.nanmin(marginal):.1f} to {np.nanmax(marginal):.1f} J/TH")
+    return ", ".join(parts)
 
 
 def _all_of(item: object) -> str:

@@ -26,6 +26,7 @@ from exporters.labels import (
 from exporters.wording import unique_names
 from fleet.capital import Appraisal, FeederValue
 from fleet.cycle import Cycle
+from fleet.presets import PresetMoney
 from fleet.snapshot import PduColumns
 
 Floats = npt.NDArray[np.float64]
@@ -100,6 +101,17 @@ def advice(value: Callable[[Cycle], float], label: Callable[[Cycle], Mapping[str
 def machines(values: Callable[[Cycle], Floats]) -> Columns:
     """One series per machine."""
     return lambda view: [Column(machine_openings(view.cycle.snapshot.ids), values(view.cycle))]
+
+
+def preset_machines(values: Callable[[PresetMoney], Floats]) -> Columns:
+    """One series per machine that has told its presets."""
+
+    def columns(view: View) -> Sequence[Column]:
+        money = view.cycle.presets
+        openings = machine_openings(view.cycle.snapshot.ids)
+        return [Column([openings[row] for row in money.columns.rows.tolist()], values(money))]
+
+    return columns
 
 
 def machine_slots(values: Callable[[Cycle], Floats], slots: Sequence[Mapping[str, str]]) -> Columns:

@@ -37,6 +37,7 @@ from exporters.columns import (
     pdu_row_flags,
     pdu_rows,
     pdus,
+    preset_machines,
     single,
     site,
     while_leased,
@@ -357,6 +358,16 @@ MACHINE_RETIRE = Metric("hashwatt_machine_retire",
     "1 for whether the machine is worth its place: keep, retire, or uncertain where the difference is smaller than its "
     "error. It turns nothing, and there is no series where a term of it is not told.",
     Kind.GAUGE, "", ("machine", "verdict"), appraised_codes("verdict", KEEPS, lambda a: a.worth.verdict))
+MACHINE_PRESET_POWER = Metric("hashwatt_machine_preset_best_power_watts",
+    "Power of the preset of its firmware that earns most at the prices of now: the firmware's own watts, times the "
+    "machine's calibration where it has one. Only of machines that list presets; it is no advice.",
+    Kind.GAUGE, "watts", _M, preset_machines(lambda m: m.best_power_w))
+MACHINE_PRESET_GAIN = Metric("hashwatt_machine_preset_gain_usd_per_hour",
+    "What that preset earns more than the one in force, 0 where it is the one; no series where none is known to be.",
+    Kind.GAUGE, _USD_H, _M, preset_machines(lambda m: m.gain_usd_h))
+MACHINE_MARGINAL = Metric("hashwatt_machine_marginal_joules_per_terahash",
+    "Joules per terahash of the last step up to the preset in force, from the next lower one that is worth running.",
+    Kind.GAUGE, "joules_per_terahash", _M, preset_machines(lambda m: m.marginal_j_per_th))
 MACHINE_RECOMMENDED = Metric("hashwatt_machine_recommended",
     "1 for the action that is recommended; no series once the lease has run out.",
     Kind.GAUGE, "", ("machine", "action"), while_leased(machine_codes("action", ACTIONS, lambda c: c.decision.action)))

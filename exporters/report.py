@@ -245,6 +245,7 @@ def machine_rows(cycle: Cycle, rows: Sequence[int]) -> list[Document]:
         "breakeven_hashprice_usd_ph_day": numbers(money.breakeven_hashprice_usd_ph_day[chosen]),
         "breakeven_btc_usd": numbers(money.breakeven_btc_usd[chosen]),
         "dispatch": names(money.dispatch[chosen], DISPATCHES),
+        "presets": preset_documents(cycle, rows),
         "unpriced": names(money.reason[chosen], REASONS),
         "action": names(decision.action[chosen], ACTIONS),
         "reasons": [list(reasons(why)) for why in decision.reasons[chosen].tolist()],
@@ -274,6 +275,37 @@ def _told(cycle: Cycle, row: int, id: str) -> Document:
         "conflict_with": rival(cycle, row),
         "errors": errors(cycle, row),
     }
+
+
+def preset_documents(cycle: Cycle, rows: Sequence[int]) -> list[Document | None]:
+    """Per chosen machine what its presets mean at the prices of now, None for one that lists none.
+
+    `power` says whose watts they are: "firmware", or "calibrated" where they are corrected by the machine's meter.
+    """
+    money = cycle.presets
+    columns, lists = money.columns, money.columns.lists.lists
+    place_of = {row: place for place, row in enumerate(columns.rows.tolist())}
+
+    def name(place: int, preset: int) -> str | None:
+        return _text(lists[columns.line[place]][preset].name) if preset >= 0 else None
+
+    def told(place: int) -> Document:
+        presets = lists[columns.line[place]]
+        return {
+            "count": len(presets),
+            "tuned": sum(preset.is_tuned is True for preset in presets),
+            "age_s": number(cycle.snapshot.at_s - columns.told_s[place]),
+            "in_force": name(place, int(columns.in_force[place])),
+            "marginal_j_per_th": number(money.marginal_j_per_th[place]),
+            "cutoff_j_per_th": number(money.cutoff_j_per_th[place]),
+            "best": name(place, int(money.best[place])),
+            "best_hashrate_hs": number(money.best_hashrate_hs[place]),
+            "best_power_w": number(money.best_power_w[place]),
+            "gain_usd_h": number(money.gain_usd_h[place]),
+            "power": "calibrated" if money.is_calibrated[place] else "firmware",
+        }
+
+    return [told(place_of[row]) if row in place_of else None for row in rows]
 
 
 def temperatures(table: Floats) -> list[dict[str, float]]:

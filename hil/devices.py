@@ -22,6 +22,7 @@ Evidence = Mapping[str, list[Capture]]
 """Recorded machines by the key of their make."""
 
 _IDENTITY = {"model": "model", "firmware": "firmware", "mac": "MAC", "serial": "serial", "hostname": "host name"}
+_POWER = {"power_limit_w": "limit", "dc_power_w": "DC", "mode": "mode", "presets": "presets"}
 _WORK = {
     "uptime_s": "uptime",
     "shares_accepted": "accepted",
@@ -62,7 +63,8 @@ _FIELDS = """\
 
 As the recorded machines tell it; another firmware of the same make may say more or less. Behind the hashrate stand the
 names under which machines give the number that money is counted on, with its averaging window. Behind the watts stands
-what they are: `ac` at the wall, `dc` behind the power supply, `model` an estimate of the firmware.
+what they are: `ac` at the wall, `dc` behind the power supply, `model` an estimate of the firmware. Presets are points
+of hashrate and watts that a firmware offers; its list is read every few hours.
 """
 
 _EVIDENCE = """\
@@ -140,9 +142,7 @@ def _told(key: str, captures: list[Capture]) -> Iterator[str]:
     yield _listed(
         [*_rates(readings), *_there(readings, {"hashrate_now_hs": "now", "hashrate_expected_hs": "expected"})]
     )
-    yield _listed(
-        [*_watts(readings), *_there(readings, {"power_limit_w": "limit", "dc_power_w": "DC", "mode": "mode"})]
-    )
+    yield _listed([*_watts(readings), *_there(readings, _POWER)])
     sensors = dict.fromkeys(t.sensor.value for reading in readings for t in reading.temperatures)
     yield _listed([*sensors, *_there(readings, {"fans_rpm": "fans"})])
     yield _listed(_there(readings, _WORK))

@@ -34,7 +34,7 @@ def test_once_tells_each_machine_with_what_is_unknown_as_null():
         "temperature_c": {"board_0": 61.0, "chip_0": 74.5, "inlet": 24.0},
         "work_ratio": 0.99, "suspect": [], "conflict_with": None, "errors": [],
         "margin_usd_h": 0.025, "margin_error_usd_h": 0.003, "breakeven_usd_kwh": 0.0366,
-        "breakeven_hashprice_usd_ph_day": 25.5, "breakeven_btc_usd": 56000.0, "dispatch": "run",
+        "breakeven_hashprice_usd_ph_day": 25.5, "breakeven_btc_usd": 56000.0, "dispatch": "run", "presets": None,
         "unpriced": None, "action": "run", "reasons": [],
     }  # fmt: skip
     assert silent == {
@@ -45,7 +45,7 @@ def test_once_tells_each_machine_with_what_is_unknown_as_null():
         "calibration_ratio": None, "meter_doubt": [], "temperature_c": {},
         "work_ratio": None, "suspect": [], "conflict_with": None, "errors": [],
         "margin_usd_h": None, "margin_error_usd_h": None, "breakeven_usd_kwh": None,
-        "breakeven_hashprice_usd_ph_day": None, "breakeven_btc_usd": None, "dispatch": None,
+        "breakeven_hashprice_usd_ph_day": None, "breakeven_btc_usd": None, "dispatch": None, "presets": None,
         "unpriced": "unreachable", "action": "run",
         "reasons": ["UNREACHABLE"],
     }  # fmt: skip
