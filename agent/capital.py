@@ -121,6 +121,11 @@ def check_capital(
         yield f"economics.keep.power_usd_kwh: is missing: the price of {told} varies, so machines there are not judged"
 
 
+def is_warning_of_capital(warning: str) -> bool:
+    """Whether a warning of the configuration is one of `check_capital`."""
+    return warning.startswith(("feeders:", "economics.keep", "economics.alternative"))
+
+
 class Appraiser:
     """Keeps the newest appraisal of a running agent. Belongs to the event loop; `newest` may be read by any thread."""
 

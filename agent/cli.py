@@ -156,6 +156,18 @@ def _parser() -> argparse.ArgumentParser:
     ladder.add_argument("--reward", metavar="BTC", help="reward of a block, instead of the one of the market")
     ladder.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     ladder.add_argument("--svg", metavar="FILE", help="write the chart as a picture too")
+    worth = add("worth", _worth, "does each machine pay its power, is it worth its place, its power more elsewhere")
+    of_whom = worth.add_mutually_exclusive_group()
+    for name, text in (
+        ("look", "ask every machine once (this is the default)"),
+        ("journal", "the fleet as it was at the newest decision in the journal, also of an agent that runs"),
+    ):
+        of_whom.add_argument(f"--{name}", dest="basis", action="store_const", const=name, default="look", help=text)
+    worth.add_argument("--by", choices=("machine", "model", "feeder"), help="one table (default: models and feeders)")
+    worth.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+    worth.add_argument(
+        "--svg", metavar="FILE", help="write the chart as a picture too, of models where --by is not told"
+    )
     hashprice.add_arguments(add("hashprice", hashprice.run, "hashprice from difficulty, price, height and fees"))
     return parser
 
@@ -256,6 +268,16 @@ def _ladder(args: argparse.Namespace) -> int:
     _log_to_stderr("debug" if args.debug else "warning")
     grid = ladder.grid_of(args.btc, args.hashprice, args.power, args.difficulty, args.reward)
     return ladder.run(config, args.basis, grid, as_json=args.json, svg=args.svg)
+
+
+def _worth(args: argparse.Namespace) -> int:
+    from agent import preflight, worth
+
+    config = _config_of(args)
+    preflight.check_profiles(config)
+    preflight.check_libraries(config)
+    _log_to_stderr("debug" if args.debug else "warning")
+    return worth.run(config, args.basis, args.by, as_json=args.json, svg=args.svg)
 
 
 def _check(args: argparse.Namespace) -> int:
