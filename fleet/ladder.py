@@ -3,6 +3,8 @@
 Revenue is linear in hashprice and cost in the price of power, so at every level the machines under water are those that
 need more joules per terahash than one cut-off. Sorted once by efficiency, the fleet answers each level by one search
 and a difference of running sums: a level costs no further look at a machine.
+
+At the levels every machine pays the price of the level. What each pays today, by its own tariff, is `at_own_prices`.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -123,7 +126,7 @@ def climb(
     # running sums over the order, per USD of each price; entry k is the sum over the k most efficient machines
     earned = HOURS_PER_DAY * revenue_usd_per_hour(1.0, _running_sum(hashrate_hs[order]), terms.realised_ratio)
     paid = HOURS_PER_DAY * energy_cost_usd_per_hour(_running_sum(power_w[order]), terms.overhead, 1.0)
-    freed = _running_sum(np.maximum(power_w[order] - standby_w[order], 0.0))
+    freed = _running_sum(freed_w(power_w, standby_w)[order])
     loss = prices[None, :] * (paid[-1] - paid[above]) - hashprices[:, None] * (earned[-1] - earned[above])
     return Ladder(
         order=order,
@@ -143,12 +146,75 @@ def under_by_group(ladder: Ladder, group: Ints, groups: int) -> Ints:
 
     Shapes: `group` (n,) is the group of each machine, 0 to `groups` - 1 -> (groups, hashprices, power prices).
     """
-    of_place = group[ladder.order]
     counts = np.zeros((groups, *ladder.above.shape), np.int64)
-    for each in range(groups):
-        places = np.flatnonzero(of_place == each)
+    for each, places in enumerate(_places(ladder, group, groups)):
         counts[each] = len(places) - np.searchsorted(places, ladder.above)
     return counts
+
+
+def freed_by_group(ladder: Ladder, group: Ints, groups: int, freed: Floats) -> Floats:
+    """Watts freed of each group (a feeder) at every level; `freed` (n,) is what each machine would free, W.
+
+    Shapes: as `under_by_group`; a machine whose group is -1 is in none.
+    """
+    watts = np.zeros((groups, *ladder.above.shape))
+    for each, places in enumerate(_places(ladder, group, groups)):
+        running = _running_sum(freed[ladder.order[places]])
+        watts[each] = running[-1] - running[np.searchsorted(places, ladder.above)]
+    return watts
+
+
+def freed_w(power_w: Floats, standby_w: Floats) -> Floats:
+    """Watts that a machine no longer draws when it sleeps, never below 0.  Missing: NaN in, NaN out."""
+    return np.maximum(power_w - standby_w, 0.0)
+
+
+def _places(ladder: Ladder, group: Ints, groups: int) -> list[Ints]:
+    """Per group the places of its machines in `ladder.order`, ascending."""
+    of_place = group[ladder.order]
+    by_group = np.argsort(of_place, kind="stable")
+    edges = np.searchsorted(of_place[by_group], np.arange(groups + 1))
+    return [by_group[start:end] for start, end in pairwise(edges.tolist())]
+
+
+@dataclass(frozen=True, eq=False)
+class Today:
+    """The fleet at one hashprice, each machine at its own price of power.
+
+    `is_under` (n,): it would not earn what it costs. `unpriced` counts those of which that is not known: no hashrate,
+    no watts, or no price of its power.
+    """
+
+    is_under: npt.NDArray[np.bool_]
+    unpriced: int
+    freed_w: Floats  # (n,), 0 where it is not under water
+    loss_usd_day: float
+    margin_usd_day: float
+
+
+def at_own_prices(
+    hashrate_hs: Floats,
+    power_w: Floats,
+    standby_w: Floats,
+    hashprice_usd_ph_day: float,
+    usd_per_kwh: Floats,
+    terms: EconomicTerms,
+) -> Today:
+    """Who is under water at the price that each pays, every machine taken as if it ran.
+
+    Units:   as `climb`; `usd_per_kwh` (n,).
+    Missing: a machine with a NaN is unpriced, and under water for nobody.
+    """
+    cost = energy_cost_usd_per_hour(power_w, terms.overhead, usd_per_kwh)
+    margin = HOURS_PER_DAY * (revenue_usd_per_hour(hashprice_usd_ph_day, hashrate_hs, terms.realised_ratio) - cost)
+    is_under = margin < 0.0
+    return Today(
+        is_under=is_under,
+        unpriced=int(np.count_nonzero(np.isnan(margin))),
+        freed_w=np.where(is_under, freed_w(power_w, standby_w), 0.0),
+        loss_usd_day=-float(margin[is_under].sum()) or 0.0,  # of nobody it is 0, and not -0
+        margin_usd_day=float(margin[margin >= 0.0].sum()),
+    )
 
 
 def _efficiency(power_w: Floats, hashrate_hs: Floats) -> Floats:

@@ -13,8 +13,11 @@ from fleet.ladder import (
     BTC_LEVELS_USD,
     POWER_LEVELS_USD_KWH,
     Level,
+    at_own_prices,
     climb,
     cutoff_j_per_th,
+    freed_by_group,
+    freed_w,
     levels_of,
     under_by_group,
 )
@@ -135,6 +138,8 @@ def test_it_says_what_a_walk_over_the_machines_says(
     ladder = climb(hashrate, power, np.full(len(machines), 5.0), hashprices, prices, TERMS)
     by_group = under_by_group(ladder, group, 3)
     assert (by_group.sum(axis=0) == ladder.under).all()
+    freed = freed_by_group(ladder, group, 3, freed_w(power, np.full(len(machines), 5.0)))
+    assert freed.sum(axis=0) == pytest.approx(ladder.freed_w, abs=1e-6)
     for h, hashprice in enumerate(hashprices):
         for p, price in enumerate(prices):
             margins = [
@@ -151,7 +156,10 @@ def test_it_says_what_a_walk_over_the_machines_says(
             if all(abs(m[0]) > scale for m in known):
                 assert ladder.under[h, p] == len(lost)
                 assert ladder.freed_w[h, p] == pytest.approx(sum(m[1] - 5.0 for m in lost), abs=1e-6)
-                assert [by_group[g, h, p] for g in range(3)] == [sum(m[2] == g for m in lost) for g in range(3)]
+                for g in range(3):
+                    mine = [m for m in lost if m[2] == g]
+                    assert by_group[g, h, p] == len(mine)
+                    assert freed[g, h, p] == pytest.approx(sum(m[1] - 5.0 for m in mine), abs=1e-6)
 
 
 @given(MACHINES, HASHPRICES, PRICES)
@@ -166,3 +174,42 @@ def test_a_lower_hashprice_or_dearer_power_sinks_no_fewer(
     scale = 1e-9 * (1.0 + np.abs(ladder.margin_usd_day).max())
     assert (np.diff(ladder.margin_usd_day, axis=0) >= -scale).all()
     assert (np.diff(ladder.margin_usd_day, axis=1) <= scale).all()
+
+
+def test_a_machine_of_no_feeder_is_in_none() -> None:
+    hashrate, power = np.full(3, 100e12), np.array([3000.0, 3100.0, 3200.0])
+    ladder = climb(hashrate, power, np.zeros(3), [20.0], [0.05], TERMS)
+    assert ladder.under.tolist() == [[3]]
+    assert freed_by_group(ladder, np.array([1, -1, 0]), 2, power).tolist() == [[[3200.0]], [[3000.0]]]
+
+
+def test_today_each_machine_pays_its_own_price() -> None:
+    # by hand: 0.1 PH/s * 30 * 0.98604 = 2.95812 a day earned by each; 3 kW * 24 * 1.05 = 75.6 kWh
+    hashrate, power = np.array([100e12, 100e12, 100e12, NAN, 100e12]), np.array([3000.0] * 4 + [20.0])
+    own = np.array([0.03, 0.05, NAN, 0.03, 10.0])
+    today = at_own_prices(hashrate, power, np.full(5, 30.0), 30.0, own, TERMS)
+    assert today.is_under.tolist() == [False, True, False, False, True]
+    assert today.unpriced == 2
+    assert today.freed_w.tolist() == [0.0, 2970.0, 0.0, 0.0, 0.0]
+    assert today.margin_usd_day == pytest.approx(2.95812 - 75.6 * 0.03)
+    assert today.loss_usd_day == pytest.approx(75.6 * 0.05 - 2.95812 + 0.504 * 10.0 - 2.95812)
+    nobody = at_own_prices(hashrate[:1], power[:1], np.zeros(1), 30.0, own[:1], TERMS)
+    assert str(nobody.loss_usd_day) == "0.0"
+
+
+@given(MACHINES, st.floats(1.0, 500.0), st.floats(-0.05, 1.0))
+def test_at_one_price_for_all_today_is_a_rung(
+    machines: list[tuple[float, float, int]], hashprice: float, price: float
+) -> None:
+    hashrate, power = np.array([m[0] for m in machines]), np.array([m[1] for m in machines])
+    standby = np.full(len(machines), 5.0)
+    ladder = climb(hashrate, power, standby, [hashprice], [price], TERMS)
+    today = at_own_prices(hashrate, power, standby, hashprice, np.full(len(machines), price), TERMS)
+    worth = np.nan_to_num(hashrate) / 1e15 * hashprice + np.nan_to_num(power) * abs(price)
+    scale = 1e-9 * (1.0 + float(worth.sum()))
+    assert today.unpriced == ladder.unpriced
+    assert today.margin_usd_day == pytest.approx(ladder.margin_usd_day[0, 0], abs=scale)
+    assert today.loss_usd_day == pytest.approx(ladder.loss_usd_day[0, 0], abs=scale)
+    if not np.isclose(ladder.efficiency_j_per_th, ladder.cutoff_j_per_th[0, 0], rtol=1e-9).any():
+        assert today.is_under.sum() == ladder.under[0, 0]
+        assert today.freed_w.sum() == pytest.approx(ladder.freed_w[0, 0], abs=1e-6)
