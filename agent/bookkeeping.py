@@ -14,13 +14,13 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from agent.history import History, HistoryError
-from agent.vitals import Vitals
 from exporters import metrics
+from exporters.metrics import Metric
 from fleet.account import (
     MAX_STEP_S,
     PRICE_SPAN_S,
@@ -50,9 +50,9 @@ WAITING_BYTES = 64 << 20
 class Bookkeeper:
     """Books every cycle. All methods are for the thread of the loop; none of them but `close` waits for anything."""
 
-    def __init__(self, history: History, zone: Zone, vitals: Vitals, max_step_s: float = MAX_STEP_S) -> None:
-        self._zone, self._vitals, self._max_step_s = zone, vitals, max_step_s
-        self._clerk = Clerk(history, zone)
+    def __init__(self, open_history: Callable[[], History], zone: Zone, max_step_s: float = MAX_STEP_S) -> None:
+        self._zone, self._max_step_s = zone, max_step_s
+        self._clerk = Clerk(open_history, zone)
         self._before: Cycle | None = None
         self._sheet: Sheet | None = None
         self._site: Site | None = None  # whose rows the sheet has
@@ -65,7 +65,15 @@ class Bookkeeper:
             self._book(before or cycle, cycle)
         if self._sheet is not None and abs(cycle.at_s - self._handed_s) >= KEEP_EVERY_S:
             self._hand(replace(self._sheet, sums=self._sheet.sums.copy()), cycle)
-        self._clerk.report(self._vitals)
+
+    def figures(self) -> Mapping[Metric, float]:
+        """How the history fares, for the metrics page; NaN where nobody knows yet."""
+        clerk = self._clerk
+        return {
+            metrics.HISTORY_SIZE: clerk.size_bytes,
+            metrics.HISTORY_ERRORS: float(clerk.errors),
+            metrics.HISTORY_WRITTEN: clerk.written_s,
+        }
 
     def wait(self) -> None:
         """Until the clerk has done, or failed to do, all that it has. For those who have time: tests, a last page."""
@@ -76,7 +84,6 @@ class Bookkeeper:
         if self._sheet is not None and self._before is not None:
             self._hand(self._sheet, self._before)
         self._clerk.close(CLOSE_PATIENCE_S)
-        self._clerk.report(self._vitals)
 
     def _book(self, before: Cycle, cycle: Cycle) -> None:
         at_s = before.at_s
@@ -143,10 +150,14 @@ class Kept:
 
 
 class Clerk:
-    """The thread that has the history to itself, and the desk where sheets are left for it: nobody waits there."""
+    """The thread that has the history to itself, and the desk where sheets are left for it: nobody waits there.
 
-    def __init__(self, history: History, zone: Zone) -> None:
-        self._history, self._zone = history, zone
+    `errors` counts what failed; `written_s` is up to when the history is written. NaN: not yet, or not known.
+    """
+
+    def __init__(self, open_history: Callable[[], History], zone: Zone) -> None:
+        self._open_history, self._zone = open_history, zone
+        self._opened: History | None = None
         self._desk = threading.Condition()
         self._drafts: dict[float, Draft] = {}  # by start, the newest of each hour
         self._prices: dict[tuple[str, float], PriceSpan] = {}
@@ -192,11 +203,6 @@ class Clerk:
             kept = self._kept
         return kept if kept is not None and kept.start_s == start_s else None
 
-    def report(self, vitals: Vitals) -> None:
-        vitals.gauge(metrics.HISTORY_SIZE, self.size_bytes)
-        vitals.gauge(metrics.HISTORY_ERRORS, float(self.errors))
-        vitals.gauge(metrics.HISTORY_WRITTEN, self.written_s)
-
     def wait(self) -> None:
         with self._desk:
             self._desk.wait_for(lambda: self._is_idle and not self._has_work)
@@ -218,8 +224,18 @@ class Clerk:
                     task()
                 except Exception as error:  # noqa: BLE001 - neither a disk nor a fault of ours may end the thread
                     self._failed(error)
-        with suppress(HistoryError):
-            self._history.close()
+        if self._opened is not None:
+            with suppress(HistoryError):
+                self._opened.close()
+
+    def _history(self) -> History:
+        """The open history. Opened when it is first needed, here and not at the start of the agent: a large file takes
+        its time, and a disk that fails today may be well tomorrow. Errors: HistoryError."""
+        if self._opened is None:
+            self._opened = self._open_history()
+            if self._opened.moved_aside:
+                log.error("history: damaged, moved aside to %s; starting with an empty one", self._opened.moved_aside)
+        return self._opened
 
     def _waits_for_work(self) -> bool:
         """True with work to do; False when there is none and none will come."""
@@ -238,15 +254,16 @@ class Clerk:
         if not drafts:
             return
         newest = drafts[max(drafts)]
-        self._history.keep([draft.account() for draft in drafts.values()], tuple(prices.values()))
+        history = self._history()
+        history.keep([draft.account() for draft in drafts.values()], tuple(prices.values()))
         with self._desk:  # what came since is newer
             self._drafts = {at_s: draft for at_s, draft in self._drafts.items() if drafts.get(at_s) is not draft}
             self._prices = {key: price for key, price in self._prices.items() if prices.get(key) is not price}
         self.written_s = newest.cycle.at_s
         if newest.sheet.start_s != self._tidied_s:
-            self._history.tidy(newest.cycle.at_s, self._zone)
+            history.tidy(newest.cycle.at_s, self._zone)
             self._tidied_s = newest.sheet.start_s
-        self.size_bytes = float(self._history.size_bytes())
+        self.size_bytes = float(history.size_bytes())
         if not self._is_well:
             log.info("history: written again")
             self._is_well = True
@@ -261,8 +278,9 @@ class Clerk:
         if draft is not None:  # could not be written: newer than anything in the history
             account: Account | None = draft.account()
         else:
-            account = next(iter(self._history.accounts(Span.HOUR, start_s, start_s + 1.0)), None)
-            prices = self._history.prices(start_s, end_s)
+            history = self._history()
+            account = next(iter(history.accounts(Span.HOUR, start_s, start_s + 1.0)), None)
+            prices = history.prices(start_s, end_s)
         with self._desk:
             if self._wanted is None:
                 self._kept = Kept(start_s, account, [each for each in prices if start_s <= each.start_s < end_s])

@@ -177,6 +177,8 @@ class Loop:
             return
         try:
             self._bookkeeper.take(cycle, is_clock_trusted)
+            for metric, value in self._bookkeeper.figures().items():
+                self._vitals.gauge(metric, value)
         except Exception:  # books that cannot be kept hold no advice back
             self._vitals.count(metrics.SINK_ERRORS, "history")
             log.debug("bookkeeping failed", exc_info=True)

@@ -11,13 +11,16 @@ import uuid
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
+from zoneinfo import ZoneInfo
 
 import uvloop
 
+from agent.bookkeeping import Bookkeeper
 from agent.broker import Broker, BrokerOptions
 from agent.capital import Appraiser
 from agent.config import Config, ConfigError, MqttSection
 from agent.feeds import FEED_INTERVAL_S
+from agent.history import History, Limits
 from agent.journal import Journal, JournalError
 from agent.loop import Loop
 from agent.plan import assignments_of, capital_of, policy_of, site_of, tariffs_in_use
@@ -35,7 +38,9 @@ from exporters import metrics
 from exporters.mqtt import status_message
 from exporters.prometheus import render
 from exporters.report import status_document
+from fleet.account import MAX_STEP_S
 from fleet.cycle import Cycle
+from fleet.localtime import zone_of
 from fleet.ports import Sink
 from fleet.site import Site
 
@@ -43,6 +48,7 @@ log = logging.getLogger(__name__)
 
 AGENT_ID = "hashwatt"
 MIB = 1024 * 1024
+TICKS_HELD = 2.0  # what a cycle says holds for so many ticks at least
 FEED_KINDS = frozenset({*FEED_INTERVAL_S, *SERIES_KINDS})
 ONCE_PATIENCE_S = 60.0
 MIN_TICK_GAP_S = 1.0
@@ -67,7 +73,14 @@ def once(config: Config) -> Cycle:
 class Agent:
     """The moving parts of one run: table, roster, workers and loop, and the one callback between them."""
 
-    def __init__(self, config: Config, site: Site, journal: Journal | None, sinks: dict[str, Sink]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        site: Site,
+        journal: Journal | None,
+        sinks: dict[str, Sink],
+        bookkeeper: Bookkeeper | None = None,
+    ) -> None:
         self.config = config
         self.vitals = Vitals()
         self.roster = Roster(config, assignments_of(config, site))
@@ -82,6 +95,7 @@ class Agent:
             booted_s=time.time(),
             settle_s=2 * config.poll.interval_s,
             tariffs=tariffs_in_use(config),
+            bookkeeper=bookkeeper,
         )
         self.loop.series.update(known_rates(config.exchange))
         self.appraiser = Appraiser(capital_of(config))
@@ -155,7 +169,8 @@ async def _run(config: Config) -> int:
     site = site_of(config, _nameplates())
     journal = _open_journal(config)
     broker = _broker(config.mqtt, site.name, boot_id) if config.mqtt else None
-    agent = Agent(config, site, journal, {"mqtt": MqttSink(broker, boot_id=boot_id)} if broker else {})
+    bookkeeper = _bookkeeper(config)
+    agent = Agent(config, site, journal, {"mqtt": MqttSink(broker, boot_id=boot_id)} if broker else {}, bookkeeper)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -164,6 +179,7 @@ async def _run(config: Config) -> int:
     pages = Pages(site.name, agent.page, agent.status, agent.table.is_round_complete, agent.is_alive)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(journal.close)
+        stack.callback(bookkeeper.close)
         host, port = config.prometheus.endpoint
         listener = await listen(host, port, pages, config.prometheus.web_config)
         stack.push_async_callback(listener.aclose)
@@ -244,6 +260,16 @@ def _open_journal(config: Config) -> Journal:
     if journal.moved_aside:
         log.error("journal: damaged, moved aside to %s; starting with an empty one", journal.moved_aside)
     return journal
+
+
+def _bookkeeper(config: Config) -> Bookkeeper:
+    section = config.history
+    limits = Limits(section.hourly_days, section.daily_days, section.price_days, section.max_mib * MIB)
+    return Bookkeeper(
+        lambda: History.open(config.history_path, limits=limits),
+        zone_of(ZoneInfo(config.site.time_zone)),
+        max(MAX_STEP_S, TICKS_HELD * config.poll.tick_s),
+    )
 
 
 def _broker(section: MqttSection, site: str, boot_id: str) -> Broker:
