@@ -19,8 +19,11 @@ if os.environ.get("CI"):
 
 
 def find_peer(name: str) -> str | None:
-    """Path of a peer program; servers live in sbin, which a user's PATH often leaves out."""
-    return shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin")))
+    """Path of a peer program; servers live in sbin or in a folder of their version, which a PATH often leaves out."""
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    return shutil.which(
+        name, path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin", *map(str, versions)))
+    )
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
