@@ -15,7 +15,7 @@ A hashprice that others publish is compared with ours, never put in its place.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from statistics import fmean, median
@@ -137,6 +137,7 @@ RETARGET_FACTOR = 4.0  # the consensus rules clamp one step to [1/4, 4]
 NEAR_BLOCKS = 144  # a tip that is a day and more away from the others is no tip
 FOLLOW_BLOCKS = 3  # a fresh tip further below a retarget denies that it has happened
 LAG_BLOCKS = 12  # for so long a page that does not say its height may show the difficulty of before
+DOUBT_S = 6 * 3600.0  # for so long a source without a witness is not believed after it has contradicted itself
 FROZEN_S = 6 * 3600.0
 """Fees or a price that have not moved for so long are a server that repeats itself, whatever its time stamps say."""
 
@@ -212,7 +213,8 @@ def difficulty_from_bits(bits: int) -> float:
 class Market:
     """Every quote at hand, newest per (input, source), and the prices of the last hour. `assess` judges it.
 
-    `past` holds what the newest prices have replaced, oldest first per source, thinned out with age. An immutable bag.
+    `past` holds what the newest prices have replaced, oldest first per source, thinned out with age; and the difficulty
+    or height of a source that has contradicted itself since, for as long as it does. An immutable bag.
     """
 
     quotes: tuple[Quote, ...] = ()
@@ -230,7 +232,11 @@ class Market:
                 kept[quote.input, quote.source] = _continued(known, quote)
                 if quote.input is MarketInput.BTC_USD and quote.as_of_s > known.as_of_s:
                     past.append(known)
-        return Market(tuple(kept.values()), _thinned(past))
+                elif quote.input in _OF_THE_CHAIN and not _is_stated(quote):
+                    past = _with_doubt(past, known, quote)
+        doubts = (each for each in past if each.input in _OF_THE_CHAIN)
+        prices = [each for each in past if each.input is MarketInput.BTC_USD]
+        return Market(tuple(kept.values()), (*_thinned(prices), *doubts))
 
 
 def _continued(known: Quote, quote: Quote) -> Quote:
@@ -238,6 +244,32 @@ def _continued(known: Quote, quote: Quote) -> Quote:
     if quote.value != known.value:
         return quote
     return replace(quote, since_s=known.as_of_s if known.since_s is None else known.since_s)
+
+
+_OF_THE_CHAIN = (MarketInput.DIFFICULTY, MarketInput.HEIGHT)
+
+
+def _with_doubt(past: Sequence[Quote], known: Quote, quote: Quote) -> list[Quote]:
+    """`past` with what `quote` contradicts, until its source says that again, or has not said it for DOUBT_S."""
+    said = (each for each in past if (each.input, each.source) == (quote.input, quote.source))
+    before = next(said, known)
+    rest = [each for each in past if each is not before]
+    is_doubted = quote.as_of_s - before.as_of_s <= DOUBT_S and not _may_become(before, quote)
+    return [*rest, before] if is_doubted else rest
+
+
+def _may_become(old: Quote, new: Quote) -> bool:
+    """Whether the chain can lead a source from one difficulty, or height, to the other.
+
+    In the first blocks of an epoch a cache may still show the difficulty of before. A height that leaps is a server
+    that indexes anew, unless the subsidy depends on it.
+    """
+    if new.input is MarketInput.HEIGHT:
+        return abs(new.value - old.value) <= NEAR_BLOCKS or subsidy_btc(new.value) == subsidy_btc(old.value)
+    if old.at_height is None or new.at_height is None or new.at_height % RETARGET_INTERVAL < LAG_BLOCKS:
+        return _can_follow(new.value, old.value, 1.0)
+    epochs = abs(_epoch(new.at_height) - _epoch(old.at_height))
+    return _can_follow(new.value, old.value, epochs) if epochs else _is_one_difficulty(new.value, old.value)
 
 
 def _thinned(past: Sequence[Quote]) -> tuple[Quote, ...]:
@@ -321,11 +353,14 @@ def assess(market: Market, power_usd_per_kwh: float, power_source: str, now_s: f
         if (one := _heard(quote, now_s)) is not None:
             heard[quote.input].append(one)
 
-    tip = _height(_live(heard[MarketInput.HEIGHT]))
+    doubted = {(each.input, each.source) for each in market.past}
+    tip = _believed(heard[MarketInput.HEIGHT], doubted, _height)
     places = {each.quote.source: each for each in heard[MarketInput.HEIGHT]}
     raw_price, mean_usd = _prices(market, now_s)
     judgements = {
-        MarketInput.DIFFICULTY: _difficulty(_live(heard[MarketInput.DIFFICULTY]), places, tip.value),
+        MarketInput.DIFFICULTY: _believed(
+            heard[MarketInput.DIFFICULTY], doubted, lambda live: _difficulty(live, places, tip.value)
+        ),
         MarketInput.HEIGHT: tip,
         MarketInput.BLOCK_FEES_BTC: _block_fees(_live(heard[MarketInput.BLOCK_FEES_BTC])),
         MarketInput.BTC_USD: raw_price,
@@ -436,6 +471,17 @@ def _disputed(heard: Sequence[_Heard]) -> _Judgement:
     return _resting_on(heard, math.nan, InputState.CONFLICT)
 
 
+def _believed(
+    heard: Sequence[_Heard],
+    doubted: Collection[tuple[MarketInput, str]],
+    judge: Callable[[Sequence[_Heard]], _Judgement],
+) -> _Judgement:
+    """The judgement of those that have not contradicted themselves; a dispute where there is nobody else."""
+    live = _live(heard)
+    steady = [each for each in live if not each.is_live or (each.quote.input, each.quote.source) not in doubted]
+    return _disputed(live) if live and not steady else judge(steady)
+
+
 def _rung(source: str) -> int:
     return next((rung for rung, name in enumerate(LADDER) if source.startswith(name)), len(LADDER))
 
@@ -463,7 +509,7 @@ def _difficulty(heard: Sequence[_Heard], places: Mapping[str, _Heard], tip: floa
     for each, epoch in sorted(told, key=lambda one: math.isnan(one[1])):
         if epoch < newest_epoch:
             continue
-        friends = (camp for camp in camps if _is_one_difficulty(each, camp[0]))
+        friends = (camp for camp in camps if _is_one_difficulty(each.value, camp[0].value))
         if (camp := next(friends, None)) is None:
             if is_young and math.isnan(epoch) and _can_follow(camps[0][0].value, each.value, 1):
                 continue
@@ -505,12 +551,12 @@ def _denies(old: _Heard, new: _Heard, places: Mapping[str, _Heard], epoch: float
         and place.state is InputState.FRESH
         and place.value < epoch * RETARGET_INTERVAL - FOLLOW_BLOCKS
         and _rung(old.quote.source) <= _rung(new.quote.source)
-        and not _is_one_difficulty(old, new)
+        and not _is_one_difficulty(old.value, new.value)
     )
 
 
-def _is_one_difficulty(one: _Heard, other: _Heard) -> bool:
-    return math.isclose(one.value, other.value, rel_tol=DIFFICULTY_TOLERANCE)
+def _is_one_difficulty(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=DIFFICULTY_TOLERANCE)
 
 
 def _epoch(height: float) -> float:

@@ -158,3 +158,63 @@ def test_a_page_without_a_height_may_be_late_and_makes_no_dispute_of_a_retarget(
         valuation = judge(Market((late, *node)))
         assert valuation.states[DIFFICULTY] is state
         assert math.isnan(valuation.difficulty) or valuation.difficulty == 0.9 * D
+
+
+# --- a source that contradicts itself --------------------------------------------------------------------------------
+
+
+def story(*told: tuple[float, float, float], source: str = "mempool") -> Market:
+    """(seconds from now, height, difficulty) of one source, one after the other."""
+    market = Market()
+    for later_s, height, difficulty in told:
+        at_s = NOW + later_s
+        numbers = {HEIGHT: height, DIFFICULTY: difficulty}
+        market = market.with_quotes(quote(input, value, source, at_s, height) for input, value in numbers.items())
+    return market
+
+
+MID = RETARGET - 900.0
+
+
+@pytest.mark.parametrize(
+    ("told", "state"),
+    [
+        pytest.param([(0, MID, D), (60, MID, 100 * D)], CONFLICT, id="a hundredfold"),
+        pytest.param([(0, MID, D), (60, MID + 1, 1.1 * D)], CONFLICT, id="a tenth more within an epoch"),
+        pytest.param([(0, MID, D), (60, MID, 100 * D), (120, MID, D)], FRESH, id="and back again"),
+        pytest.param([(0, MID, D), *((60 * k, MID, 2 * D) for k in range(1, 360))], CONFLICT, id="for six hours"),
+        pytest.param([(0, MID, D), *((60 * k, MID + k // 10, 2 * D) for k in range(1, 362))], FRESH, id="after them"),
+        pytest.param([(0, RETARGET - 1, D), (60, RETARGET, 0.9 * D)], FRESH, id="a retarget"),
+        pytest.param([(0, RETARGET - 1, D), (60, RETARGET, D), (90, RETARGET, 0.9 * D)], FRESH, id="a cache before it"),
+        pytest.param([(0, RETARGET - 1, D), (60, RETARGET + 11, 4.1 * D)], CONFLICT, id="a step that cannot be"),
+        pytest.param([(0, RETARGET - 1, D), (60, RETARGET + 12, 0.9 * D)], FRESH, id="a retarget missed"),
+        pytest.param([(0, MID - 4032, D), (60, MID, 10 * D)], FRESH, id="two retargets missed"),
+        pytest.param([(0, MID, D), (60, MID, D * (1 + 1e-7))], FRESH, id="other digits"),
+    ],
+)
+def test_a_lone_source_that_contradicts_itself_is_not_believed(
+    told: list[tuple[float, float, float]], state: InputState
+) -> None:
+    market = story(*told)
+    now_s = NOW + told[-1][0]
+    valuation = judge(market.with_quotes([quote(HEIGHT, told[-1][1], "bitcoin_core", now_s)]), now_s)
+    assert valuation.states[DIFFICULTY] is state
+    assert valuation.difficulty == pytest.approx(math.nan if state is CONFLICT else told[-1][2], nan_ok=True)
+    assert len(market.past) == (state is CONFLICT)
+
+
+def test_beside_one_that_does_not_a_source_that_contradicts_itself_has_no_voice() -> None:
+    market = story((0, MID, D), (60, MID, 1.1 * D)).with_quotes(chain(MID, "braiins"))
+    valuation = judge(market, NOW + 60)
+    assert (valuation.difficulty, valuation.states[DIFFICULTY]) == (D, FRESH)
+
+
+def test_a_height_that_leaps_over_a_halving_is_not_believed_and_one_that_indexes_anew_is() -> None:
+    leapt = judge(story((0, 935_140, D), (60, 1_050_000, D)), NOW + 60)
+    assert (leapt.states[HEIGHT], math.isnan(leapt.reward_btc)) == (CONFLICT, True)
+    assert judge(story((0, 1_049_990, D), (60, 1_050_005, D)), NOW + 60).states[HEIGHT] is FRESH
+    assert judge(story((0, 935_140, D), (60, 936_500, D)), NOW + 60).height == 936_500
+
+
+def test_an_operator_may_correct_what_he_has_written() -> None:
+    assert judge(story((0, MID, D / 1000), (60, MID, D), source="file"), NOW + 60).difficulty == D
