@@ -156,6 +156,22 @@ def _parser() -> argparse.ArgumentParser:
     ladder.add_argument("--reward", metavar="BTC", help="reward of a block, instead of the one of the market")
     ladder.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     ladder.add_argument("--svg", metavar="FILE", help="write the chart as a picture too")
+    report = add("report", _report_days, "what a day's energy, revenue, cost and margin were, by whom and what it was")
+    for name, metavar, text in (
+        ("day", "DAY", "YYYY-MM-DD, today or yesterday; default: the newest finished day"),
+        ("from", "DAY", "the first of several days"),
+        ("to", "DAY", "the last of them (default: yesterday)"),
+    ):
+        report.add_argument(f"--{name}", metavar=metavar, dest=f"{name}_day", help=text)
+    report.add_argument(
+        "--by",
+        metavar="WHAT",
+        help="machine, rack, model, owner, feeder, tariff or site: what the table sums up (default model), and the CSV "
+        "(default machine)",
+    )
+    report.add_argument("--csv", metavar="FILE", help="write one grouping as CSV; - for standard output")
+    report.add_argument("--html", metavar="FILE", help="write a page with charts and every grouping")
+    report.add_argument("--json", action="store_true", help="one JSON object, with every grouping, instead of a table")
     worth = add("worth", _worth, "does each machine pay its power, is it worth its place, its power more elsewhere")
     of_whom = worth.add_mutually_exclusive_group()
     for name, text in (
@@ -268,6 +284,17 @@ def _ladder(args: argparse.Namespace) -> int:
     _log_to_stderr("debug" if args.debug else "warning")
     grid = ladder.grid_of(args.btc, args.hashprice, args.power, args.difficulty, args.reward)
     return ladder.run(config, args.basis, grid, as_json=args.json, svg=args.svg)
+
+
+def _report_days(args: argparse.Namespace) -> int:
+    from agent import report_run
+
+    config = _config_of(args)
+    _log_to_stderr("debug" if args.debug else "warning")
+    wanted = report_run.Wanted(
+        args.day_day, args.from_day, args.to_day, by=args.by, csv=args.csv, html=args.html, as_json=args.json
+    )
+    return report_run.run(config, wanted)
 
 
 def _worth(args: argparse.Namespace) -> int:

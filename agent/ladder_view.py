@@ -112,7 +112,7 @@ def svg(document: Document) -> str:
         words(LEFT, 24, f"{document['site']}: power under water by hashprice", "start", 16),
         words(LEFT, 42, f"{document['priced']:,} of {document['machines']:,} machines priced", "start"),
         words((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10, "hashprice, USD/PH/day", "middle"),
-        *grid_lines(plot, power),
+        *grid_lines(plot, [share * most_w for share in QUARTERS], power),
     ]
     for share in QUARTERS:
         hashprice = low + share * (high - low)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from math import ceil, floor, log10
 
 HUES = ("#1b6ca8", "#2a9d5c", "#e08e0b", "#c8372d", "#7b3fa0", "#5b6770", "#0fa3b1", "#9c6644")
 INK, GRID = "#222", "#ddd"
@@ -42,14 +43,23 @@ def words(x: float, y: float, text: str, anchor: str, size: int = 12, hue: str =
 
 
 def grid_lines(
-    plot: Plot, told: Callable[[float], str], ink: str = INK, grid: str = GRID, shares: Sequence[float] = QUARTERS
+    plot: Plot, values: Iterable[float], told: Callable[[float], str], ink: str = INK, grid: str = GRID
 ) -> Iterator[str]:
-    """Horizontal grid lines with their values on the left."""
-    for share in shares:
-        value = plot.y_low + share * (plot.y_high - plot.y_low)
+    """Horizontal lines at values, which stand on the left."""
+    for value in values:
         at = plot.y(value)
         yield f'<path d="M{plot.left:g} {at:.1f}H{plot.right:g}" stroke="{grid}"/>'
         yield words(plot.left - 6, at + 4, told(value), "end", hue=ink)
+
+
+def round_values(low: float, high: float, about: int = 4) -> list[float]:
+    """Some values between two others that are easily read: multiples of 1, 2 or 5 and a power of ten."""
+    rough = (high - low) / about
+    if not rough > 0.0:
+        return [low]
+    power = 10.0 ** floor(log10(rough))
+    step = next(power * factor for factor in (1.0, 2.0, 5.0, 10.0) if power * factor >= rough * (1.0 - 1e-9))
+    return [step * n for n in range(ceil(low / step - 1e-9), floor(high / step + 1e-9) + 1)]
 
 
 def stroke(plot: Plot, points: Iterable[tuple[float, float]], hue: str) -> str:

@@ -30,7 +30,7 @@ OWNERS = {
     "pyasic_rs": {"collectors.miners.pyasic_rs_adapter"},
     "pyasn1": {"collectors.pdus.pysnmp_client"},  # pysnmp's own types
     "pysnmp": {"collectors.pdus.pysnmp_client"},
-    "rich": {"agent.console", "agent.discover_view", "agent.ladder_view", "agent.worth_view"},
+    "rich": {"agent.console", "agent.discover_view", "agent.ladder_view", "agent.report_view", "agent.worth_view"},
     "sqlalchemy": {"agent.history", "agent.journal", "agent.sqlitefile"},
     "uvloop": {"agent.poller", "agent.wiring"},
     "yaml": {"agent.webconfig"},

@@ -1,0 +1,160 @@
+"""Which accounts a report rests on: those of the local days that the operator asks for.
+
+A day is its account of a day where history has rolled one up, else the sum of its hours; where it holds both they are
+the same, because whole counts add up exactly. A day that nobody kept is named, never filled.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, tzinfo
+from typing import Protocol
+
+from agent.section import ConfigError
+from exporters.wording import clean
+from fleet.account import Account, PriceSpan, Span, total
+from fleet.localtime import Zone, day_number, start_of_day_s
+
+MOST_DAYS = 400
+"""Of one report; and how far back the newest finished day is looked for."""
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+class Kept(Protocol):
+    """What is read of a history."""
+
+    def accounts(self, span: Span, from_s: float, until_s: float) -> tuple[Account, ...]:
+        """Those that begin in [from_s, until_s), ascending."""
+
+    def prices(self, from_s: float, until_s: float) -> tuple[PriceSpan, ...]:
+        """Those that begin in [from_s, until_s)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Days:
+    """Local days from `first` to `last`, the last among them."""
+
+    first: date
+    last: date
+
+    def each(self) -> tuple[date, ...]:
+        return tuple(self.first + timedelta(days=n) for n in range((self.last - self.first).days + 1))
+
+    def __str__(self) -> str:
+        return str(self.first) if self.first == self.last else f"{self.first} to {self.last}"
+
+
+@dataclass(frozen=True, eq=False)
+class Books:
+    """What is known of some days.
+
+    `accounts`: one per day that was kept, ascending. `steps`: the same in the pieces that a chart shows, hours of a
+    single day and days of several. `until_s`: how far the days have come; their end where they are over. `missing`:
+    days of which nothing was kept; `lost`: what was kept and cannot be read, in words.
+    """
+
+    days: Days
+    zone: tzinfo
+    start_s: float
+    end_s: float
+    until_s: float
+    accounts: tuple[Account, ...]
+    steps: tuple[Account, ...]
+    prices: tuple[PriceSpan, ...]
+    missing: tuple[date, ...] = ()
+    lost: tuple[str, ...] = ()
+
+    @property
+    def is_finished(self) -> bool:
+        return self.until_s >= self.end_s
+
+
+def days_of(day: str | None, first: str | None, last: str | None, today: date) -> Days | None:
+    """The days that the options name; None where they name none, which asks for the newest finished one.
+
+    Errors: ConfigError names the option and the word that is no day.
+    """
+    if day is not None and (first is not None or last is not None):
+        raise ConfigError("--day", "is one day, --from and --to are several: not both")
+    if day is not None:
+        one = _date("--day", day, today)
+        return Days(one, one)
+    if first is None and last is None:
+        return None
+    if first is None:
+        raise ConfigError("--to", "needs --from")
+    from_day = _date("--from", first, today)
+    to_day = max(from_day, today - timedelta(days=1)) if last is None else _date("--to", last, today)
+    if to_day < from_day:
+        raise ConfigError("--to", f"{to_day} is before {from_day}")
+    if (to_day - from_day).days >= MOST_DAYS:
+        raise ConfigError("--from", f"{(to_day - from_day).days + 1} days, at most {MOST_DAYS}")
+    return Days(from_day, to_day)
+
+
+def _date(option: str, text: str, today: date) -> date:
+    named = {"today": today, "yesterday": today - timedelta(days=1)}.get(text)
+    if named is None:
+        try:
+            # fromisoformat knows more forms than we want to promise
+            named = date.fromisoformat(text if _DAY.fullmatch(text) else "")
+        except ValueError:
+            words = "YYYY-MM-DD, today or yesterday"
+            raise ConfigError(option, f"{clean(text, 40)!r} is no day: {words}") from None
+    if named > today:
+        raise ConfigError(option, f"{named} is not here yet, today is {today}")
+    return named
+
+
+def newest_finished(kept: Kept, zone: Zone, today: date) -> Days | None:
+    """The newest day before today of which anything was kept."""
+    for back in range(1, MOST_DAYS + 1):
+        day = today - timedelta(days=back)
+        start_s, end_s = _start_s(zone, day), _start_s(zone, day + timedelta(days=1))
+        if any(kept.accounts(span, start_s, end_s) for span in (Span.DAY, Span.HOUR)):
+            return Days(day, day)
+    return None
+
+
+def books_of(kept: Kept, days: Days, zone: Zone, clock: tzinfo, now_s: float) -> Books:
+    """What history has of these days. `clock` is the time zone that `zone` was made of."""
+    each = days.each()
+    found = [(day, *_one_day(kept, zone, day)) for day in each]
+    accounts = tuple(account for _, account, _ in found if account is not None)
+    start_s, end_s = _start_s(zone, days.first), _start_s(zone, days.last + timedelta(days=1))
+    until_s = end_s
+    if now_s < end_s:
+        # what came after the last account is not known to anybody yet
+        until_s = min(now_s, max((account.end_s for account in accounts), default=now_s))
+    return Books(
+        days=days,
+        zone=clock,
+        start_s=start_s,
+        end_s=end_s,
+        until_s=until_s,
+        accounts=accounts,
+        steps=found[0][2] if len(each) == 1 else accounts,
+        prices=kept.prices(start_s, end_s),
+        missing=tuple(day for day, account, _ in found if account is None),
+    )
+
+
+def _one_day(kept: Kept, zone: Zone, day: date) -> tuple[Account | None, tuple[Account, ...]]:
+    """A day's account and the hours that are left of it."""
+    start_s, end_s = _start_s(zone, day), _start_s(zone, day + timedelta(days=1))
+    hours = kept.accounts(Span.HOUR, start_s, end_s)
+    rolled = kept.accounts(Span.DAY, start_s, end_s)
+    if rolled:
+        return rolled[0], hours
+    return (total(Span.DAY, hours) if hours else None), hours
+
+
+def _start_s(zone: Zone, day: date) -> float:
+    return start_of_day_s(zone, day_number(day))
+
+
+def today_of(clock: tzinfo, now_s: float) -> date:
+    """The local day of an instant."""
+    return datetime.fromtimestamp(now_s, clock).date()

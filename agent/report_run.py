@@ -1,0 +1,127 @@
+"""How `hashwatt report` runs: it reads the history beside a running agent and writes the report where it is wanted."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from agent.config import Config, ConfigError
+from agent.history import History, HistoryError
+from agent.report import GROUPINGS, Document, report_document
+from agent.report_books import Books, Days, books_of, days_of, newest_finished, today_of
+from exporters.wording import clean
+from fleet.localtime import Zone, zone_of
+
+STDOUT = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The options as the operator said them; `by` is a grouping, None for the usual one of each form."""
+
+    day: str | None = None
+    first: str | None = None
+    last: str | None = None
+    by: str | None = None
+    csv: str | None = None
+    html: str | None = None
+    as_json: bool = False
+
+
+def run(config: Config, wanted: Wanted) -> int:
+    """Prints and writes the report; 0, or 1 with a line where nothing was kept of these days.
+
+    Errors: ConfigError for days that cannot be and for a file that cannot be written.
+    """
+    if wanted.by is not None and wanted.by not in GROUPINGS:
+        raise ConfigError("--by", f"{clean(wanted.by, 40)!r} is none of {', '.join(GROUPINGS)}")
+    if wanted.as_json and wanted.csv == STDOUT:
+        raise ConfigError("--csv", "- and --json both want standard output")
+    books = _books(config, wanted, time.time())
+    if books is None:
+        return 1
+    document = report_document(config.site.name, books)
+    if wanted.csv not in (None, STDOUT):
+        _write("--csv", wanted.csv, csv_text(document, wanted.by or "machine"))
+    if wanted.html is not None:
+        from agent import report_html
+
+        _write("--html", wanted.html, report_html.html(document))
+    if wanted.as_json:
+        import orjson
+
+        sys.stdout.buffer.write(orjson.dumps(document) + b"\n")
+        sys.stdout.buffer.flush()
+    elif wanted.csv == STDOUT:
+        sys.stdout.write(csv_text(document, wanted.by or "machine"))
+    else:
+        from agent import report_view
+
+        report_view.show(document, wanted.by or "model")
+    return 0
+
+
+def _write(option: str, name: str, text: str) -> None:
+    try:
+        Path(name).write_text(text, encoding="utf-8", newline="")
+    except OSError as error:
+        raise ConfigError(option, f"{error.strerror}: {clean(name)}") from None
+
+
+def _books(config: Config, wanted: Wanted, now_s: float) -> Books | None:
+    """The accounts of the days that are wanted; None, with a line on standard error, where there are none."""
+    clock = ZoneInfo(config.site.time_zone)
+    today = today_of(clock, now_s)
+    asked = days_of(wanted.day, wanted.first, wanted.last, today)
+    zone = zone_of(clock)
+    why: list[str] = []
+    for home in _homes(config):
+        try:
+            with closing(home()) as history:
+                days = asked or newest_finished(history, zone, today)
+                books = None if days is None else books_of(history, days, zone, clock, now_s)
+                if books is not None and books.accounts:
+                    return replace(books, lost=tuple(history.lost))
+                why.append(f"{history.where}: {_nothing(history, asked, zone, today)}")
+        except HistoryError as error:
+            why.append(str(error))
+    sys.stderr.write(f"{clean('; '.join(why), 1000)}\n")
+    return None
+
+
+def _nothing(history: History, asked: Days | None, zone: Zone, today: date) -> str:
+    newest = newest_finished(history, zone, today)
+    if newest is None:
+        return "no finished day in it yet; --day today shows the day so far"
+    return f"nothing was kept of {asked}; the newest finished day in it is {newest}"
+
+
+def _homes(config: Config) -> tuple[Callable[[], History], ...]:
+    """The file beside the journal."""
+    return (lambda: History.read_only(config.history_path),)
+
+
+# --- CSV -------------------------------------------------------------------------------------------------------------
+
+
+def csv_text(document: Document, grouping: str) -> str:
+    """One grouping, one line per row, with every amount and figure that the JSON has; what is not known is empty."""
+    rows = document["groups"][grouping]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([grouping, *list(rows[0])[1:]])
+    writer.writerows([_cell(value) for value in row.values()] for row in rows)
+    return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    """A text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
