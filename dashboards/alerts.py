@@ -110,8 +110,8 @@ ALERTS: Sequence[Alert] = (
         " sources disagree, see which one is wrong.",
     ),
     Alert(
-        "HashwattPowerPriceUnusable", f'{m.POWER_PRICE_STATE}{{state=~"missing|stale_hard"}} == 1', "5m", "warning",
-        "A price of power cannot be used: {{ $labels.state }}",
+        "HashwattPowerPriceUnusable", f'{m.TARIFF_STATE}{{state=~"missing|stale_hard|conflict"}} == 1', "5m", "warning",
+        "The power price of {{ $labels.tariff }} cannot be used: {{ $labels.state }}",
         "Machines of its tariff get no new advice. See the file or the feed that it comes from.",
     ),
     Alert(
@@ -170,7 +170,7 @@ CASES: Sequence[Case] = (
         f'{m.QUOTE_AS_OF}{{input="btc_usd",source="kraken"}}': "0+60x60", f"{m.HASHPRICE_ALARM}": "0x60",
         f'{m.INPUT_STATE}{{input="btc_usd",state="fresh"}}': "1x60",
         f'{m.INPUT_STATE}{{input="difficulty",state="stale_soft"}}': "1x60",
-        f'{m.POWER_PRICE_STATE}{{source="flat",state="fresh"}}': "1x60",
+        f'{m.TARIFF_STATE}{{tariff="(site)",source="flat",state="fresh"}}': "1x60",
     }, "40m", {}),
     Case("the scrape fails", {**WELL, UP: "0x60"}, "10m", {"HashwattAgentDown": {"job": "hashwatt"}}),
     Case("the agent was never there", {f"{m.HASHPRICE}": "31.5x60"}, "10m", {"HashwattAgentDown": {"job": "hashwatt"}}),
@@ -244,8 +244,8 @@ CASES: Sequence[Case] = (
         **WELL, f'{m.INPUT_STATE}{{input="difficulty",state="stale_hard"}}': "1x60",
     }, "20m", {"HashwattInputUnusable": {"input": "difficulty", "state": "stale_hard"}}),
     Case("a day-ahead price that has ended", {
-        **WELL, f'{m.POWER_PRICE_STATE}{{source="entsoe",state="missing"}}': "1x60",
-    }, "10m", {"HashwattPowerPriceUnusable": {"source": "entsoe", "state": "missing"}}),
+        **WELL, f'{m.TARIFF_STATE}{{tariff="hall1",source="entsoe:hall1",state="missing"}}': "1x60",
+    }, "10m", {"HashwattPowerPriceUnusable": {"tariff": "hall1", "source": "entsoe:hall1", "state": "missing"}}),
     Case("leases are no longer renewed", {
         UP: "1x60", f"{m.HASHPRICE}": "31.5x60", f"{m.VALID_UNTIL}": "120x60",
     }, "10m", {"HashwattRecommendationExpired": {}}),

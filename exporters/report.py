@@ -62,7 +62,7 @@ def once_document(cycle: Cycle, appraisal: Appraisal | None = None) -> Document:
         "at": instant(cycle.at_s),
         "machines": machine_rows(cycle, range(len(cycle.snapshot))),
         "pdus": pdu_rows(cycle, range(len(cycle.snapshot.pdus.ids))),
-        "alarms": alarms(cycle.valuation),
+        "alarms": alarms(cycle),
         "market": {
             **market_document(cycle.valuation),
             "tariffs": tariff_rows(cycle.power),
@@ -82,7 +82,7 @@ def status_document(
     return {
         "site": clean(cycle.site.name),
         "at": instant(cycle.at_s),
-        "alarms": alarms(cycle.valuation),
+        "alarms": alarms(cycle),
         "fleet": fleet_totals(cycle),
         "market": {
             **market_document(cycle.valuation),
@@ -442,18 +442,22 @@ UNUSABLE = (InputState.MISSING, InputState.STALE_HARD, InputState.CONFLICT)
 """States of an input that nothing is decided with."""
 
 
-def alarms(valuation: Valuation) -> list[str]:
+def alarms(cycle: Cycle) -> list[str]:
     """What is wrong with the prices that everything rests on, in words; nothing where all is well."""
     told = []
-    check = valuation.cross_check
+    check = cycle.valuation.cross_check
     if check.is_alarm:
         told.append(f"our hashprice is {check.difference:+.1%} off the one of {clean(check.source, 32)}")
     states = {
-        **{input.value: state for input, state in valuation.states.items()},
-        "power price": valuation.power_state,
+        **{input.value: state for input, state in cycle.valuation.states.items()},
+        **{_price_in_words(price): price.state for price in cycle.power},
     }
     told += [f"{name} {state.value}".replace("_", " ") for name, state in states.items() if state in UNUSABLE]
     return told
+
+
+def _price_in_words(price: PowerPrice) -> str:
+    return f"power price of {clean(price.tariff)}" if price.tariff else "power price"
 
 
 def published_document(check: CrossCheck) -> Document | None:

@@ -27,7 +27,7 @@ from fleet.snapshot import (
     Snapshot,
     Suspect,
 )
-from fleet.tariff import FlatTariff
+from fleet.tariff import FlatTariff, PowerPrice
 
 AT_S = 1_800_000_000.0  # 2027-01-15T08:00:00Z
 NAN = float("nan")
@@ -154,6 +154,7 @@ def make_cycle(
     outlook: Outlook = OUTLOOK,
     at_s: float = AT_S,
     site: str = "north",
+    power: tuple[PowerPrice, ...] = (PowerPrice("", 0.06, "flat", InputState.FRESH),),
 ) -> Cycle:
     """A cycle of machines `ids`; each keyword names the columns of one of its parts."""
     n = len(ids)
@@ -168,6 +169,7 @@ def make_cycle(
         memory=Memory(ids=ids),
         decision_id=decision_id,
         outlook=outlook,
+        power=power,
     )
 
 
@@ -241,7 +243,7 @@ def small_cycle() -> Cycle:
         ("a1", "b2", "c3"),
         machines=(
             Machine(id="a1", address="10.1.0.1", location="row 1", feeder="F1", owner="us"),
-            Machine(id="b2", address="10.1.0.2", location="row 1", feeder="F1"),
+            Machine(id="b2", address="10.1.0.2", location="row 1", feeder="F1", tariff="hosted"),
             Machine(id="c3", address="10.1.0.3", mac="0200000000c3", is_provisional=True),
         ),
         snapshot={
@@ -313,6 +315,7 @@ def small_cycle() -> Cycle:
             "accepted_revenue_usd_h": [0.12425, NAN, NAN],
             "margin_usd_h": [0.025, -0.1125, NAN],
             "margin_error_usd_h": [0.003, 0.004, NAN],
+            "kept_margin_usd_h": [0.01875, -0.1125, NAN],
             "breakeven_usd_kwh": [0.0366, 0.0385, NAN],
             "breakeven_hashprice_usd_ph_day": [25.5, 57.25, NAN],
             "breakeven_btc_usd": [56000, 127000, NAN],
@@ -328,4 +331,8 @@ def small_cycle() -> Cycle:
             "shed_w": 3400.0,
         },
         policy=Policy(mode=Mode.ADVISORY),
+        power=(
+            PowerPrice("", 0.06, "flat", InputState.FRESH, profit_share=0.25),
+            PowerPrice("hosted", 0.07, "price_json:hosted", InputState.STALE_SOFT, AT_S - 400),
+        ),
     )

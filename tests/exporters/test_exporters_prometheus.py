@@ -24,6 +24,7 @@ from fleet.curtailment import Action
 from fleet.market import CrossCheck, InputState
 from fleet.retarget import Outlook, Silence
 from fleet.snapshot import MachineInfo, PduColumns
+from fleet.tariff import PowerPrice
 
 GOLDEN = Path(__file__).parent / "small_cycle.prom"
 
@@ -49,6 +50,24 @@ def series(text: str, name: str) -> dict[str, float]:
 
 def test_the_page_of_a_small_farm_is_the_golden_one():
     assert page() == GOLDEN.read_text()
+
+
+def test_each_tariff_has_its_price_and_state_and_one_without_a_price_has_no_series():
+    gone = PowerPrice("gone", 0.07, "ercot:gone", InputState.STALE_HARD, AT_S - 3600)
+    cycle = small_cycle()
+    read = samples(page(replace(cycle, power=(*cycle.power, gone))))
+    read = {key: value for key, value in read.items() if key[0].startswith("hashwatt_tariff_")}
+    told = {
+        (name.removeprefix("hashwatt_tariff_power_price_"), dict(labels)["tariff"]): value
+        for (name, labels), value in read.items()
+    }
+    assert told == {
+        ("usd_per_kilowatt_hour", "(site)"): 0.06, ("usd_per_kilowatt_hour", "hosted"): 0.07,
+        ("as_of_timestamp_seconds", "hosted"): AT_S - 400, ("as_of_timestamp_seconds", "gone"): AT_S - 3600,
+        ("state", "(site)"): 1.0, ("state", "hosted"): 1.0, ("state", "gone"): 1.0,
+    }  # fmt: skip
+    states = {dict(labels)["tariff"]: dict(labels)["state"] for name, labels in read if name.endswith("_state")}
+    assert states == {"(site)": "fresh", "hosted": "stale_soft", "gone": "stale_hard"}
 
 
 def test_the_join_is_told_once_for_every_machine_on_an_outlet_or_row():

@@ -13,6 +13,7 @@ from exporters.wording import FAULTS
 from fleet.market import CrossCheck, InputState, MarketInput
 from fleet.retarget import Outlook, Silence
 from fleet.snapshot import MachineInfo, MeterDoubt, PduColumns, PduDoubt
+from fleet.tariff import PowerPrice
 
 
 def as_json(document):
@@ -33,7 +34,8 @@ def test_once_tells_each_machine_with_what_is_unknown_as_null():
         "calibration_ratio": 1.08, "meter_doubt": [],
         "temperature_c": {"board_0": 61.0, "chip_0": 74.5, "inlet": 24.0},
         "work_ratio": 0.99, "suspect": [], "conflict_with": None, "errors": [],
-        "margin_usd_h": 0.025, "margin_error_usd_h": 0.003, "breakeven_usd_kwh": 0.0366,
+        "tariff": None, "power_usd_kwh": 0.06,
+        "margin_usd_h": 0.025, "margin_error_usd_h": 0.003, "kept_margin_usd_h": 0.01875, "breakeven_usd_kwh": 0.0366,
         "breakeven_hashprice_usd_ph_day": 25.5, "breakeven_btc_usd": 56000.0, "dispatch": "run", "presets": None,
         "unpriced": None, "action": "run", "reasons": [],
     }  # fmt: skip
@@ -44,13 +46,27 @@ def test_once_tells_each_machine_with_what_is_unknown_as_null():
         "power_w": None, "power_source": None, "power_age_s": None, "power_key": None, "power_side": None,
         "calibration_ratio": None, "meter_doubt": [], "temperature_c": {},
         "work_ratio": None, "suspect": [], "conflict_with": None, "errors": [],
-        "margin_usd_h": None, "margin_error_usd_h": None, "breakeven_usd_kwh": None,
+        "tariff": None, "power_usd_kwh": 0.06,
+        "margin_usd_h": None, "margin_error_usd_h": None, "kept_margin_usd_h": None, "breakeven_usd_kwh": None,
         "breakeven_hashprice_usd_ph_day": None, "breakeven_btc_usd": None, "dispatch": None, "presets": None,
         "unpriced": "unreachable", "action": "run",
         "reasons": ["UNREACHABLE"],
     }  # fmt: skip
     assert (second["mode"], second["power_key"], second["power_side"]) == ("Normal", "Power", "ac")
     assert (second["suspect"], second["conflict_with"]) == (["power", "work"], "10.1.0.9")
+    assert (second["tariff"], second["power_usd_kwh"], second["kept_margin_usd_h"]) == ("hosted", 0.07, -0.1125)
+
+
+def test_every_tariff_in_use_stands_with_its_price_and_state():
+    own, hosted = as_json(once_document(small_cycle()))["market"]["tariffs"]
+    assert own == {
+        "tariff": None, "power_usd_kwh": 0.06, "source": "flat", "state": "fresh", "as_of": None, "profit_share": 0.25,
+    }  # fmt: skip
+    assert (hosted["tariff"], hosted["state"], hosted["as_of"]) == ("hosted", "stale_soft", "2027-01-15T07:53:20.000Z")
+    assert as_json(status_document(small_cycle()))["market"]["tariffs"] == [own, hosted]
+    gone = make_cycle(("a",), power=(PowerPrice("", 0.06, "ercot", InputState.STALE_HARD),))
+    (told,) = as_json(once_document(gone))["market"]["tariffs"]
+    assert (told["power_usd_kwh"], told["state"]) == (None, "stale_hard")
 
 
 def test_once_tells_the_outlets_and_whose_they_are():
@@ -96,13 +112,17 @@ def test_alarms_are_nothing_while_all_is_well_and_words_when_a_price_cannot_be_u
         ("a",),
         valuation={
             "states": bad,
-            "power_state": InputState.MISSING,
             "cross_check": CrossCheck(30.0, 0.05, 60.0, InputState.FRESH, "lux\x1bor"),
         },
+        power=(
+            PowerPrice("", NAN, "ercot", InputState.MISSING),
+            PowerPrice("hosted", 0.06, "price_json:hosted", InputState.STALE_SOFT),
+            PowerPrice("gone", NAN, "ercot:gone", InputState.STALE_HARD),
+        ),
     )
     told = [
         "our hashprice is +5.0% off the one of luxor", "btc usd conflict", "block fees btc stale hard",
-        "power price missing",
+        "power price missing", "power price of gone stale hard",
     ]  # fmt: skip
     assert status_document(cycle)["alarms"] == once_document(cycle)["alarms"] == told
 
