@@ -12,7 +12,7 @@ All inputs are the operator's. There is no default for any of them, and nothing 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
 from types import MappingProxyType
@@ -266,8 +266,9 @@ def _worth(cycle: Cycle, terms: CapitalTerms) -> Worth:
     count, overhead = len(cycle.snapshot), cycle.site.terms.overhead
     worth = Worth(np.full(count, np.nan), np.full(count, np.nan), np.full(count, np.nan), np.zeros(count, np.uint8))
     group = _groups(cycle, tuple(terms.keep_by_model))
-    is_varying = _of_tariff(cycle, lambda price: price.tariff in terms.varying_tariffs) > 0.0
-    kept_ratio = _of_tariff(cycle, lambda price: 1.0 - price.profit_share)
+    power = cycle.power or (flat_price(cycle.site.tariff, cycle.at_s),)
+    kept_ratio = 1.0 - cycle.site.profit_shares(power)
+    is_varying = cycle.site.by_tariff([_flagged(price, price.tariff in terms.varying_tariffs) for price in power]) > 0.0
     for each, keep in enumerate((terms.keep, *terms.keep_by_model.values())):
         chosen = np.flatnonzero(group == each)
         for start in range(0, len(chosen), CHUNK_ROWS):
@@ -281,10 +282,9 @@ def _worth(cycle: Cycle, terms: CapitalTerms) -> Worth:
     return worth
 
 
-def _of_tariff(cycle: Cycle, value: Callable[[PowerPrice], float]) -> Floats:
-    """What is said of the tariff of each machine; of a cycle that was thought with the site's flat price, nothing."""
-    power = cycle.power or (flat_price(cycle.site.tariff, cycle.at_s),)
-    return cycle.site.by_tariff([replace(price, usd_per_kwh=float(value(price))) for price in power])
+def _flagged(price: PowerPrice, flag: bool) -> PowerPrice:
+    """A flag in the place of the price, so that it finds its machines by the same way."""
+    return replace(price, usd_per_kwh=float(flag))
 
 
 def _rows_of(economics: Economics, rows: Rows) -> Economics:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 import pytest
-from cycles import make_economics
+from cycles import make_cycle, make_economics, make_snapshot, make_valuation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleet.capital import FeederValue, Keep, KeepTerms, by_feeder, expected_gain, retire
-from fleet.readings import Reason
+from fleet import capital
+from fleet.capital import CapitalTerms, FeederValue, Keep, KeepTerms, by_feeder, expected_gain, judge, retire
+from fleet.cycle import Cycle
+from fleet.economics import appraise
+from fleet.market import InputState
+from fleet.readings import PowerSource, Reason
 from fleet.site import EconomicTerms, Machine, Site
+from fleet.snapshot import MachineInfo
+from fleet.tariff import FlatTariff, PowerPrice
 
 NAN = math.nan
 CALM = KeepTerms(
@@ -110,6 +116,117 @@ def test_a_feeder_is_judged_as_one() -> None:
     assert (c.machines, c.unpriced, c.is_worth_more) == (1, 1, None)
     assert np.isnan([c.mining_usd_kwh, c.power_w, c.below_w]).all()  # nobody knows, which is not 0 W
     assert by_feeder(site, money, {"A": 0.08})[0].is_worth_more is True
+
+
+def test_the_worth_of_one_machine_by_integration() -> None:
+    """V = sum over months of E[max(m, 0)] e^(-rho t) - rent - repair - labour + what it fetches at the end."""
+    terms = KeepTerms(
+        months=18, uptime_ratio=0.95, slot_usd_month=4.0, repair_usd_month=2.0, labour_usd_month=1.0, resale_usd_th=2.0,
+        residual_usd_th=0.4, discount_per_year=0.15, hashprice_decline_per_year=0.25, hashprice_sigma_per_root_year=0.7,
+    )  # fmt: skip
+    total, z = 100 * 0.4 * math.exp(-0.15 * 1.5), np.linspace(-10, 10, 200_001)
+    density = np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+    for month in range(18):
+        t = (month + 0.5) / 12
+        revenue = 0.20 * 0.75**t
+        earned = np.maximum(revenue + revenue * 0.7 * math.sqrt(t) * z - 0.15, 0.0) * density
+        step = float(np.sum((earned[1:] + earned[:-1]) / 2) * (z[1] - z[0]))
+        total += (730.5 * 0.95 * step - 7.0) * math.exp(-0.15 * t)
+    assert retire(MONEY, terms).keep_usd[0] == pytest.approx(total, rel=1e-7)
+    # the error is that of the margin times what a dollar per hour more would add
+    more, less = (
+        retire(replace(MONEY, energy_cost_usd_h=MONEY.energy_cost_usd_h - usd_h), terms).keep_usd[0]
+        for usd_h in (1e-5, -1e-5)
+    )
+    assert retire(MONEY, terms).keep_error_usd[0] == pytest.approx((more - less) / 2e-5 * 0.01, rel=1e-6)
+    # the certain machine of the same terms is worth less: the spread is an option
+    assert retire(MONEY, replace(terms, hashprice_sigma_per_root_year=0.0)).keep_usd[0] < total
+
+
+def cycle_of(models: tuple[str, ...], **changes: Any) -> Cycle:
+    """Machines of 100 TH/s and 3 kW that make 0.20 USD/h and pay 0.15."""
+    n = len(models)
+    ids = tuple(f"m{i}" for i in range(n))
+    money = {"hashrate_hs": [1e14] * n, "power_w": [3000.0] * n, "revenue_usd_h": [0.20] * n,
+             "energy_cost_usd_h": [0.15] * n, "margin_usd_h": [0.05] * n, "margin_error_usd_h": [0.01] * n,
+             "breakeven_usd_kwh": [0.0635] * n}  # fmt: skip
+    infos = tuple(MachineInfo(model=model) for model in models)
+    return make_cycle(ids, snapshot={"infos": infos}, economics=money | changes.pop("economics", {}), **changes)
+
+
+def test_each_model_is_judged_by_its_own_terms(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capital, "CHUNK_ROWS", 2)
+    models = ("Antminer S21", "S19j Pro (104T)", "Antminer S21", "", "Antminer S19J PRO", "S21", "S21 XP")
+    machines = tuple(Machine(f"m{i}", model="Antminer S21" if i == 3 else None) for i in range(7))
+    dear = {"s21": replace(CALM, resale_usd_th=9.0), "s19jpro": replace(CALM, months=0)}
+    found = judge(cycle_of(models, machines=machines), CapitalTerms(CALM, dear))
+    assert found.worth.resale_usd.tolist() == [900.0, 200.0, 900.0, 900.0, 200.0, 900.0, 200.0]
+    keep, go, unknown = Keep.KEEP, Keep.RETIRE, Keep.UNKNOWN
+    assert found.worth.verdict.tolist() == [go, unknown, go, go, unknown, go, keep]
+    assert (found.priced, found.ids, found.feeders) == (7, tuple(f"m{i}" for i in range(7)), ())
+
+
+def test_a_price_that_varies_is_not_that_of_years_to_come() -> None:
+    machines = (Machine("flat", tariff="host"), Machine("varies"), Machine("neither", tariff="gone"))
+    power = (PowerPrice("", 0.30, "time_of_use", InputState.FRESH), PowerPrice("host", 0.05, "flat", InputState.FRESH))
+    cycle = replace(cycle_of(("", "", ""), machines=machines), power=power)
+    terms = CapitalTerms(CALM, varying_tariffs=frozenset({""}))
+    assert judge(cycle, terms).worth.verdict.tolist() == [Keep.KEEP, Keep.UNKNOWN, Keep.UNKNOWN]
+    told = replace(terms, keep=replace(CALM, power_usd_kwh=0.04))
+    worth = judge(cycle, told).worth
+    # 3 kW with 5 % for the site: 8766 h of 0.20 - 0.126; the flat one goes on with its 0.15
+    assert worth.keep_usd[:2] == pytest.approx([438.3, 8766 * (0.20 - 0.126)])
+    assert worth.verdict.tolist() == [Keep.KEEP, Keep.KEEP, Keep.UNKNOWN]
+
+
+def test_what_the_host_takes_is_not_the_owners() -> None:
+    power = (PowerPrice("", 0.05, "flat", InputState.FRESH, profit_share=0.4),)
+    worth = judge(replace(cycle_of(("",)), power=power), CapitalTerms(CALM)).worth
+    assert worth.keep_usd[0] == pytest.approx(0.6 * 438.3)
+    assert worth.keep_error_usd[0] == pytest.approx(0.6 * 87.66)
+
+
+@given(st.sets(st.sampled_from([each.name for each in fields(KeepTerms) if each.name != "power_usd_kwh"]), min_size=1))
+def test_without_any_one_term_nobody_is_told_to_go(untold: set[str]) -> None:
+    """Whatever is missing, and however little the machine earns."""
+    dear: dict[str, Any] = {"slot_usd_month": 1000.0, "resale_usd_th": 1000.0}
+    terms = replace(CALM, **dear | {name: 0 if name == "months" else NAN for name in untold})
+    assert set(terms.untold) == untold
+    assert judge(cycle_of(("", "")), CapitalTerms(terms)).worth.verdict.tolist() == [Keep.UNKNOWN] * 2
+
+
+def test_a_machine_without_a_margin_is_never_told_to_go() -> None:
+    money = {name: [0.05, NAN] for name in ("hashrate_hs", "revenue_usd_h", "margin_usd_h", "margin_error_usd_h")}
+    found = judge(cycle_of(("", ""), economics=money), CapitalTerms(replace(CALM, slot_usd_month=1000.0)))
+    assert found.worth.verdict.tolist() == [Keep.RETIRE, Keep.UNKNOWN]
+    assert found.priced == 1
+
+
+@pytest.mark.parametrize(("usd_mwh", "is_more"), [(211.0, True), (169.0, True), (76.0, False), (45.0, False)])
+def test_hash_at_32_usd_against_what_published_contracts_pay(usd_mwh: float, is_more: bool) -> None:
+    """17.5 J/TH make 76 USD/MWh gross at 32 USD/PH/day, 29.5 J/TH 45; contracts for AI halls pay 166 to 211."""
+    machines = (Machine("s21", feeder="F1"), Machine("s19j", feeder="F2"))
+    site = Site("north", machines, terms=EconomicTerms(0.0, 0.0, 0.0), tariff=FlatTariff(0.05))
+    ids = ("s21", "s19j")
+    snapshot = make_snapshot(
+        ids, up=[1, 1], is_running=[True, True], hashrate_hs=[200e12, 100e12], power_w=[3500.0, 2950.0],
+        power_source=[PowerSource.METERED] * 2,
+    )  # fmt: skip
+    money = appraise(
+        site, snapshot, make_valuation(hashprice_usd_ph_day=32.0, power_usd_per_kwh=0.05), np.zeros(2, bool)
+    )
+    one, two = by_feeder(site, money, {"F1": usd_mwh / 1000, "F2": usd_mwh / 1000})
+    assert (round(1000 * one.mining_usd_kwh), round(1000 * two.mining_usd_kwh)) == (76, 45)
+    assert (one.is_worth_more, one.below_w) == (is_more, 3500.0 if is_more else 0.0)
+    assert two.is_worth_more is (usd_mwh > 45.2)
+
+
+def test_every_feeder_has_the_general_alternative_but_where_it_has_its_own() -> None:
+    machines = (Machine("m0", feeder="F1"), Machine("m1", feeder="F2"))
+    terms = CapitalTerms(alternative_usd_kwh=0.05, alternative_by_feeder={"F2": 0.2})
+    found = judge(cycle_of(("", ""), machines=machines), terms)
+    assert [each.alternative_usd_kwh for each in found.feeders] == [0.05, 0.2]
+    assert [each.below_w for each in found.feeders] == [0.0, 3000.0]
 
 
 def test_a_site_without_feeders_has_none() -> None:
