@@ -232,7 +232,7 @@ class Market:
                 kept[quote.input, quote.source] = _continued(known, quote)
                 if quote.input is MarketInput.BTC_USD and quote.as_of_s > known.as_of_s:
                     past.append(known)
-                elif quote.input in _OF_THE_CHAIN and not _is_stated(quote):
+                elif quote.input in _OF_THE_CHAIN and _is_measured(known) and _is_measured(quote):
                     past = _with_doubt(past, known, quote)
         doubts = (each for each in past if each.input in _OF_THE_CHAIN)
         prices = [each for each in past if each.input is MarketInput.BTC_USD]
@@ -247,6 +247,10 @@ def _continued(known: Quote, quote: Quote) -> Quote:
 
 
 _OF_THE_CHAIN = (MarketInput.DIFFICULTY, MarketInput.HEIGHT)
+
+
+def _is_measured(quote: Quote) -> bool:
+    return in_bounds(quote.input, quote.value) and not _is_stated(quote)
 
 
 def _with_doubt(past: Sequence[Quote], known: Quote, quote: Quote) -> list[Quote]:

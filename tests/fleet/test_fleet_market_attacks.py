@@ -218,3 +218,10 @@ def test_a_height_that_leaps_over_a_halving_is_not_believed_and_one_that_indexes
 
 def test_an_operator_may_correct_what_he_has_written() -> None:
     assert judge(story((0, MID, D / 1000), (60, MID, D), source="file"), NOW + 60).difficulty == D
+
+
+@pytest.mark.parametrize("height", [0.0, -145.0, math.inf, math.nan, 1e7])
+def test_what_is_out_of_bounds_casts_no_doubt(height: float) -> None:
+    market = story((0, 935_140, D), (60, height, D), (120, 935_141, D))
+    assert market.past == ()
+    assert judge(market, NOW + 120).height == 935_141
