@@ -149,7 +149,7 @@ def cycle_of(*readings: MinerReading, usd_per_kwh: float = 0.04, now_s: float = 
 
 def page(cycle: Cycle) -> list[str]:
     text = b"".join(render(cycle, now_s=AT_S)).decode()
-    return [line for line in text.splitlines() if "preset" in line or "marginal" in line]
+    return [line for line in text.splitlines() if "machine_preset_" in line or "machine_marginal_" in line]
 
 
 def test_only_machines_with_presets_have_their_series() -> None:
