@@ -26,6 +26,7 @@ from fleet.curtailment import (
     recall,
     recommend,
 )
+from fleet.economics import Dispatch
 from fleet.market import InputState, MarketInput
 from fleet.readings import Reason
 from fleet.signals import Signals
@@ -61,6 +62,7 @@ class Farm:
         self.margin = np.zeros(n)
         self.breakeven = np.linspace(0.03, 0.06, n)  # the first machine is the worst
         self.reason = np.zeros(n, np.uint8)
+        self.dispatch = np.zeros(n, np.uint8)
         self.states: dict[MarketInput, InputState] = {}
         self.columns: dict[str, Any] = {
             "up": np.ones(n), "power_w": np.full(n, 1000.0), "power_if_running_w": np.full(n, 1000.0),
@@ -74,7 +76,11 @@ class Farm:
             make_snapshot(self.ids, **self.columns),
             make_valuation(states=states(self.states)),
             make_economics(
-                len(self.ids), margin_usd_h=self.margin, breakeven_usd_kwh=self.breakeven, reason=self.reason
+                len(self.ids),
+                margin_usd_h=self.margin,
+                breakeven_usd_kwh=self.breakeven,
+                reason=self.reason,
+                dispatch=self.dispatch,
             ),
             Signals(booted_s=self.booted_s),
             self.policy,
@@ -259,6 +265,47 @@ def test_a_machine_that_never_turned_may_turn_at_once() -> None:
     decisions = farm.minutes(10)
     assert math.isnan(decisions[0].earliest_reversal_s[0])
     assert first(decisions, Action.STOP) == 9
+
+
+# ---------------------------------------------------------------------------------------------- what bars any turn
+
+
+def test_a_margin_within_its_error_turns_no_machine_and_is_summed_all_the_same() -> None:
+    farm = Farm(2)
+    farm.margin[:] = -0.36
+    farm.dispatch[0] = Dispatch.UNCERTAIN
+    decisions = farm.minutes(20)
+    assert [d.action.tolist() for d in decisions] == [[RUN, RUN]] * 9 + [[RUN, STOP]] * 11
+    assert decisions[8].reasons[0] == Why.HYSTERESIS_HOLD
+    assert decisions[-1].reasons[0] == Why.INPUT_UNCERTAIN
+    farm.dispatch[0] = Dispatch.STOP
+    decision = farm.minute()  # once it is certain the sum counts
+    assert (decision.action[0], decision.reasons[0]) == (STOP, Why.MARGIN_NEGATIVE)
+
+
+def test_a_gain_within_its_error_brings_no_machine_back() -> None:
+    farm = Farm(2)
+    farm.stop_all()
+    farm.margin[:] = 0.36
+    farm.dispatch[0] = Dispatch.UNCERTAIN
+    decisions = farm.minutes(10)
+    assert [d.action.tolist() for d in decisions] == [[STOP, STOP]] * 4 + [[STOP, RUN]] * 6
+    assert decisions[3].reasons[0] == Why.HYSTERESIS_HOLD
+    assert decisions[-1].reasons[0] == Why.INPUT_UNCERTAIN
+    farm.dispatch[0] = Dispatch.RUN
+    decision = farm.minute()
+    assert (decision.action[0], decision.reasons[0]) == (RUN, Why.MARGIN_RESTORED)
+
+
+@pytest.mark.parametrize(("never_stop", "states"), [((0,), {}), ((), EXPIRED)])
+def test_doubt_keeps_no_machine_from_being_given_back(
+    never_stop: tuple[int, ...], states: dict[MarketInput, InputState]
+) -> None:
+    farm = Farm(1, never_stop=never_stop)
+    farm.stop_all()
+    farm.states = states
+    farm.margin[:], farm.dispatch[:] = 0.36, Dispatch.UNCERTAIN
+    assert farm.minutes(17)[-1].action[0] == RUN
 
 
 # ------------------------------------------------------------------------------------------------ what bars a stop
