@@ -300,6 +300,12 @@ def _vnish() -> dict[str, Any]:
             "system": {"network_status": network, "uptime": "1 day, 2:03"},
         },
         "perf_summary": {"current_preset": {"name": "3250", "pretty": "3250 watt ~ 110 TH"}},
+        "presets": [
+            {"name": "disabled", "pretty": "Disabled", "status": "untuned", "modded_psu_required": False},
+            {"name": "2700", "pretty": "2700 watt ~ 97 TH", "status": "tuned", "modded_psu_required": False},
+            {"name": "3250", "pretty": "3250 watt ~ 110 TH", "status": "tuned", "modded_psu_required": False},
+            {"name": "4100", "pretty": "4100 watt ~ 127 TH", "status": "untuned", "modded_psu_required": True},
+        ],
     }
 
 
