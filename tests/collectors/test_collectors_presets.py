@@ -132,6 +132,9 @@ NOTHING: list[tuple[str, str, bytes]] = [
             ("kilowatts", {"Watts": 3}),
             ("milliwatts", {"Watts": 3_000_000}),
             ("too-good", {"Watts": 250}),
+            ("a-container", {"Hashrate": 2000.0, "Watts": 60_000}),
+            ("a-stick", {"Hashrate": 0.2, "Watts": 5}),
+            ("a-hall", {"Hashrate": 6000.0, "Watts": 25_000}),
             ("huge", {"Hashrate": 1e308, "Watts": 1e308}),
         )
     ),
