@@ -120,10 +120,10 @@ def newest_finished(kept: Kept, zone: Zone, today: date) -> Days | None:
 
 def books_of(kept: Kept, days: Days, zone: Zone, clock: tzinfo, now_s: float) -> Books:
     """What history has of these days. `clock` is the time zone that `zone` was made of."""
-    each = days.each()
-    found = [(day, *_one_day(kept, zone, day)) for day in each]
-    accounts = tuple(account for _, account, _ in found if account is not None)
-    start_s, end_s = _start_s(zone, days.first), _start_s(zone, days.last + timedelta(days=1))
+    each = [(day, _start_s(zone, day), _start_s(zone, day + timedelta(days=1))) for day in days.each()]
+    start_s, end_s = each[0][1], each[-1][2]
+    found = [(day, _account_of_day(kept, *span)) for day, *span in each]
+    accounts = tuple(account for _, account in found if account is not None)
     until_s = end_s
     if now_s < end_s:
         # what came after the last account is not known to anybody yet
@@ -135,20 +135,17 @@ def books_of(kept: Kept, days: Days, zone: Zone, clock: tzinfo, now_s: float) ->
         end_s=end_s,
         until_s=until_s,
         accounts=accounts,
-        steps=found[0][2] if len(each) == 1 else accounts,
+        steps=kept.accounts(Span.HOUR, start_s, end_s) if len(each) == 1 else accounts,
         prices=kept.prices(start_s, end_s),
-        missing=tuple(day for day, account, _ in found if account is None),
+        missing=tuple(day for day, account in found if account is None),
     )
 
 
-def _one_day(kept: Kept, zone: Zone, day: date) -> tuple[Account | None, tuple[Account, ...]]:
-    """A day's account and the hours that are left of it."""
-    start_s, end_s = _start_s(zone, day), _start_s(zone, day + timedelta(days=1))
+def _account_of_day(kept: Kept, start_s: float, end_s: float) -> Account | None:
+    if rolled := kept.accounts(Span.DAY, start_s, end_s):
+        return rolled[0]
     hours = kept.accounts(Span.HOUR, start_s, end_s)
-    rolled = kept.accounts(Span.DAY, start_s, end_s)
-    if rolled:
-        return rolled[0], hours
-    return (total(Span.DAY, hours) if hours else None), hours
+    return total(Span.DAY, hours) if hours else None
 
 
 def _start_s(zone: Zone, day: date) -> float:

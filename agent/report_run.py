@@ -36,7 +36,7 @@ class Wanted:
     as_json: bool = False
 
 
-def run(config: Config, wanted: Wanted) -> int:
+def run(config: Config, wanted: Wanted, now: Callable[[], float] = time.time) -> int:
     """Prints and writes the report; 0, or 1 with a line where nothing was kept of these days.
 
     Errors: ConfigError for days that cannot be and for a file that cannot be written.
@@ -45,7 +45,7 @@ def run(config: Config, wanted: Wanted) -> int:
         raise ConfigError("--by", f"{clean(wanted.by, 40)!r} is none of {', '.join(GROUPINGS)}")
     if wanted.as_json and wanted.csv == STDOUT:
         raise ConfigError("--csv", "- and --json both want standard output")
-    books = _books(config, wanted, time.time())
+    books = _books(config, wanted, now())
     if books is None:
         return 1
     document = report_document(config.site.name, books)
