@@ -78,16 +78,26 @@ def best_preset(hashrate_hs: Floats, power_w: Floats, cutoff: Floats) -> Ints:
     Units:   H/s, W, J/TH (`cutoff_j_per_th`, one per machine).
     Missing: -1 where no preset is told or the cut-off is unknown.
     """
-    return _last_that_pays(hashrate_hs, power_w, marginal_j_per_th(hashrate_hs, power_w), cutoff)
+    ladder, steps = _ladder(hashrate_hs, power_w, marginal_j_per_th(hashrate_hs, power_w))
+    return _climbed(ladder, steps, cutoff)
 
 
-def _last_that_pays(hashrate_hs: Floats, power_w: Floats, marginal: Floats, cutoff: Floats) -> Ints:
+def _ladder(hashrate_hs: Floats, power_w: Floats, marginal: Floats) -> tuple[Ints, Floats]:
+    """The presets worth running from the lowest upward, as columns, and the J/TH of the step to each next one.
+
+    Shapes:  (machines, 1 + presets), -1 behind the highest, or everywhere; (machines, presets), NaN likewise.
+    """
     is_told = (hashrate_hs > 0.0) & (power_w > 0.0)
-    lowest = _lowest(hashrate_hs, power_w, is_told)
-    pays = marginal <= cutoff[:, np.newaxis]
-    highest = np.where(pays, hashrate_hs, -np.inf).argmax(axis=1)
-    chosen = np.where(pays.any(axis=1), highest, lowest)
-    return np.where(is_told.any(axis=1) & ~np.isnan(cutoff), chosen, -1)
+    lowest = np.where(is_told.any(axis=1), _lowest(hashrate_hs, power_w, is_told), -1)
+    order = np.where(np.isnan(marginal), np.inf, hashrate_hs).argsort(axis=1)
+    steps = np.take_along_axis(marginal, order, axis=1)
+    return np.column_stack([lowest, np.where(np.isnan(steps), -1, order)]), steps
+
+
+def _climbed(ladder: Ints, steps: Floats, cutoff: Floats) -> Ints:
+    """How high each machine may climb: every step costs more than the one before, so their number is the place."""
+    height = np.count_nonzero(steps <= cutoff[:, np.newaxis], axis=1)
+    return np.where(np.isnan(cutoff), -1, ladder[np.arange(len(ladder)), height])
 
 
 def _lowest(hashrate_hs: Floats, power_w: Floats, is_told: npt.NDArray[np.bool_]) -> Ints:
@@ -112,14 +122,16 @@ def _no_places() -> Ints:
 class PresetLists:
     """The distinct lists of presets of a fleet as tables, one line each, as the firmware tells them.
 
-    `marginal_j_per_th` is of those that may be used alone: a preset that is not tuned would first cost hours of tuning.
+    `marginal_j_per_th`, `ladder` and `steps` (`_ladder`) are of those alone that may be used: one that is not tuned
+    would first cost hours of tuning.
     """
 
     lists: tuple[tuple[Preset, ...], ...] = ()
     hashrate_hs: Floats = field(default_factory=lambda: np.empty((0, 0)))
     power_w: Floats = field(default_factory=lambda: np.empty((0, 0)))
-    is_usable: Bools = field(default_factory=lambda: np.empty((0, 0), bool))
     marginal_j_per_th: Floats = field(default_factory=lambda: np.empty((0, 0)))
+    ladder: Ints = field(default_factory=lambda: np.empty((0, 0), np.int64))
+    steps: Floats = field(default_factory=lambda: np.empty((0, 0)))
 
 
 def tabulate(lists: Sequence[tuple[Preset, ...]]) -> PresetLists:
@@ -133,8 +145,9 @@ def tabulate(lists: Sequence[tuple[Preset, ...]]) -> PresetLists:
         hashrate[line, here] = [preset.hashrate_hs for preset in presets]
         power[line, here] = [preset.power_w for preset in presets]
         usable[line, here] = [preset.is_tuned is not False for preset in presets]
-    marginal = marginal_j_per_th(np.where(usable, hashrate, np.nan), power)
-    return PresetLists(tuple(lists), hashrate, power, usable, marginal)
+    usable_hs = np.where(usable, hashrate, np.nan)
+    marginal = marginal_j_per_th(usable_hs, power)
+    return PresetLists(tuple(lists), hashrate, power, marginal, *_ladder(usable_hs, power, marginal))
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,7 +211,6 @@ def weigh(
     ratio = np.where(np.isnan(known_ratio), 1.0, known_ratio)
     price = np.where(is_valid, site.by_tariff(power)[rows], np.nan)
     cutoff = cutoff_j_per_th(hashprice_usd_ph_day, price, terms.realised_ratio, terms.overhead)
-    usable_hs = np.where(lists.is_usable, lists.hashrate_hs, np.nan)
 
     def at(table: Floats, preset: Ints) -> Floats:
         return np.where(preset >= 0, table[line, preset], np.nan)
@@ -208,7 +220,7 @@ def weigh(
         return earned - energy_cost_usd_per_hour(at(lists.power_w, preset) * ratio, terms.overhead, price)
 
     # A machine's own ratio stretches all its watts alike: which presets are steps, and in which order, stays as it was.
-    chosen = _last_that_pays(usable_hs[line], lists.power_w[line], lists.marginal_j_per_th[line], cutoff / ratio)
+    chosen = _climbed(lists.ladder[line], lists.steps[line], cutoff / ratio)
     in_force = np.where(is_valid, columns.in_force, -1)
     gain = margin_usd_h(chosen) - margin_usd_h(in_force)
     best = np.where(gain < 0.0, in_force, chosen)  # it runs on one that counts as not tuned, and which earns more
