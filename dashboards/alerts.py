@@ -107,7 +107,7 @@ ALERTS: Sequence[Alert] = (
         "HashwattInputUnusable", f'{m.INPUT_STATE}{{state=~"missing|stale_hard|conflict"}} == 1', "5m", "warning",
         "Market input {{ $labels.input }} cannot be used: {{ $labels.state }}",
         "Advice is on hold until it can be. missing and stale_hard: see its feeds and the way to them; conflict: its"
-        " sources disagree, see which one is wrong.",
+        " sources disagree, see which one is wrong (of fees the best one counts meanwhile).",
     ),
     Alert(
         "HashwattPowerPriceUnusable", f'{m.TARIFF_STATE}{{state=~"missing|stale_hard|conflict"}} == 1', "5m", "warning",

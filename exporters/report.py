@@ -36,9 +36,9 @@ from exporters.wording import (
     unique_names,
 )
 from fleet.capital import Appraisal, FeederValue
-from fleet.curtailment import Action
+from fleet.curtailment import DISPUTED_FEES, Action
 from fleet.cycle import Cycle
-from fleet.market import CrossCheck, InputState, MarketInput, Valuation
+from fleet.market import ASSUMED_FEES, ASSUMED_FEES_RATIO, CrossCheck, InputState, MarketInput, Valuation
 from fleet.retarget import Silence
 from fleet.snapshot import SENSOR_SLOTS, MeterDoubt
 from fleet.tariff import PowerPrice
@@ -453,6 +453,8 @@ def alarms(cycle: Cycle) -> list[str]:
         **{_price_in_words(price): price.state for price in cycle.power},
     }
     told += [f"{name} {state.value}".replace("_", " ") for name, state in states.items() if state in UNUSABLE]
+    if any(quote.source == ASSUMED_FEES for quote in cycle.valuation.used.get(MarketInput.BLOCK_FEES_BTC, ())):
+        told.append(f"nobody tells the fees: {ASSUMED_FEES_RATIO:.0%} of the subsidy is assumed")
     return told
 
 
@@ -507,6 +509,8 @@ def outlook_document(cycle: Cycle) -> Document:
 
 def _middle(valuation: Valuation, input: MarketInput) -> float:
     """The value in use of an input that `Valuation` has no field for; NaN when its quotes may not be used."""
+    if (input, valuation.states[input]) == DISPUTED_FEES:
+        return valuation.used[input][0].value  # the best source's
     if valuation.states[input] not in (InputState.FRESH, InputState.STALE_SOFT):
         return math.nan
     return float(np.median([quote.value for quote in valuation.used[input]]))

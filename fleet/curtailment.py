@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fleet.economics import Dispatch, Economics
-from fleet.market import InputState, Valuation
+from fleet.market import InputState, MarketInput, Valuation
 from fleet.readings import Reason
 from fleet.signals import Signals
 from fleet.site import Site
@@ -168,6 +168,8 @@ WHY_OF_STATE: dict[InputState, Why] = {
     InputState.CONFLICT: Why.INPUT_CONFLICT,
     InputState.MISSING: Why.INPUT_MISSING,
 }
+DISPUTED_FEES = (MarketInput.BLOCK_FEES_BTC, InputState.CONFLICT)
+"""The one dispute that leaves a value: the best source counts, and nothing new is stopped."""
 USABLE = (InputState.FRESH, InputState.STALE_SOFT)
 FRESH, STALE_SOFT = map(WORST_LAST.index, USABLE)
 """Places in `tariff.WORST_LAST`: a power price behind them may not be used."""
@@ -345,14 +347,15 @@ def _judge_shared(
     """Health of what all machines share: the market, the gateway, the operator's word."""
     if not policy.enabled:
         return Status.DISABLED, Why.OPERATOR
-    hold = _why_of(state for state in valuation.states.values() if state not in USABLE)
+    states = valuation.states.items()
+    hold = _why_of(state for input, state in states if state not in USABLE and (input, state) != DISPUTED_FEES)
     hold |= Why(0) if signals.is_storage_ok else Why.STORAGE
     hold |= Why(0) if signals.is_clock_trusted else Why.CLOCK
     if now_s < signals.booted_s + signals.settle_s and bool(np.isnan(snapshot.up).any()):
         hold |= Why.BOOT
     if hold:
         return Status.HOLD, hold
-    why = _why_of(valuation.states.values())
+    why = _why_of(state for _, state in states)
     why |= Why.INPUT_CONFLICT if valuation.cross_check.is_alarm else Why(0)
     return (Status.DEGRADED, why) if why else (Status.OK, Why(0))
 

@@ -5,9 +5,10 @@ differ by 8 to 19 per cent exactly when it matters.
 
 Sources are merged per input, each by the rule that fits what it is: a price is the median of those that agree, and for
 decisions its mean of five minutes; the height is the highest of those that are near each other; fees come from the best
-source of a ladder; and a difficulty is that of the next block's epoch, agreed on or disputed, never averaged. What
-sources dispute is NaN with state CONFLICT; what is too old keeps its state for all to see. One source alone can make an
-input degraded or disputed, but cannot move it further than the tolerances below say.
+source of a ladder, whose last rung is an assumption; and a difficulty is that of the next block's epoch, agreed on or
+disputed, never averaged. What sources dispute is NaN with state CONFLICT, but for fees, where the best source counts
+all the same; what is too old keeps its state for all to see. One source alone can make an input degraded or disputed,
+but cannot move it further than the tolerances below say.
 
 A hashprice that others publish is compared with ours, never put in its place.
 """
@@ -140,6 +141,12 @@ LAG_BLOCKS = 12  # for so long a page that does not say its height may show the 
 DOUBT_S = 6 * 3600.0  # for so long a source without a witness is not believed after it has contradicted itself
 FROZEN_S = 6 * 3600.0
 """Fees or a price that have not moved for so long are a server that repeats itself, whatever its time stamps say."""
+
+FEES_TOLERANCE = 0.20  # of the reward: two honest sources with other windows may differ by as much in a rush
+ASSUMED_FEES_RATIO = 0.01
+"""Fees per subsidy where nobody tells them: about what they are in quiet months, and low in any other."""
+ASSUMED_FEES = "subsidy_x1.01"
+"""The source of such fees."""
 
 PRICE_TOLERANCE = 0.02  # a ticker further from the others has no voice
 WITNESS_TOLERANCE = 0.20  # an hourly price further off than this contradicts
@@ -349,7 +356,8 @@ def assess(market: Market, power_usd_per_kwh: float, power_source: str, now_s: f
 
     Units:   Unix seconds; USD/kWh.
     Missing: an input without a usable quote is NaN, and so is every number that needs it. Past their hard age
-             difficulty and height stay usable (they hold until the chain moves on), fees and price do not.
+             difficulty and height stay usable (they hold until the chain moves on), a price does not, and for fees
+             stands an assumption, STALE_SOFT at best.
     Errors:  none for data: a quote out of bounds or from the future is not heard.
     """
     heard: dict[MarketInput, list[_Heard]] = {each: [] for each in MarketInput}
@@ -366,7 +374,7 @@ def assess(market: Market, power_usd_per_kwh: float, power_source: str, now_s: f
             heard[MarketInput.DIFFICULTY], doubted, lambda live: _difficulty(live, places, tip.value)
         ),
         MarketInput.HEIGHT: tip,
-        MarketInput.BLOCK_FEES_BTC: _block_fees(_live(heard[MarketInput.BLOCK_FEES_BTC])),
+        MarketInput.BLOCK_FEES_BTC: _block_fees(_live(heard[MarketInput.BLOCK_FEES_BTC]), tip),
         MarketInput.BTC_USD: raw_price,
     }
     difficulty = judgements[MarketInput.DIFFICULTY].value
@@ -590,12 +598,29 @@ def _height(heard: Sequence[_Heard]) -> _Judgement:
     return _resting_on([each for each in near if each.value == tip], tip)
 
 
-def _block_fees(heard: Sequence[_Heard]) -> _Judgement:
-    """The fees of the best source of the ladder; the youngest among equals."""
-    if not heard:
-        return _MISSING
-    best = min(heard, key=_order)
-    return _resting_on([best], best.value if best.is_live else math.nan)
+def _block_fees(heard: Sequence[_Heard], tip: _Judgement) -> _Judgement:
+    """The fees of the best source of the ladder, the youngest among equals; where none lives, an assumption.
+
+    A fresh source by which the reward would be quite another is told as a dispute, which the best source wins: fees
+    may truly multiply within hours, so that neither a middle nor a bound would be right.
+    """
+    live = sorted((each for each in heard if each.is_live), key=_order)
+    if not live:
+        return _assumed_fees(heard, tip)
+    best = live[0]
+    tolerated_btc = FEES_TOLERANCE * reward_btc(tip.value + 1, best.value)
+    others = [each for each in live if each.state is InputState.FRESH and abs(each.value - best.value) > tolerated_btc]
+    return _resting_on([best, *others], best.value, InputState.CONFLICT if others else None)
+
+
+def _assumed_fees(expired: Sequence[_Heard], tip: _Judgement) -> _Judgement:
+    """A small share of the subsidy, no better than degraded and as old as the height that it follows from."""
+    if tip.state not in (InputState.FRESH, InputState.STALE_SOFT):
+        return _resting_on(expired, math.nan) if expired else _MISSING
+    fees_btc = ASSUMED_FEES_RATIO * subsidy_btc(tip.value + 1)
+    as_of_s = max(quote.as_of_s for quote in tip.used)
+    assumed = Quote(MarketInput.BLOCK_FEES_BTC, ASSUMED_FEES, fees_btc, as_of_s, 0.0, math.inf)
+    return _Judgement(fees_btc, InputState.STALE_SOFT, tip.age_s, (assumed,))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from cycles import AT_S, NAN, make_cycle, small_cycle
 
 from exporters.report import marginal_rows, once_document, status_document, troubled_pdus
 from exporters.wording import FAULTS
-from fleet.market import CrossCheck, InputState, MarketInput
+from fleet.market import CrossCheck, InputState, MarketInput, Quote
 from fleet.retarget import Outlook, Silence
 from fleet.snapshot import MachineInfo, MeterDoubt, PduColumns, PduDoubt
 from fleet.tariff import PowerPrice
@@ -127,6 +127,16 @@ def test_alarms_are_nothing_while_all_is_well_and_words_when_a_price_cannot_be_u
     assert status_document(cycle)["alarms"] == once_document(cycle)["alarms"] == told
 
 
+def test_fees_that_are_assumed_are_said_to_be() -> None:
+    assumed = Quote(MarketInput.BLOCK_FEES_BTC, "subsidy_x1.01", 0.03125, AT_S - 60, 0.0, float("inf"))
+    used = {MarketInput.BLOCK_FEES_BTC: (assumed,)}
+    states = {MarketInput.BLOCK_FEES_BTC: InputState.STALE_SOFT}
+    document = as_json(status_document(make_cycle(("a",), valuation={"states": states, "used": used})))
+    assert document["alarms"] == ["nobody tells the fees: 1% of the subsidy is assumed"]
+    told = document["market"]["inputs"]["block_fees_btc"]
+    assert (told["value"], told["state"], told["sources"]) == (0.03125, "stale_soft", ["subsidy_x1.01"])
+
+
 @pytest.mark.parametrize(
     ("difference", "state", "is_told"),
     [
@@ -166,7 +176,9 @@ def test_an_input_that_may_not_be_used_has_no_value(state):
         valuation |= {"used": {}, "ages_s": {}}
     market = as_json(once_document(make_cycle(("a",), valuation=valuation)))["market"]
     assert market["hashprice_usd_ph_day"] is None
-    assert all(entry["value"] is None for entry in market["inputs"].values())
+    fees = market["inputs"]["block_fees_btc"]["value"]
+    assert fees == (0.02 if state is InputState.CONFLICT else None)  # in a dispute the best source's fees count
+    assert all(entry["value"] is None for name, entry in market["inputs"].items() if name != "block_fees_btc")
     assert all(entry["state"] == state for entry in market["inputs"].values())
 
 

@@ -43,6 +43,7 @@ STALE = {MarketInput.BTC_USD: InputState.STALE_SOFT}
 EXPIRED = {MarketInput.BTC_USD: InputState.STALE_HARD}
 DISPUTED = {MarketInput.DIFFICULTY: InputState.CONFLICT}
 ABSENT = {MarketInput.HEIGHT: InputState.MISSING}
+FEES_DISPUTED = {MarketInput.BLOCK_FEES_BTC: InputState.CONFLICT}
 
 
 def states(changed: dict[MarketInput, InputState]) -> dict[MarketInput, InputState]:
@@ -119,6 +120,8 @@ NEVER_POLLED = {"up": [1.0, NAN]}
         ({}, {"states": states(EXPIRED)}, Signals(), Status.HOLD, Why.INPUT_STALE),
         ({}, {"states": states(DISPUTED)}, Signals(), Status.HOLD, Why.INPUT_CONFLICT),
         ({}, {"states": states(ABSENT)}, Signals(), Status.HOLD, Why.INPUT_MISSING),
+        ({}, {"states": states(FEES_DISPUTED)}, Signals(), Status.DEGRADED, Why.INPUT_CONFLICT),
+        ({}, {"states": states(FEES_DISPUTED | ABSENT)}, Signals(), Status.HOLD, Why.INPUT_MISSING),
         ({}, {"power_usd_per_kwh": NAN}, Signals(), Status.HOLD, Why.INPUT_MISSING | Why.POWER_PRICE),
         ({}, {"power_state": InputState.STALE_SOFT}, Signals(), Status.DEGRADED, Why.INPUT_STALE | Why.POWER_PRICE),
         ({}, {"power_state": InputState.STALE_HARD}, Signals(), Status.HOLD, Why.INPUT_STALE | Why.POWER_PRICE),

@@ -240,10 +240,11 @@ def test_a_full_market_gives_a_hashprice_by_hand() -> None:
     assert (valuation.at_s, valuation.power_usd_per_kwh, valuation.power_source) == (NOW, 0.06, "flat")
 
 
-@pytest.mark.parametrize("hole", HASHPRICE_INPUTS)
+@pytest.mark.parametrize("hole", [DIFFICULTY, HEIGHT, PRICE])
 def test_without_one_input_there_is_no_hashprice(hole: MarketInput) -> None:
     valuation = judge(*(each for each in ALL if each.input is not hole))
-    assert valuation.states == {input: MISSING if input is hole else FRESH for input in HASHPRICE_INPUTS}
+    left = {input: FRESH for input in HASHPRICE_INPUTS if input is not hole}
+    assert valuation.states == left | {hole: MISSING}
     assert math.isnan(valuation.ages_s[hole])
     assert valuation.used[hole] == ()
     assert math.isnan(valuation.hashprice_usd_ph_day)
@@ -263,7 +264,6 @@ def test_without_one_input_there_is_no_hashprice(hole: MarketInput) -> None:
         (HEIGHT, 6 * 3600 + 1, HARD, True),
         (FEES, 45 * 60 + 1, SOFT, True),
         (FEES, 24 * 3600, SOFT, True),
-        (FEES, 24 * 3600 + 1, HARD, False),
         (PRICE, -60, FRESH, True),
         (PRICE, -61, MISSING, False),  # from the future: a wrong clock
         (PRICE, math.nan, HARD, False),
@@ -421,6 +421,59 @@ def test_the_reward_is_that_of_the_next_block() -> None:
 def test_fees_come_from_the_best_source_of_the_ladder(sources: dict[str, float], expected: float) -> None:
     valuation = judge(quote(HEIGHT, TIP), *(quote(FEES, value, source) for source, value in sources.items()))
     assert valuation.reward_btc == pytest.approx(3.125 + expected)
+
+
+def test_fees_that_nobody_tells_are_a_hundredth_of_the_subsidy_and_say_so() -> None:
+    without = [each for each in ALL if each.input is not FEES]
+    for tip, subsidy in ((TIP, 3.125), (1_049_999, 1.5625)):
+        quotes = [replace(each, value=tip, as_of_s=NOW - 60) if each.input is HEIGHT else each for each in without]
+        valuation = judge(*(each for each in quotes if each.input is not DIFFICULTY), quote(DIFFICULTY, D))
+        assert valuation.reward_btc == pytest.approx(subsidy * 1.01, rel=1e-15)
+        assert math.isfinite(valuation.hashprice_usd_ph_day)
+        assert (valuation.states[FEES], valuation.ages_s[FEES]) == (SOFT, 60.0)
+        assert [(each.source, each.as_of_s) for each in valuation.used[FEES]] == [("subsidy_x1.01", NOW - 60)]
+    expired = judge(*without, quote(FEES, 0.5, "mempool", age_s=86_401))
+    assert (expired.reward_btc, expired.states[FEES]) == (pytest.approx(3.15625), SOFT)
+    assert [each.source for each in expired.used[FEES]] == ["subsidy_x1.01"]
+
+
+def test_nothing_is_assumed_upon_a_height_that_is_not_known() -> None:
+    assert judge(*(each for each in ALL if each.input not in (FEES, HEIGHT))).states[FEES] is MISSING
+    old = [
+        replace(each, as_of_s=NOW - 21_601) if each.input is HEIGHT else each for each in ALL if each.input is not FEES
+    ]
+    valuation = judge(*old, quote(FEES, 0.02, age_s=86_401))
+    assert (valuation.states[FEES], math.isnan(valuation.reward_btc)) == (HARD, True)
+    assert [each.value for each in valuation.used[FEES]] == [0.02]
+
+
+@pytest.mark.parametrize(
+    ("other_btc", "age_s", "state"),
+    [
+        (0.02 + 0.628, 0, FRESH),  # a fifth of 3.145
+        (0.02 + 0.630, 0, CONFLICT),
+        (8.92, 0, CONFLICT),
+        (8.92, 2_701, FRESH),  # an old answer is of other blocks
+    ],
+)
+def test_fees_far_apart_are_a_dispute_that_the_best_source_wins(
+    other_btc: float, age_s: float, state: InputState
+) -> None:
+    valuation = judge(*ALL, quote(FEES, 0.02, "bitcoin_core"), quote(FEES, other_btc, "mempool", age_s=age_s))
+    assert (valuation.reward_btc, valuation.states[FEES]) == (pytest.approx(3.145), state)
+    told = ["bitcoin_core", "mempool"] if state is CONFLICT else ["bitcoin_core"]
+    assert [each.source for each in valuation.used[FEES]] == told
+
+
+def test_a_rush_of_fees_is_believed() -> None:
+    """2024-04-21: fees of 8.92 BTC a block, four times the reward of the day before; 182 USD/PH/day were published."""
+    quotes = (
+        quote(HEIGHT, 840_200), quote(DIFFICULTY, 86.388e12), quote(FEES, 8.92),
+        quote(PRICE, 64_900.0, "a"), quote(PRICE, 64_900.0, "b"),
+    )  # fmt: skip
+    valuation = judge(*quotes)
+    assert (valuation.reward_btc, set(valuation.states.values())) == (pytest.approx(12.045), {FRESH})
+    assert valuation.hashprice_usd_ph_day == pytest.approx(182.0, rel=0.015)
 
 
 def test_expired_fees_give_way_to_the_next_rung() -> None:

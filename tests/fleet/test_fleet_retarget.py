@@ -468,7 +468,6 @@ def test_two_sources_that_agree_are_as_good_as_one_and_a_late_one_does_no_harm()
     ("input", "silence"),
     [
         (MarketInput.BTC_USD, Silence.MISSING),
-        (MarketInput.BLOCK_FEES_BTC, Silence.MISSING),
         (MarketInput.DIFFICULTY, Silence.MISSING),
     ],
 )

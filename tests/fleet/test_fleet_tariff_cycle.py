@@ -181,7 +181,7 @@ def test_a_price_past_its_soft_age_may_bring_its_machines_back() -> None:
 
 @pytest.mark.parametrize(("certainty_sigmas", "is_stopped"), [(1.0, False), (0.9, True), (0.0, True)])
 def test_the_operator_says_how_certain_a_stop_must_be(certainty_sigmas: float, is_stopped: bool) -> None:
-    """It earns 0.1286 USD/h, known to 2.2 %, and costs 0.1428 on watts of its own, known to 10 %: 0.0142 lost +- 0.0146."""
+    """It earns 0.1286 USD/h (2.2 %) and costs 0.1428 on watts of its own (10 %): 0.0142 lost +- 0.0146."""
     hour = Hour()
     hour.site = Site("north", MACHINES, terms=EconomicTerms(certainty_sigmas=certainty_sigmas))
     cycle = hour.minutes(600, price(0.0680), price(0.01, "hosted"))
