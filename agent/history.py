@@ -15,7 +15,7 @@ in one line, and nothing of that call is then kept.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -27,16 +27,16 @@ import numpy as np
 import numpy.typing as npt
 import sqlalchemy as sa
 
+from agent.postgres import Server
 from agent.record import RecordError, decode, encode
 from agent.sqlitefile import PAGE_BYTES, Form, SqliteFile
-from fleet.account import COLUMN, ITEMS, Account, Counts, PriceSpan, Roster, Span, total
+from fleet.account import COLUMN, ITEMS, PRICE_SPAN_S, Account, Counts, PriceSpan, Roster, Span, total
 from fleet.localtime import Zone, local_times, start_of_day_s
 from fleet.units import SECONDS_PER_DAY
 
 SCHEMA = 1
 APPLICATION = 0x4857_0100
 
-PRICE_SPAN_S = 300.0
 CHUNK = 64  # rows deleted in one commit, so that no commit becomes long
 ROW_BYTES = 512  # of a row beside its content
 UNROLLED_S = 26 * 3600.0  # hours that may not stand in a day yet: what is left of the longest day and the hour after it
@@ -106,6 +106,23 @@ class Row:
         return self.sealed().seal == self.seal
 
 
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A row without its content: enough to tell whether another home has the same."""
+
+    span: str
+    start_s: float
+    end_s: float
+    parts: int
+    serial: int
+    seal: str
+    size: int  # bytes of its content
+
+    @property
+    def key(self) -> tuple[str, float]:
+        return self.span, self.start_s
+
+
 @dataclass(frozen=True, eq=False)
 class _Kept:
     """Content of an account: `planes[i, b, m]` is byte b (lowest first) of item i of machine m."""
@@ -122,12 +139,19 @@ class _Slot:
 
 
 class Home(Protocol):
-    """Where the rows live. `room_bytes`: how much more content may be written before something has to leave."""
+    """Where the rows live: a file, or a server.
+
+    `room_bytes`: how much more content may be written before something has to leave, and `stride_bytes` how much leaves
+    at least. `admit` refuses what can never be written at once, `settle` ends a write, `reclaim` makes room of holes.
+    """
+
+    stride_bytes: int
 
     def transaction(self) -> AbstractContextManager[sa.Connection]: ...
     def room_bytes(self) -> int: ...
     def admit(self, content_bytes: int) -> None: ...
     def settle(self) -> None: ...
+    def reclaim(self) -> None: ...
     def size_bytes(self) -> int: ...
     def close(self) -> None: ...
 
@@ -146,16 +170,19 @@ class History:
 
     @classmethod
     def open(cls, where: Path | str, *, limits: Limits | None = None) -> History:
-        """Open or create the history at `where` for the one agent that writes it.
+        """Open or create the history at `where`, a path or a URL of PostgreSQL, for the one agent that writes it.
 
-        Errors: HistoryError: folder missing or not writable, another agent, a newer version, a full disk. Damage is no
-        error: the file is moved aside, as `moved_aside` says.
+        Errors: HistoryError: folder missing or not writable, another agent, a newer version, a full disk, a server that
+        is away. Damage is no error: the file is moved aside, as `moved_aside` says.
         """
         limits = limits or Limits()
-        path = Path(where)
-        wal_bytes = limits.max_bytes // 4
-        file = SqliteFile.open(path, _FORM, ("NORMAL",), limits.max_bytes - wal_bytes, wal_bytes)
-        history = cls(_FileHome(file, limits.max_bytes - wal_bytes, wal_bytes), limits, str(path), file.moved_aside)
+        if _is_url(where):
+            history = cls(server := Server.open(str(where), _FORM, limits.max_bytes), limits, server.name)
+        else:
+            wal_bytes = limits.max_bytes // 4
+            file = SqliteFile.open(Path(where), _FORM, ("NORMAL",), limits.max_bytes - wal_bytes, wal_bytes)
+            home = _FileHome(file, limits.max_bytes - wal_bytes, wal_bytes)
+            history = cls(home, limits, str(where), file.moved_aside)
         try:
             history._take_over()
         except BaseException:
@@ -167,10 +194,12 @@ class History:
     def read_only(cls, where: Path | str) -> History:
         """For a command beside a running agent: locks and changes nothing. Errors: HistoryError, also where there is
         no history yet."""
-        path = Path(where)
-        if not path.exists():
-            raise HistoryError(f"there is no history at {path} yet")
-        return cls(_FileHome(SqliteFile.read_only(path, _FORM), 0, 0), Limits(), str(path))
+        if _is_url(where):
+            server = Server.read_only(str(where), _FORM)
+            return cls(server, Limits(), server.name)
+        if not Path(where).exists():
+            raise HistoryError(f"there is no history at {where} yet")
+        return cls(_FileHome(SqliteFile.read_only(Path(where), _FORM), 0, 0), Limits(), str(where))
 
     def keep(self, accounts: Sequence[Account], prices: Sequence[PriceSpan] = ()) -> None:
         """Keep all of it or nothing, in the place of what was kept of the same (span, start_s) or (name, start_s).
@@ -187,8 +216,7 @@ class History:
 
         Errors: HistoryError, also for items that only a newer version knows.
         """
-        rosters: dict[str, Roster | None] = {}
-        return tuple(self._accounts_of(self._rows(span, from_s, until_s), rosters))
+        return tuple(self._accounts_of(self._rows(span, from_s, until_s)))
 
     def prices(self, from_s: float, until_s: float) -> tuple[PriceSpan, ...]:
         """Those with from_s <= start_s < until_s, ascending by time, then by name; unreadable ones as in `accounts`."""
@@ -196,12 +224,16 @@ class History:
         return tuple(price for slot in slots for price in sorted(slot, key=lambda price: price.name))
 
     def tidy(self, now_s: float, zone: Zone) -> None:
-        """Make finished local days of their hours, let go what is too old, and keep to the cap. Idempotent.
+        """Make finished local days of their hours, then `let_go`. Idempotent. Errors: HistoryError.
 
         A day is made again when one of its hours was kept since, but never of fewer hours than before. A day of another
-        time zone makes place if all its hours are still there. Errors: HistoryError.
+        time zone makes place if all its hours are still there.
         """
         self._roll_up(now_s, zone)
+        self.let_go(now_s, zone)
+
+    def let_go(self, now_s: float, zone: Zone) -> None:
+        """Drop what is older than its days, and what is above the cap. Errors: HistoryError."""
         today = int(local_times(zone, np.array([now_s])).day[0])
         limits = self._limits
         for span, days in ((Span.HOUR, limits.hourly_days), (Span.DAY, limits.daily_days), (_PRICE, limits.price_days)):
@@ -216,6 +248,25 @@ class History:
 
     def close(self) -> None:
         self._home.close()
+
+    # -- whole rows, for another home of the same history
+
+    def heads(self, after: int = 0) -> list[Head]:
+        """The rows that were written since the one with the serial `after`, ascending by time. Errors: HistoryError."""
+        return self._heads(_spans.c.serial > after)
+
+    def fetch(self, heads: Iterable[Head]) -> tuple[list[Row], dict[str, bytes]]:
+        """Those rows as they are by now, with the rosters that they refer to; what has gone is missing."""
+        columns = [_spans.c[name] for name in Row.__dataclass_fields__]
+        with self._home.transaction() as connection:
+            found = (connection.execute(sa.select(*columns).where(*_is(*head.key))).first() for head in heads)
+            rows = [Row(*row) for row in found if row is not None]
+            used = sa.select(_rosters.c.key, _rosters.c.content).where(_rosters.c.key.in_({row.roster for row in rows}))
+            return rows, {row.key: row.content for row in connection.execute(used)}
+
+    def take(self, rows: Sequence[Row], rosters: Mapping[str, bytes]) -> None:
+        """Keep rows of another home, as `keep` keeps accounts. Errors: HistoryError."""
+        self._put(rows, rosters)
 
     # -- rows in and out
 
@@ -247,7 +298,7 @@ class History:
             content = encode(_Slot(tuple(new[name] for name in sorted(new))))
             yield Row(_PRICE, start_s, start_s + PRICE_SPAN_S, "", 0, content).sealed()
 
-    def _put(self, rows: Sequence[Row], rosters: dict[str, bytes]) -> None:
+    def _put(self, rows: Sequence[Row], rosters: Mapping[str, bytes]) -> None:
         if not rows:
             return
         need = sum(len(row.content) + ROW_BYTES for row in rows) + sum(map(len, rosters.values()))
@@ -259,7 +310,7 @@ class History:
                 connection.execute(sa.insert(_rosters), fresh)
             for row in rows:
                 self._serial += 1
-                connection.execute(_same(row.span, row.start_s))
+                connection.execute(_place_of(row))
                 connection.execute(sa.insert(_spans).values(**_columns(row), serial=self._serial))
         self._home.settle()
 
@@ -272,7 +323,8 @@ class History:
         with self._home.transaction() as connection:
             return [Row(*row) for row in connection.execute(query)]
 
-    def _accounts_of(self, rows: Iterable[Row], rosters: dict[str, Roster | None]) -> Iterator[Account]:
+    def _accounts_of(self, rows: Iterable[Row]) -> Iterator[Account]:
+        rosters: dict[str, Roster | None] = {}
         for row in rows:
             if row.roster not in rosters:
                 rosters[row.roster] = self._roster(row.roster)
@@ -307,7 +359,7 @@ class History:
     # -- days of hours
 
     def _roll_up(self, now_s: float, zone: Zone) -> None:
-        hours, days = self._heads(Span.HOUR), self._heads(Span.DAY)
+        hours, days = (self._heads(_spans.c.span == span) for span in (Span.HOUR, Span.DAY))
         if not hours:
             return
         local_days = local_times(zone, np.array([hour.start_s for hour in hours])).day
@@ -323,22 +375,23 @@ class History:
                 head for head in days if head.start_s != start_s and head.start_s < end_s and start_s < head.end_s
             ]
             if all(_hours_within(hours, other) >= other.parts for other in others):
-                self._make_day(start_s, end_s, others)
+                self._make_day(start_s, end_s, len(of_day))
 
-    def _make_day(self, start_s: float, end_s: float, in_its_place: Sequence[_Head]) -> None:
-        rosters: dict[str, bytes] = {}
-        accounts = self.accounts(Span.HOUR, start_s, end_s)
-        if not accounts:  # none of its hours can be read
-            return
-        day = replace(total(Span.DAY, accounts), start_s=start_s, end_s=end_s)
-        self._put([self._row_of(day, len(accounts), rosters)], rosters)
-        for other in in_its_place:
-            self._drop(_spans.c.span == Span.DAY, _spans.c.start_s == other.start_s)
+    def _make_day(self, start_s: float, end_s: float, parts: int) -> None:
+        day: Account | None = None
+        for hour in self._accounts_of(self._rows(Span.HOUR, start_s, end_s)):  # one by one: a large farm's are heavy
+            day = total(Span.DAY, (hour,) if day is None else (day, hour))
+        if day is not None:
+            rosters: dict[str, bytes] = {}
+            row = self._row_of(replace(day, start_s=start_s, end_s=end_s), parts, rosters)
+            self._put([row], rosters)
 
-    def _heads(self, span: Span) -> list[_Head]:
-        query = sa.select(*(_spans.c[name] for name in _Head.__dataclass_fields__)).where(_spans.c.span == span)
+    def _heads(self, *which: sa.ColumnElement[bool]) -> list[Head]:
+        size = sa.func.length(_spans.c.content).label("size")
+        told = [*(_spans.c[name] for name in Head.__dataclass_fields__ if name != size.name), size]
+        query = sa.select(*told).where(*which)
         with self._home.transaction() as connection:
-            return [_Head(*row) for row in connection.execute(query.order_by(_spans.c.start_s))]
+            return [Head(*row) for row in connection.execute(query.order_by(_spans.c.start_s, _spans.c.span))]
 
     # -- what leaves
 
@@ -347,6 +400,9 @@ class History:
 
         Errors: HistoryError where nothing is left that could go.
         """
+        if self._home.room_bytes() >= need:
+            return
+        self._home.reclaim()
         newest = self._newest_s()
         victims = (
             (_spans.c.span == Span.HOUR, _spans.c.start_s < newest - UNROLLED_S),
@@ -355,27 +411,32 @@ class History:
             (_spans.c.start_s < newest,),
         )
         while (short := need - self._home.room_bytes()) > 0:
-            if not any(self._drop(*which, need=short) for which in victims):
+            wanted, freed = max(short, self._home.stride_bytes), 0
+            for which in victims:
+                while freed < wanted and (dropped := self._drop(*which, wanted=wanted - freed)):
+                    freed += dropped
+            if not freed:
                 raise HistoryError(f"history {self.where}: [history] max_mib is too small for what is to be kept")
             self._drop_rosters()
+            self._home.reclaim()
 
     def _newest_s(self) -> float:
         with self._home.transaction() as connection:
             newest: float | None = connection.execute(sa.select(sa.func.max(_spans.c.start_s))).scalar()
         return -np.inf if newest is None else newest
 
-    def _drop(self, *which: sa.ColumnElement[bool], need: int | None = None) -> bool:
-        """Delete the oldest of these rows, a chunk of them or what `need` bytes ask for; False if there was none."""
+    def _drop(self, *which: sa.ColumnElement[bool], wanted: int | None = None) -> int:
+        """Delete the oldest of these rows, a chunk of them or `wanted` bytes; how many bytes that were."""
         query = sa.select(_spans.c.span, _spans.c.start_s, sa.func.length(_spans.c.content)).where(*which)
+        freed = 0
         with self._home.transaction() as connection:
-            found, freed = 0, 0
             for span, start_s, size in connection.execute(query.order_by(_spans.c.start_s).limit(CHUNK)).all():
-                if need is not None and freed > need:
+                if wanted is not None and freed >= wanted:
                     break
-                connection.execute(_same(span, start_s))
-                found, freed = found + 1, freed + size
+                connection.execute(sa.delete(_spans).where(*_is(span, start_s)))
+                freed += size + ROW_BYTES
         self._home.settle()
-        return found > 0
+        return freed
 
     def _drop_rosters(self) -> None:
         """Forget the rosters that no account refers to any more."""
@@ -384,23 +445,25 @@ class History:
             connection.execute(sa.delete(_rosters).where(_rosters.c.key.not_in(used)))
 
 
-@dataclass(frozen=True, slots=True)
-class _Head:
-    """A row without its content."""
-
-    start_s: float
-    end_s: float
-    parts: int
-    serial: int
-    seal: str
-
-
-def _hours_within(hours: Iterable[_Head], day: _Head) -> int:
+def _hours_within(hours: Iterable[Head], day: Head) -> int:
     return sum(day.start_s <= hour.start_s < day.end_s for hour in hours)
 
 
-def _same(span: str, start_s: float) -> sa.Delete:
-    return sa.delete(_spans).where(_spans.c.span == span, _spans.c.start_s == start_s)
+def _is_url(where: Path | str) -> bool:
+    return isinstance(where, str) and where.startswith(("postgresql:", "postgres:"))
+
+
+def _is(span: str, start_s: float) -> tuple[sa.ColumnElement[bool], ...]:
+    return _spans.c.span == span, _spans.c.start_s == start_s
+
+
+def _place_of(row: Row) -> sa.Delete:
+    """What a row replaces; a day also those of another time zone that it has hours of."""
+    if row.span == Span.DAY:
+        return sa.delete(_spans).where(
+            _spans.c.span == row.span, _spans.c.start_s < row.end_s, _spans.c.end_s > row.start_s
+        )
+    return sa.delete(_spans).where(*_is(row.span, row.start_s))
 
 
 def _columns(row: Row) -> dict[str, object]:
@@ -414,6 +477,7 @@ class _FileHome:
         self._file = file
         self._max_bytes = max_bytes
         self._wal_bytes = wal_bytes
+        self.stride_bytes = 0
         self._wal = file.path.with_name(file.path.name + "-wal")
 
     @contextmanager
@@ -449,6 +513,9 @@ class _FileHome:
                 excess = min(free, pages - self._max_bytes // PAGE_BYTES, self._wal_bytes // PAGE_BYTES // 4)
                 if excess > 0:
                     connection.exec_driver_sql(f"PRAGMA incremental_vacuum({excess})").all()
+
+    def reclaim(self) -> None:
+        """Nothing: a free page counts as room already."""
 
     def size_bytes(self) -> int:
         return self._size(self._file.path) + self._size(self._wal)

@@ -146,7 +146,7 @@ def plain_errors(path: Path, form: Form) -> Iterator[None]:
 
 
 def printable(error: object) -> str:
-    """One short line of what a database says; it quotes what it cannot read."""
+    """What a database says, short and on one line; it quotes what it cannot read."""
     return "".join(c if c.isprintable() else "?" for c in str(error))[:200]
 
 

@@ -31,7 +31,7 @@ OWNERS = {
     "pyasn1": {"collectors.pdus.pysnmp_client"},  # pysnmp's own types
     "pysnmp": {"collectors.pdus.pysnmp_client"},
     "rich": {"agent.console", "agent.discover_view", "agent.ladder_view", "agent.report_view", "agent.worth_view"},
-    "sqlalchemy": {"agent.history", "agent.journal", "agent.sqlitefile"},
+    "sqlalchemy": {"agent.history", "agent.journal", "agent.postgres", "agent.sqlitefile"},
     "uvloop": {"agent.poller", "agent.wiring"},
     "yaml": {"agent.webconfig"},
 }
