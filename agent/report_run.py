@@ -83,9 +83,9 @@ def _books(config: Config, wanted: Wanted, now_s: float) -> Books | None:
     asked = days_of(wanted.day, wanted.first, wanted.last, today)
     zone = zone_of(clock)
     why: list[str] = []
-    for home in _homes(config):
+    for home in homes_of(config):
         try:
-            with closing(home()) as history:
+            with closing(History.read_only(home)) as history:
                 days = asked or newest_finished(history, zone, today)
                 books = None if days is None else books_of(history, days, zone, clock, now_s)
                 if books is not None and books.accounts:
@@ -93,20 +93,23 @@ def _books(config: Config, wanted: Wanted, now_s: float) -> Books | None:
                 why.append(f"{history.where}: {_nothing(history, asked, zone, today)}")
         except HistoryError as error:
             why.append(str(error))
+    if not config.history_path.exists():
+        why.append("hashwatt run writes it")
     sys.stderr.write(f"{clean('; '.join(why), 1000)}\n")
     return None
 
 
 def _nothing(history: History, asked: Days | None, zone: Zone, today: date) -> str:
-    newest = newest_finished(history, zone, today)
-    if newest is None:
+    if asked is None:
         return "no finished day in it yet; --day today shows the day so far"
-    return f"nothing was kept of {asked}; the newest finished day in it is {newest}"
+    newest = newest_finished(history, zone, today)
+    return f"nothing was kept of {asked}" + ("" if newest is None else f", its newest finished day is {newest}")
 
 
-def _homes(config: Config) -> tuple[Callable[[], History], ...]:
-    """The file beside the journal."""
-    return (lambda: History.read_only(config.history_path),)
+def homes_of(config: Config) -> tuple[Path | str, ...]:
+    """Where a history may be: beside the journal, and on the server that keeps a second one, maybe of older days."""
+    server = config.history.url
+    return (config.history_path,) if server is None else (config.history_path, server.reveal())
 
 
 # --- CSV -------------------------------------------------------------------------------------------------------------

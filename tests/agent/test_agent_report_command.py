@@ -1,0 +1,244 @@
+"""`hashwatt report` on a history in a file: the same as from memory, in every form; one line for what goes wrong."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sqlite3
+import time
+from contextlib import closing
+from datetime import date
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import orjson
+import pytest
+from history_farm import account_of, prices_of, roster_of
+from rich.console import Console
+
+from agent import cli, report_run, report_view
+from agent.config import load
+from agent.history import History
+from agent.report import GROUPINGS, report_document
+from agent.report_books import Books, Days
+from fleet.account import Account, PriceSpan, Span, total
+from fleet.localtime import zone_of
+
+KATHMANDU = ZoneInfo("Asia/Kathmandu")  # 5 h 45 min before UTC
+MAY_1 = date(2024, 5, 1)
+START_S = 1_714_500_900.0  # 2024-04-30 18:15 UTC
+DAY_S = 86_400.0
+
+
+def config_file(folder: Path) -> Path:
+    path = folder / "hashwatt.toml"
+    path.write_text(
+        f'[site]\nname = "north"\ntime_zone = "{KATHMANDU}"\n[journal]\npath = "hashwatt.db"\n'
+        '[[miners]]\ntargets = ["10.1.0.1"]\n[tariff]\nusd_per_kwh = 0.05\n'
+    )
+    return path
+
+
+def a_day(machines: int = 50, hours: int = 24) -> tuple[list[Account], list[PriceSpan]]:
+    """Hours of a day in which half of the farm came later, so that not all of them have the same rows."""
+    rosters = (roster_of(machines // 2), roster_of(machines))
+    starts = [START_S + 3600.0 * hour for hour in range(hours)]
+    accounts = [account_of(rosters[start_s > START_S + 20_000.0], start_s) for start_s in starts]
+    return accounts, [price for start_s in starts for price in prices_of(start_s)]
+
+
+def kept(path: Path, accounts: list[Account], prices: list[PriceSpan]) -> Path:
+    history = History.open(load(path).history_path)
+    with closing(history):
+        history.keep(accounts, prices)
+        history.tidy(START_S + DAY_S + 60.0, zone_of(KATHMANDU))
+    return load(path).history_path
+
+
+def said(capsys: pytest.CaptureFixture[str], path: Path, *words: str) -> str:
+    assert cli.main(["report", "--config", str(path), "--day", str(MAY_1), *words]) == 0
+    out, errors = capsys.readouterr()
+    assert errors == ""
+    return out
+
+
+@pytest.fixture
+def farm(tmp_path: Path) -> Path:
+    path = config_file(tmp_path)
+    kept(path, *a_day())
+    return path
+
+
+# --- the same from the file as from memory ---------------------------------------------------------------------------
+
+
+def test_a_day_from_the_file_is_bit_by_bit_the_day_from_memory(farm: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    accounts, prices = a_day()
+    days = Days(MAY_1, MAY_1)
+    whole = total(Span.DAY, accounts)
+    in_memory = Books(
+        days, KATHMANDU, START_S, START_S + DAY_S, START_S + DAY_S, (whole,), tuple(accounts), tuple(prices)
+    )
+    assert said(capsys, farm, "--json") == orjson.dumps(report_document("north", in_memory)).decode() + "\n"
+
+
+def test_hours_that_are_not_rolled_up_yet_make_the_same_day(
+    farm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (other := tmp_path / "other").mkdir()
+    path = config_file(other)
+    accounts, prices = a_day()
+    with closing(History.open(load(path).history_path)) as history:
+        history.keep(accounts, prices)
+        # the agent that writes it runs
+        assert json.loads(said(capsys, path, "--json")) == json.loads(said(capsys, farm, "--json"))
+
+
+# --- the forms -------------------------------------------------------------------------------------------------------
+
+
+def test_every_grouping_is_in_the_json_and_one_in_the_csv(farm: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = json.loads(said(capsys, farm, "--json"))
+    assert tuple(document["groups"]) == GROUPINGS
+    for grouping in GROUPINGS:
+        lines = list(csv.DictReader(io.StringIO(said(capsys, farm, "--csv", "-", "--by", grouping))))
+        rows = document["groups"][grouping]
+        assert [line[grouping] for line in lines] == [row["name"] or "" for row in rows]
+        for line, row in zip(lines, rows, strict=True):
+            assert {name: line[name] for name in list(line)[1:]} == {
+                name: "" if value is None else str(value) for name, value in list(row.items())[1:]
+            }
+    by_machine = list(csv.DictReader(io.StringIO(said(capsys, farm, "--csv", "-"))))
+    assert len(by_machine) == 50
+    energy_j = sum(int(float(line["energy_j"])) for line in by_machine)
+    assert energy_j == document["groups"]["site"][0]["energy_j"]
+
+
+def test_a_table_for_each_grouping(farm: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = said(capsys, farm)
+    assert out.startswith("north: 2024-05-01 (Asia/Kathmandu)\n50 machines; known of the time: power ")
+    assert "Antminer S21 " in out
+    for grouping, told in (("rack", "hall-1/1 "), ("owner", "(no owner) "), ("machine", "02:00:00:00:00:31 ")):
+        assert told in said(capsys, farm, "--by", grouping)
+    site = said(capsys, farm, "--by", "site").splitlines()
+    assert sum(line.startswith(("north ", "all ")) for line in site) == 1
+
+
+def test_no_number_is_cut_at_80_columns_and_of_many_machines_the_worst_are_shown(tmp_path: Path) -> None:
+    roster = roster_of(10_000, "Antminer S19j Pro (104T)")
+    whole = account_of(roster, START_S, Span.DAY, DAY_S)
+    books = Books(Days(MAY_1, MAY_1), KATHMANDU, START_S, START_S + DAY_S, START_S + DAY_S, (whole,), (), ())
+    document = report_document("north", books)
+    for width in (80, 120, 165):
+        for grouping in ("model", "machine"):
+            stream = io.StringIO()
+            report_view.show(document, grouping, Console(file=stream, width=width))
+            assert "…" not in stream.getvalue()
+            assert f"{document['groups']['site'][0]['cost_usd']:,.2f}" in stream.getvalue()
+    assert "10,000 in all, the lowest margins shown" in stream.getvalue()
+    lines = [line for line in stream.getvalue().splitlines() if line.startswith("02:") and ", " not in line]
+    assert len(lines) == report_view.MOST_ROWS
+    worst = min(document["groups"]["machine"], key=lambda row: row["margin_usd"])
+    assert lines[0].startswith(worst["name"])
+
+
+def test_files_are_written_where_they_are_wanted(
+    farm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = said(capsys, farm, "--csv", str(tmp_path / "r.csv"), "--by", "model", "--html", str(tmp_path / "r.html"))
+    assert out.startswith("north: 2024-05-01")
+    assert (tmp_path / "r.csv").read_text() == said(capsys, farm, "--csv", "-", "--by", "model")
+    assert (tmp_path / "r.html").read_text().startswith("<!DOCTYPE html>")
+
+
+def test_a_text_is_no_formula_in_a_spreadsheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = config_file(tmp_path)
+    kept(path, [account_of(roster_of(1, '=HYPERLINK("x")'), START_S)], [])
+    (line,) = csv.DictReader(io.StringIO(said(capsys, path, "--csv", "-")))
+    assert line["model"] == '\'=HYPERLINK("x")'
+
+
+def test_the_usual_day_is_the_newest_finished_one(farm: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = load(farm)
+    for now_s in (START_S + DAY_S + 1.0, START_S + 9 * DAY_S):
+        assert report_run.run(config, report_run.Wanted(), lambda now_s=now_s: now_s) == 0
+        assert capsys.readouterr().out.startswith("north: 2024-05-01 ")
+    assert report_run.run(config, report_run.Wanted(day="2024-04-01"), lambda: START_S + 2 * DAY_S) == 1
+    assert "nothing was kept of 2024-04-01, its newest finished day is 2024-05-01" in capsys.readouterr().err
+    so_far = START_S + 12 * 3600.0
+    assert report_run.run(config, report_run.Wanted(), lambda: so_far) == 1
+    assert "--day today shows the day so far" in capsys.readouterr().err
+    assert report_run.run(config, report_run.Wanted(day="today"), lambda: so_far) == 0
+    assert "SO FAR, until 2024-05-01 12:00" in capsys.readouterr().out
+
+
+# --- what goes wrong -------------------------------------------------------------------------------------------------
+
+
+def failed(capsys: pytest.CaptureFixture[str], path: Path, *words: str) -> tuple[int, str]:
+    code = cli.main(["report", "--config", str(path), *words])
+    out, errors = capsys.readouterr()
+    assert out == ""
+    assert errors.count("\n") == 1
+    assert "\x1b" not in errors
+    return code, errors
+
+
+def test_what_is_not_there_is_one_line_and_what_cannot_be_is_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = config_file(tmp_path)
+    day = f"--day={MAY_1}"
+    code, errors = failed(capsys, path, day)
+    assert (code, "there is no history at" in errors, "hashwatt run" in errors) == (1, True, True)
+    kept(path, *a_day(2))
+    code, errors = failed(capsys, path, "--day=2024-04-01")
+    assert code == 1
+    assert "nothing was kept of 2024-04-01" in errors
+    for words, told in (
+        (("--day=1.5.2024",), "--day: '1.5.2024' is no day"),
+        (("--day=\x1b[2J",), "--day: "),
+        ((day, "--by=colour"), "--by: 'colour' is none of site, owner"),
+        ((day, "--json", "--csv=-"), "--csv: - and --json both want standard output"),
+        ((day, "--csv=/nowhere/at/all.csv"), "--csv: No such file or directory: /nowhere/at/all.csv"),
+        ((day, "--html=/nowhere/at/all.html"), "--html: No such file or directory"),
+    ):
+        code, errors = failed(capsys, path, *words)
+        assert (code, errors.startswith(told)) == (2, True), errors
+
+
+def test_a_damaged_file_is_one_line_and_a_damaged_hour_is_named(farm: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = load(farm).history_path
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("DELETE FROM spans WHERE span = 'day'")
+        database.execute("UPDATE spans SET content = x'00' WHERE span = 'hour' AND start_s = ?", (START_S + 7200,))
+        database.commit()
+    document = json.loads(said(capsys, farm, "--json"))
+    assert document["unreadable"] == ["hour of 2024-04-30 20:15 UTC"]
+    assert len(document["steps"]) == 23
+    assert "damaged, and in no number below: hour of 2024-04-30 20:15 UTC" in said(capsys, farm)
+    path.write_bytes(b"not a database at all, but long enough to be looked at" * 100)
+    code, errors = failed(capsys, farm, f"--day={MAY_1}")
+    assert code == 1
+    assert str(path) in errors
+
+
+def test_ten_thousand_machines_answer_within_two_seconds_of_cpu(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = config_file(tmp_path)
+    roster = roster_of(10_000)
+    kept(path, [account_of(roster, START_S + 3600.0 * hour) for hour in range(24)], prices_of(START_S))
+    for words in ((), ("--csv", "-"), ("--html", str(tmp_path / "report.html"))):
+        start_s = time.process_time()
+        said(capsys, path, *words)
+        assert time.process_time() - start_s < 2.0
+    assert (tmp_path / "report.html").stat().st_size < 4e6
+
+
+def test_a_history_of_nothing_has_no_day(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = config_file(tmp_path)
+    kept(path, [], [])
+    code, errors = failed(capsys, path)
+    assert (code, "no finished day in it yet" in errors) == (1, True)
