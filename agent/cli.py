@@ -142,10 +142,14 @@ def _parser() -> argparse.ArgumentParser:
     ladder = add("ladder", _ladder, "who is under water at which hashprice and power price; MW freed, USD per day")
     of_whom = ladder.add_mutually_exclusive_group()
     for name, text in (
-        ("journal", "the fleet as it was at the newest decision in the journal, also of an agent that runs"),
+        ("look", "one look at every machine, also where an agent runs"),
+        ("journal", "the fleet as it was at the newest decision in the journal"),
         ("nameplates", "the inventory by its own numbers or its nameplates; contacts nobody"),
     ):
-        of_whom.add_argument(f"--{name}", dest="basis", action="store_const", const=name, default="look", help=text)
+        of_whom.add_argument(f"--{name}", dest="basis", action="store_const", const=name, default="auto", help=text)
+    of_whom.add_argument(
+        "--url", metavar="URL", help="the agent to ask (default: where the configuration listens, else one look)"
+    )
     for name, text in (
         ("btc", "prices of a bitcoin, USD: 70600,60000"),
         ("hashprice", "hashprices, USD/PH/day: 32,28"),
@@ -283,7 +287,8 @@ def _ladder(args: argparse.Namespace) -> int:
     preflight.check_libraries(config)
     _log_to_stderr("debug" if args.debug else "warning")
     grid = ladder.grid_of(args.btc, args.hashprice, args.power, args.difficulty, args.reward)
-    return ladder.run(config, args.basis, grid, as_json=args.json, svg=args.svg)
+    basis = "agent" if args.url is not None else args.basis
+    return ladder.run(config, basis, grid, url=args.url, as_json=args.json, svg=args.svg)
 
 
 def _report_days(args: argparse.Namespace) -> int:
@@ -326,8 +331,9 @@ def _status(args: argparse.Namespace) -> int:
 
     if args.url is None:
         from agent.config import load_listener
+        from agent.running import url_of
 
-        args.url = console.url_of(load_listener(args.config or DEFAULT_CONFIG))
+        args.url = url_of(load_listener(args.config or DEFAULT_CONFIG))
     return console.watch(args.url, once=not args.watch)
 
 

@@ -12,11 +12,9 @@ import math
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -24,14 +22,12 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from agent.config import PrometheusSection
+from agent.running import Unreachable, ask
 
 Document = Mapping[str, Any]
 
 DASH = "–"
 REFRESH_S = 2.0
-FETCH_TIMEOUT_S = 5.0
 MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
 OLD_S = 60.0
 
@@ -40,17 +36,6 @@ STYLES = {
     "run": "green", "stop": "red", "preset": "cyan",
     "stale_soft": "yellow", "stale_hard": "red", "missing": "red", "conflict": "red",
 }  # fmt: skip
-
-
-class Unreachable(Exception):
-    """The agent gave no status; the text says why, in a few words."""
-
-
-def url_of(listener: PrometheusSection) -> str:
-    """Where a reader on this machine finds the agent that listens so."""
-    host, port = listener.endpoint
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def watch(
@@ -116,20 +101,11 @@ def _trouble(url: str, error: Unreachable, advice: str = "") -> Text:
 
 def fetch(url: str) -> Document:
     """The status of the agent at `url`. Errors: Unreachable, whatever the other side does."""
-    if not url.startswith(("http://", "https://")):
-        raise Unreachable("the address must begin with http:// or https://")
-    # the agent is a neighbour: a proxy of the environment would only be in the way
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    body = ask(url, "status.json", MAX_DOCUMENT_BYTES)
     try:
-        with opener.open(url.rstrip("/") + "/status.json", timeout=FETCH_TIMEOUT_S) as answer:
-            document = json.loads(answer.read(MAX_DOCUMENT_BYTES))
+        document = json.loads(body)
         if document:
             frame(document, 0.0)  # what cannot be drawn is no status
-    except urllib.error.HTTPError as error:
-        raise Unreachable(f"it says {error.code} {error.reason}") from None
-    except OSError as error:
-        cause = getattr(error, "reason", error)
-        raise Unreachable(getattr(cause, "strerror", None) or str(cause) or type(cause).__name__) from None
     except Exception as error:  # noqa: BLE001 - any bytes may come back from a port that is not ours
         raise Unreachable(f"its answer is no status ({type(error).__name__})") from None
     if not document:

@@ -1,46 +1,65 @@
 """The command `hashwatt ladder`: the fleet at a grid of bitcoin prices, hashprices and power prices.
 
-The fleet comes from one look at every machine, from the newest decision in the journal, or from the inventory and its
-nameplates; the document says which, and on what kind of watts it rests. Every machine is taken as if it ran.
+The fleet comes from the agent that runs, from one look at every machine, from the newest decision in the journal, or
+from the inventory and its nameplates; the document says which, how old it is, and on what kind of watts it rests. Every
+machine is taken as if it ran.
+
+On the grid every machine pays the price of the grid, whatever its tariff. Beside it stands today: the present hashprice
+with each machine at its own price.
 """
 
 from __future__ import annotations
 
 import math
 import sys
+import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
+from typing import Annotated
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta
 
 from agent.config import Config, ConfigError
-from agent.plan import site_of
+from agent.plan import site_of, tariffs_in_use
+from agent.running import Unreachable, ask, url_of
+from agent.tariffs import known_rates
+from exporters.census import census
 from exporters.wording import REASONS, clean, instant, number, unique_names
 from fleet.cycle import Cycle, think
-from fleet.economics import appraise, breakeven_hashprice_usd_per_ph_day
+from fleet.economics import breakeven_hashprice_usd_per_ph_day
 from fleet.ladder import (
     BTC_LEVELS_USD,
     HASHPRICE_LEVELS_USD_PH_DAY,
     POWER_LEVELS_USD_KWH,
     Ladder,
     Level,
+    at_own_prices,
     climb,
+    freed_by_group,
+    freed_w,
     levels_of,
     under_by_group,
 )
 from fleet.market import BOUNDS, MarketInput, hashprice_usd_per_ph_day, reward_btc
-from fleet.readings import CapableSource, PowerSource, Reason
+from fleet.readings import Reason
 from fleet.site import EconomicTerms, plate_of
 from fleet.snapshot import STANDBY_W
+from fleet.tariff import price_now
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 Document = dict[str, object]
 
 NO_MODEL = "(model not known)"
+NO_FEEDER = "(no feeder)"
+MAX_CENSUS_BYTES = 64 * 1024 * 1024
 MOST_LEVELS = 50
 CURVE_POINTS = 201
 
@@ -66,19 +85,24 @@ class Grid:
 
 @dataclass(frozen=True, eq=False)
 class Fleet:
-    """What a ladder needs to know of a fleet. Columns in row order, NaN with a `reason` where a machine is not priced;
-    market numbers are NaN where they are not known. `power_sources` are words."""
+    """What a ladder needs to know of a fleet. Columns in row order; a machine that is not priced has NaN and a word in
+    `unpriced`, and a feeder that nobody told is empty. Market numbers are NaN where they are not known.
+
+    `usd_per_kwh` is the price of the site's own tariff, `own_usd_per_kwh` that of each machine's.
+    """
 
     basis: str
     site: str
     at_s: float
     ids: Sequence[str]
     models: Sequence[str]
+    feeders: Sequence[str]
     hashrate_hs: Floats
     power_w: Floats
     standby_w: Floats
     power_sources: Sequence[str]
-    reason: npt.NDArray[np.uint8]
+    unpriced: Sequence[str]
+    own_usd_per_kwh: Floats
     terms: EconomicTerms
     difficulty: float
     reward_btc: float
@@ -123,15 +147,19 @@ def _numbers(option: str, text: str | None) -> tuple[float, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def run(config: Config, basis: str, grid: Grid, *, as_json: bool = False, svg: str | None = None) -> int:
+def run(
+    config: Config, basis: str, grid: Grid, *, url: str | None = None, as_json: bool = False, svg: str | None = None
+) -> int:
     """Prints the ladder; 0, or 1 where no machine has both a hashrate and watts.
 
+    `basis` is agent, look, journal or nameplates; "auto" is the agent where the configuration says that it listens, and
+    one look where none answers. `url` is another agent to ask.
     Errors: ConfigError for levels that cannot be computed and for a file that cannot be written.
     """
-    found = _fleet(config, basis)
+    found = _fleet(config, basis, url)
     if found is None:
         return 1
-    document = ladder_document(found, grid)
+    document = ladder_document(found, grid, time.time())
     from agent import ladder_view
 
     if svg is not None:
@@ -149,10 +177,21 @@ def run(config: Config, basis: str, grid: Grid, *, as_json: bool = False, svg: s
     return 0 if document["priced"] else 1
 
 
-def _fleet(config: Config, basis: str) -> Fleet | None:
-    """The fleet to judge; None, with a line on standard error, where the journal has none."""
+def _fleet(config: Config, basis: str, url: str | None) -> Fleet | None:
+    """The fleet to judge; None, with a line on standard error, where the agent or the journal has none."""
     if basis == "nameplates":
-        return fleet_of_nameplates(config)
+        return fleet_of_nameplates(config, time.time())
+    if basis in ("auto", "agent"):
+        at = url or url_of(config.prometheus)
+        try:
+            return fleet_of_agent(at, None if url else config.site.name)
+        except Unreachable as error:
+            trouble = f"no fleet from an agent at {clean(at)}: {clean(str(error), 200)}"
+        if basis == "agent":
+            sys.stderr.write(f"{trouble}\n")
+            return None
+        sys.stderr.write(f"{trouble}; one look at every machine instead\n")
+        basis = "look"
     cycle = cycle_of(config, basis)
     return None if cycle is None else fleet_of_cycle(cycle, basis)
 
@@ -187,42 +226,116 @@ def _cycle_of_journal(path: Path) -> Cycle | None:
 
 def fleet_of_cycle(cycle: Cycle, basis: str) -> Fleet:
     """The fleet of a cycle: machines that run by what they do, those that stand by what they could do."""
-    snapshot, now = cycle.snapshot, cycle.valuation
-    # whatever prices are missing now, the ladder brings its own: they must not leave a machine unpriced
-    at_any_price = replace(now, hashprice_usd_ph_day=1.0, power_usd_per_kwh=1.0)
-    money = appraise(cycle.site, snapshot, at_any_price, cycle.memory.stopped)
+    return fleet_of_census(census(cycle), basis)
+
+
+def fleet_of_agent(url: str, site: str | None = None) -> Fleet:
+    """The newest cycle of the agent at `url`; only if it is of `site`, where one is named. Errors: Unreachable."""
+    body = ask(url, "fleet.json", MAX_CENSUS_BYTES)
+    try:
+        fleet = fleet_of_census(body, "agent")
+    except ValueError as error:
+        raise Unreachable(f"its answer is no fleet ({error})") from None
+    if site is not None and fleet.site != clean(site):
+        raise Unreachable(f"it is the agent of the site {fleet.site!r}")
+    return fleet
+
+
+Share = Annotated[float, Meta(ge=0, lt=1)]
+Above = Annotated[float, Meta(gt=0)]
+AtLeast0 = Annotated[float, Meta(ge=0)]
+
+
+class _Terms(msgspec.Struct):
+    pool_fee: Share
+    reject: Share
+    overhead: AtLeast0
+
+
+class _MarketNumbers(msgspec.Struct):
+    difficulty: Above | None
+    reward_btc: Above | None
+    hashprice_usd_ph_day: Above | None
+    power_usd_kwh: float | None
+
+
+class _Words(msgspec.Struct):
+    model: list[str]
+    feeder: list[str]
+    power_source: list[str]
+    unpriced: list[str]
+
+
+class _Machines(msgspec.Struct):
+    id: list[str]
+    model: list[int]
+    feeder: list[int]
+    hashrate_hs: list[AtLeast0 | None]
+    power_w: list[float | None]
+    standby_w: list[float | None]
+    power_source: list[int]
+    unpriced: list[int]
+    power_usd_kwh: list[float | None]
+
+
+class _Census(msgspec.Struct):
+    """`exporters.census` as it is read: from a port, so nothing in it is taken for granted."""
+
+    site: str
+    at: datetime
+    terms: _Terms
+    market: _MarketNumbers
+    words: _Words
+    machines: _Machines
+
+
+def fleet_of_census(body: bytes, basis: str) -> Fleet:
+    """The fleet that a census tells. Errors: ValueError in a few words, for whatever is none."""
+    try:
+        told = msgspec.json.decode(body, type=_Census)
+    except msgspec.MsgspecError as error:
+        raise ValueError(clean(str(error), 100)) from None
+    machines, words, market = told.machines, told.words, told.market
+    if len({len(getattr(machines, name)) for name in _Machines.__struct_fields__}) != 1:
+        raise ValueError("its columns have several lengths")
     return Fleet(
         basis=basis,
-        site=clean(cycle.site.name),
-        at_s=cycle.at_s,
-        ids=unique_names(snapshot.ids),
-        models=[
-            clean(info.model or machine.model or NO_MODEL)
-            for info, machine in zip(snapshot.infos, cycle.site.machines, strict=True)
-        ],
-        hashrate_hs=money.hashrate_hs,
-        power_w=money.power_w,
-        standby_w=snapshot.standby_w,
-        power_sources=[
-            f"if running: {CapableSource(capable).name.lower()}" if stands else PowerSource(source).name.lower()
-            for stands, capable, source in zip(
-                money.is_capable.tolist(),
-                snapshot.power_if_running_source.tolist(),
-                snapshot.power_source.tolist(),
-                strict=True,
-            )
-        ],
-        reason=money.reason,
-        terms=cycle.site.terms,
-        difficulty=now.difficulty,
-        reward_btc=now.reward_btc,
-        hashprice_usd_ph_day=now.hashprice_usd_ph_day,
-        usd_per_kwh=now.power_usd_per_kwh,
+        site=clean(told.site),
+        at_s=told.at.timestamp(),
+        ids=unique_names(tuple(machines.id)),
+        models=_named(words.model, machines.model, NO_MODEL),
+        feeders=_named(words.feeder, machines.feeder, ""),
+        hashrate_hs=np.array(machines.hashrate_hs, np.float64),
+        power_w=np.array(machines.power_w, np.float64),
+        standby_w=np.array(machines.standby_w, np.float64),
+        power_sources=_named(words.power_source, machines.power_source, ""),
+        unpriced=_named(words.unpriced, machines.unpriced, ""),
+        own_usd_per_kwh=np.array(machines.power_usd_kwh, np.float64),
+        terms=EconomicTerms(told.terms.pool_fee, told.terms.reject, told.terms.overhead),
+        difficulty=_else_nan(market.difficulty),
+        reward_btc=_else_nan(market.reward_btc),
+        hashprice_usd_ph_day=_else_nan(market.hashprice_usd_ph_day),
+        usd_per_kwh=_else_nan(market.power_usd_kwh),
     )
 
 
-def fleet_of_nameplates(config: Config) -> Fleet:
-    """The inventory as its lines and the catalogue describe it; SHA-256 is what the catalogue knows, as everywhere."""
+def _named(words: Sequence[str], places: Sequence[int], none: str) -> list[str]:
+    """The word at each place; -1 is none. Errors: ValueError for a place that is not there."""
+    told = [*map(clean, words), none]
+    if places and not -1 <= min(places) <= max(places) < len(words):
+        raise ValueError("a word is missing")
+    return [told[place] for place in places]
+
+
+def _else_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def fleet_of_nameplates(config: Config, now_s: float) -> Fleet:
+    """The inventory as its lines and the catalogue describe it; SHA-256 is what the catalogue knows, as everywhere.
+
+    Power costs what the tariffs say at `now_s`; a price that a feed or a file would tell is not known.
+    """
     site = site_of(config, files("fleet").joinpath("nameplates.csv").read_text(encoding="utf-8"))
     plates = [plate_of(site.nameplates, machine.model) if machine.model else None for machine in site.machines]
     plate_hs = np.array([math.nan if plate is None else plate.hashrate_hs for plate in plates], np.float64)
@@ -236,22 +349,25 @@ def fleet_of_nameplates(config: Config) -> Fleet:
     reason[[plate is None for plate in plates]] = Reason.NOT_SHA256
     is_priced = reason == Reason.NONE
     difficulty, reward, hashprice = _written_down(config)
+    power = [price_now(tariff, known_rates(config.exchange), now_s) for tariff in tariffs_in_use(config)]
     return Fleet(
         basis="nameplates",
         site=clean(site.name),
         at_s=math.nan,
         ids=unique_names(site.ids),
         models=[clean(machine.model or NO_MODEL) for machine in site.machines],
+        feeders=[clean(machine.feeder or "") for machine in site.machines],
         hashrate_hs=np.where(is_priced, hashrate_hs, np.nan),
         power_w=np.where(is_priced, power_w, np.nan),
         standby_w=np.full(len(site), STANDBY_W),
         power_sources=["configured" if own else "nameplate" for own in has_own_w.tolist()],
-        reason=reason,
+        unpriced=[REASONS[code] or "" for code in reason.tolist()],
+        own_usd_per_kwh=site.by_tariff(power),
         terms=site.terms,
         difficulty=difficulty,
         reward_btc=reward,
         hashprice_usd_ph_day=hashprice,
-        usd_per_kwh=site.tariff.usd_per_kwh,
+        usd_per_kwh=power[0].usd_per_kwh if power else math.nan,
     )
 
 
@@ -271,7 +387,7 @@ def _written_down(config: Config) -> tuple[float, float, float]:
 # --- the document ----------------------------------------------------------------------------------------------------
 
 
-def ladder_document(fleet: Fleet, grid: Grid) -> Document:
+def ladder_document(fleet: Fleet, grid: Grid, now_s: float = math.nan) -> Document:
     """The ladder as a JSON-ready object. What is not known is None; the machines under water at a rung are the last
     `under` of `merit_order`.
 
@@ -281,17 +397,16 @@ def ladder_document(fleet: Fleet, grid: Grid) -> Document:
     hashprices = [level.hashprice_usd_ph_day for level in levels]
     ladder = climb(fleet.hashrate_hs, fleet.power_w, fleet.standby_w, hashprices, prices, fleet.terms)
     difficulty, reward = _chain(fleet, grid)
-    names = sorted(set(fleet.models))
-    place = {name: i for i, name in enumerate(names)}
-    group = np.array([place[name] for name in fleet.models], np.int64)
-    counts = Counter(REASONS[code] for code in fleet.reason.tolist() if code)
+    models, feeders = _grouped(fleet.models), _feeders(fleet)
+    counts = Counter(word for word in fleet.unpriced if word)
     return {
         "site": fleet.site,
         "basis": fleet.basis,
         "at": instant(fleet.at_s),
+        "age_s": number(now_s - fleet.at_s),
         "machines": len(fleet.ids),
         "priced": len(ladder.order),
-        "unpriced": dict(sorted((str(reason), count) for reason, count in counts.items())),
+        "unpriced": dict(sorted(counts.items())),
         "power_basis": _power_basis(fleet, ladder),
         "market": {
             "difficulty": number(difficulty),
@@ -302,9 +417,11 @@ def ladder_document(fleet: Fleet, grid: Grid) -> Document:
         "terms": {
             "pool_fee": fleet.terms.pool_fee, "reject": fleet.terms.reject, "overhead": fleet.terms.overhead,
         },
+        "today": _today(fleet, levels, models, feeders),
         "power_usd_kwh": prices,
-        "levels": _levels(ladder, levels, prices, under_by_group(ladder, group, len(names)), names),
-        "models": _models(fleet, ladder, group, names, prices),
+        "levels": _levels(fleet, ladder, levels, prices, models, feeders),
+        "models": _models(fleet, ladder, models, prices),
+        "feeders": _feeder_rows(fleet, ladder, feeders),
         "curve": _curve(fleet, levels, prices),
         "merit_order": [
             {
@@ -317,6 +434,27 @@ def ladder_document(fleet: Fleet, grid: Grid) -> Document:
             for row, efficiency in zip(ladder.order.tolist(), ladder.efficiency_j_per_th.tolist(), strict=True)
         ],
     }  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """The names of groups in order, and the place in them of each machine's."""
+
+    names: list[str]
+    place: Ints
+
+
+def _grouped(words: Sequence[str]) -> Groups:
+    names = sorted(set(words))
+    places = {name: place for place, name in enumerate(names)}
+    return Groups(names, np.array([places[word] for word in words], np.int64))
+
+
+def _feeders(fleet: Fleet) -> Groups:
+    """The feeders, with those that name none as one more; no group at all where nobody names any."""
+    if not any(fleet.feeders):
+        return Groups([], np.full(len(fleet.ids), -1, np.int64))
+    return _grouped([feeder or NO_FEEDER for feeder in fleet.feeders])
 
 
 def _chain(fleet: Fleet, grid: Grid) -> tuple[float, float]:
@@ -357,9 +495,42 @@ def _power_basis(fleet: Fleet, ladder: Ladder) -> Document:
     return {source: {"machines": count, "power_w": watts[source]} for source, count in machines.most_common()}
 
 
+def _today(fleet: Fleet, levels: Sequence[Level], models: Groups, feeders: Groups) -> Document | None:
+    """The present hashprice with each machine at its own price of power; None where no level is of now, or no price is
+    known. `prices` holds how many machines pay what."""
+    own = fleet.own_usd_per_kwh
+    level = next((level for level in levels if level.is_now), None)
+    if level is None or not np.isfinite(own).any():
+        return None
+    hashprice = level.hashprice_usd_ph_day
+    today = at_own_prices(fleet.hashrate_hs, fleet.power_w, fleet.standby_w, hashprice, own, fleet.terms)
+    prices, machines = np.unique(own[np.isfinite(own)], return_counts=True)
+    under = np.bincount(models.place[today.is_under], minlength=len(models.names))
+    has_feeder = feeders.place >= 0
+    freed = np.bincount(feeders.place[has_feeder], weights=today.freed_w[has_feeder], minlength=len(feeders.names))
+    return {
+        "hashprice_usd_ph_day": hashprice,
+        "btc_usd": number(level.btc_usd),
+        "prices": [
+            {"power_usd_kwh": price, "machines": count}
+            for price, count in zip(prices.tolist(), machines.tolist(), strict=True)
+        ],
+        "unpriced": today.unpriced,
+        "under": int(np.count_nonzero(today.is_under)),
+        "freed_w": float(today.freed_w.sum()),
+        "loss_usd_day": today.loss_usd_day,
+        "margin_usd_day": today.margin_usd_day,
+        "models_under": _told(models.names, under),
+        "feeders_freed_w": _told(feeders.names, freed),
+    }
+
+
 def _levels(
-    ladder: Ladder, levels: Sequence[Level], prices: Sequence[float], by_model: npt.NDArray[np.int64], names: list[str]
+    fleet: Fleet, ladder: Ladder, levels: Sequence[Level], prices: Sequence[float], models: Groups, feeders: Groups
 ) -> list[Document]:
+    by_model = under_by_group(ladder, models.place, len(models.names))
+    freed = freed_w(fleet.power_w, fleet.standby_w)
+    by_feeder = freed_by_group(ladder, feeders.place, len(feeders.names), freed)
     return [
         {
             "hashprice_usd_ph_day": level.hashprice_usd_ph_day,
@@ -374,9 +545,8 @@ def _levels(
                     "freed_w": float(ladder.freed_w[h, p]),
                     "loss_usd_day": float(ladder.loss_usd_day[h, p]),
                     "margin_usd_day": float(ladder.margin_usd_day[h, p]),
-                    "models_under": {
-                        names[g]: int(by_model[g, h, p]) for g in np.flatnonzero(by_model[:, h, p]).tolist()
-                    },
+                    "models_under": _told(models.names, by_model[:, h, p]),
+                    "feeders_freed_w": _told(feeders.names, by_feeder[:, h, p]),
                 }
                 for p, price in enumerate(prices)
             ],
@@ -385,12 +555,16 @@ def _levels(
     ]
 
 
-def _models(
-    fleet: Fleet, ladder: Ladder, group: npt.NDArray[np.int64], names: list[str], prices: Sequence[float]
-) -> list[Document]:
+def _told(names: Sequence[str], column: Floats | Ints) -> Document:
+    """What is not 0, by name."""
+    values = column.tolist()
+    return {names[place]: values[place] for place in np.flatnonzero(column).tolist()}
+
+
+def _models(fleet: Fleet, ladder: Ladder, models: Groups, prices: Sequence[float]) -> list[Document]:
     """Models with a priced machine, the most efficient first, by the median of their machines."""
     terms = fleet.terms
-    of_place = group[ladder.order]
+    of_place = models.place[ladder.order]
     present = np.unique(of_place)
     medians = np.array([np.median(ladder.efficiency_j_per_th[of_place == g]) for g in present.tolist()], np.float64)
     breakevens = [
@@ -398,7 +572,7 @@ def _models(
     ]
     return [
         {
-            "model": names[present[i]],
+            "model": models.names[present[i]],
             "machines": int(np.count_nonzero(of_place == present[i])),
             "efficiency_j_per_th": number(medians[i]),
             "power_w": float(fleet.power_w[ladder.order[of_place == present[i]]].sum()),
@@ -409,6 +583,17 @@ def _models(
         }
         for i in np.argsort(medians, kind="stable").tolist()
     ]
+
+
+def _feeder_rows(fleet: Fleet, ladder: Ladder, feeders: Groups) -> list[Document]:
+    """Priced machines and their watts of each feeder, in order of name."""
+    if not feeders.names:
+        return []
+    of_place, size = feeders.place[ladder.order], len(feeders.names)
+    machines = np.bincount(of_place, minlength=size).tolist()
+    watts = np.bincount(of_place, weights=fleet.power_w[ladder.order], minlength=size).tolist()
+    rows = zip(feeders.names, machines, watts, strict=True)
+    return [{"feeder": name, "machines": count, "power_w": power_w} for name, count, power_w in rows]
 
 
 def _curve(fleet: Fleet, levels: Sequence[Level], prices: Sequence[float]) -> Document:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from agent.console import DASH, power
+from agent.console import DASH, age, power
 from agent.svg import HUES, QUARTERS, Plot, grid_lines, stroke, words
 
 Document = Mapping[str, Any]
@@ -18,6 +18,13 @@ Document = Mapping[str, Any]
 WIDE = 200
 WIDE_ENOUGH = 110
 BAR = 20
+FEEDER_CHARS, GAP = 11, 2
+FROM_WHAT = {
+    "agent": "the agent's newest cycle",
+    "look": "one look",
+    "journal": "the journal's newest decision",
+    "nameplates": "the inventory",
+}
 
 
 def show(document: Document, console: Console | None = None) -> None:
@@ -28,15 +35,18 @@ def show(document: Document, console: Console | None = None) -> None:
     if not document["priced"]:
         return
     console.print(_rungs(document, BAR if console.width >= WIDE_ENOUGH else 0))
+    if len(document["feeders"]) > 1:
+        console.print(Text("\nWatts freed, by feeder"))
+        console.print(_feeders(document, console.width))
     console.print(Text("\nHashprice, USD/PH/day, below which a model is under water"))
     console.print(_models(document))
 
 
 def heading(document: Document) -> list[str]:
     """What the ladder rests on, and which machines it leaves out."""
-    from_what = {"look": "one look", "journal": "the journal's newest decision", "nameplates": "the inventory"}
     told = f"{document['site']}: {document['priced']:,} of {document['machines']:,} machines priced"
-    lines = [f"{told}, by {from_what[document['basis']]}" + (f" of {document['at']}" if document["at"] else "")]
+    when = f" of {document['at']}, {age(document['age_s'])} ago" if document["at"] else ""
+    lines = [f"{told}, by {FROM_WHAT[document['basis']]}{when}"]
     if document["unpriced"]:
         reasons = (f"{reason.replace('_', ' ')} {count:,}" for reason, count in document["unpriced"].items())
         lines.append(f"not priced, and in no number below: {', '.join(reasons)}")
@@ -49,7 +59,21 @@ def heading(document: Document) -> list[str]:
         "no difficulty or no reward: levels are hashprices alone"
     )  # fmt: skip
     shares = f"fee {terms['pool_fee']:.1%}, rejects {terms['reject']:.1%}, overhead {terms['overhead']:.1%}"
-    return [*lines, f"{chain}; net of {shares}; every machine as if it ran"]
+    lines.append(f"{chain}; net of {shares}; every machine as if it ran")
+    if _has_own_row(document):
+        prices = document["today"]["prices"]
+        dearest = "" if len(prices) == 1 else f" to {prices[-1]['power_usd_kwh']:.4f}"
+        lines.append(f"own: each machine at the price of its own tariff, {prices[0]['power_usd_kwh']:.4f}{dearest}")
+    return lines
+
+
+def _has_own_row(document: Document) -> bool:
+    """Whether today is no rung of the grid: machines pay several prices, or one that is none of the grid's."""
+    today = document["today"]
+    if today is None:
+        return False
+    prices = [each["power_usd_kwh"] for each in today["prices"]]
+    return len(prices) > 1 or prices[0] not in document["power_usd_kwh"]
 
 
 def _rungs(document: Document, bar: int) -> Table:
@@ -58,22 +82,64 @@ def _rungs(document: Document, bar: int) -> Table:
     for name in ("BTC USD", "USD/PH/d", "USD/kWh", "J/TH", "under", "freed", "lost USD/d", "kept USD/d"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("share" if bar else "", no_wrap=True)
+    for level, rung in _lines(document):
+        share = rung["under"] / document["priced"]
+        table.add_row(
+            *_place(level, rung),
+            rung["cutoff"],
+            f"{rung['under']:,}",
+            power(rung["freed_w"]),
+            f"{rung['loss_usd_day']:,.2f}",
+            f"{rung['margin_usd_day']:,.2f}",
+            Text.assemble(("█" * round(share * bar), "red"), f" {share:.0%}"[not bar :] if rung["under"] else ""),
+        )
+    return table
+
+
+def _lines(document: Document) -> Iterator[tuple[Document | None, Document]]:
+    """Every rung with its level, which is None behind the first of it; at the level of now, today stands above them."""
+    own = document["today"] if _has_own_row(document) else None
     for level in document["levels"]:
-        btc = DASH if level["btc_usd"] is None else f"{level['btc_usd']:,.0f}"
-        now = " now" if level["is_now"] else ""
-        for i, rung in enumerate(level["rungs"]):
-            cutoff = rung["cutoff_j_per_th"]
-            share = rung["under"] / document["priced"]
-            table.add_row(
-                *((btc, f"{level['hashprice_usd_ph_day']:.2f}{now}") if i == 0 else ("", "")),
-                f"{rung['power_usd_kwh']:.4f}",
-                "any" if cutoff is None else f"{cutoff:.1f}",
-                f"{rung['under']:,}",
-                power(rung["freed_w"]),
-                f"{rung['loss_usd_day']:,.2f}",
-                f"{rung['margin_usd_day']:,.2f}",
-                Text.assemble(("█" * round(share * bar), "red"), f" {share:.0%}"[not bar :] if rung["under"] else ""),
-            )
+        rungs = [
+            {**rung, "price": f"{rung['power_usd_kwh']:.4f}", "cutoff": _cutoff(rung["cutoff_j_per_th"])}
+            for rung in level["rungs"]
+        ]
+        if level["is_now"] and own is not None:
+            rungs.insert(0, {**own, "price": "own", "cutoff": DASH})
+        for i, rung in enumerate(rungs):
+            yield level if i == 0 else None, rung
+
+
+def _cutoff(j_per_th: float | None) -> str:
+    return "any" if j_per_th is None else f"{j_per_th:.1f}"
+
+
+def _place(level: Document | None, rung: Document) -> tuple[str, str, str]:
+    """The cells that say where on the ladder a line stands: price of a bitcoin, hashprice, price of power."""
+    if level is None:
+        return "", "", rung["price"]
+    btc = DASH if level["btc_usd"] is None else f"{level['btc_usd']:,.0f}"
+    return btc, f"{level['hashprice_usd_ph_day']:.2f}{' now' if level['is_now'] else ''}", rung["price"]
+
+
+def _feeders(document: Document, width: int) -> Table:
+    """The same lines with a column per feeder, the largest first; those that do not fit are one column together."""
+    fits = max(1, (width - 30) // (FEEDER_CHARS + GAP))
+    largest = sorted(document["feeders"], key=lambda feeder: -feeder["power_w"])
+    names = [feeder["feeder"] for feeder in largest[: fits if len(largest) <= fits else fits - 1]]
+    has_rest = len(names) < len(largest)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("BTC USD", "USD/PH/d", "USD/kWh"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in (*names, *([f"{len(largest) - len(names)} others"] if has_rest else [])):
+        # feeders of one farm are told apart by how their names end
+        shown = name if len(name) <= FEEDER_CHARS else f"…{name[1 - FEEDER_CHARS :]}"
+        table.add_column(Text(shown), justify="right", no_wrap=True)
+    for level, rung in _lines(document):
+        freed = rung["feeders_freed_w"]
+        watts = [freed.get(name, 0.0) for name in names]
+        watts += [max(sum(freed.values()) - sum(watts), 0.0)] if has_rest else []
+        table.add_row(*_place(level, rung), *map(power, watts))
     return table
 
 

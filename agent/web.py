@@ -1,4 +1,5 @@
-"""The listener: `/metrics`, `/healthz`, `/readyz`, `/sd`, `/status.json` and the status page, over HTTP or HTTPS.
+"""The listener: `/metrics`, `/healthz`, `/readyz`, `/sd`, `/status.json`, `/fleet.json` and the status page, over HTTP
+or HTTPS.
 
 Strategy: nobody who reads us may slow the farm down. A page is made off the event loop, in pieces, so that a slow
 reader costs one bounded buffer; scrapes are few at a time and each has an end; a client that says nothing, in TLS or
@@ -53,9 +54,11 @@ log = logging.getLogger("hashwatt.web")
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """What there is to read. `metrics` is called and iterated in a thread, the others on the event loop.
+    """What there is to read. `metrics` is called and iterated in a thread, `fleet` is called in one, the others on the
+    event loop.
 
-    `status` is JSON-ready; `is_ready`: the first full round is done; `is_alive`: cycles go on.
+    `status` is JSON-ready; `fleet` is JSON, empty while there is none; `is_ready`: the first full round is done;
+    `is_alive`: cycles go on.
     """
 
     site: str
@@ -63,6 +66,7 @@ class Pages:
     status: Callable[[], Mapping[str, object]]
     is_ready: Callable[[], bool]
     is_alive: Callable[[], bool] = lambda: True
+    fleet: Callable[[], bytes] = bytes
 
 
 class Listener:
@@ -122,6 +126,7 @@ class Listener:
         application.router.add_get("/readyz", self._readyz)
         application.router.add_get("/sd", self._targets)
         application.router.add_get("/status.json", self._status_json)
+        application.router.add_get("/fleet.json", self._fleet_json)
         application.on_response_prepare.append(self._set_headers)
         return application
 
@@ -194,18 +199,35 @@ class Listener:
         return verdict
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
+        return await self._bounded(request, self._stream)
+
+    async def _fleet_json(self, request: web.Request) -> web.StreamResponse:
+        return await self._bounded(request, self._whole_fleet)
+
+    async def _bounded(self, request: web.Request, answer: Handler) -> web.StreamResponse:
+        """A large page: few of them at a time, and none for ever."""
         if self._scrapes >= MAX_SCRAPES:
             return _text(503, "too many scrapes at once", {"Retry-After": "5"})
         self._scrapes += 1
         try:
             async with asyncio.timeout(SCRAPE_S):
-                return await self._stream(request)
+                return await answer(request)
         except TimeoutError:
             if request.transport is not None:
                 request.transport.abort()
             raise
         finally:
             self._scrapes -= 1
+
+    async def _whole_fleet(self, request: web.Request) -> web.StreamResponse:
+        body = await asyncio.get_running_loop().run_in_executor(self._threads, self._pages.fleet)
+        if not body:
+            return _text(503, "no cycle has finished yet")
+        response = web.Response(body=body, content_type="application/json", charset="utf-8")
+        # sent here and not by the server, so that a reader who takes nothing is counted until he has an end
+        await response.prepare(request)
+        await response.write_eof()
+        return response
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         loop = asyncio.get_running_loop()

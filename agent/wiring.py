@@ -35,6 +35,7 @@ from agent.workers import Supervisor, WorkerSpec
 from collectors.catalogue import LIBRARIES
 from collectors.pdus.engines import available
 from exporters import metrics
+from exporters.census import census
 from exporters.mqtt import status_message
 from exporters.prometheus import render
 from exporters.report import status_document
@@ -162,6 +163,10 @@ class Agent:
             return {}
         return status_document(cycle, _valid_until_s(cycle), self.appraiser.newest(time.time()))
 
+    def fleet(self) -> bytes:
+        cycle = self.loop.cycle
+        return b"" if cycle is None else census(cycle)
+
 
 async def _run(config: Config) -> int:
     boot_id = str(uuid.uuid4())
@@ -176,7 +181,7 @@ async def _run(config: Config) -> int:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     agent.vitals.gauge(metrics.AGENT_INFO, 1.0, _version(), site.name, boot_id)
     agent.vitals.gauge(metrics.AGENT_START, time.time())
-    pages = Pages(site.name, agent.page, agent.status, agent.table.is_round_complete, agent.is_alive)
+    pages = Pages(site.name, agent.page, agent.status, agent.table.is_round_complete, agent.is_alive, agent.fleet)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(journal.close)
         stack.callback(bookkeeper.close)

@@ -24,6 +24,7 @@ from typing import NoReturn
 
 from agent import console
 from agent.config import ConfigError, load_listener
+from agent.running import url_of
 from hil.control import ControlError, FarmProcess, end
 from hil.loopback import free_block, free_tcp_port, tcp_listener
 
@@ -97,7 +98,7 @@ def _run(config: Path | None, directory: Path, children: ExitStack) -> int:
     if config is None:
         config, mqtt_url = _virtual_site(directory, children)
     try:
-        url = console.url_of(load_listener(config))
+        url = url_of(load_listener(config))
     except ConfigError as error:
         raise Failed(str(error), INPUT_WRONG) from None
     log = directory / "agent.log"

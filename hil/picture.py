@@ -18,6 +18,7 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 
 from agent import console
+from agent.running import Unreachable
 
 PICTURE = Path(__file__).parent.parent / "docs" / "img" / "console.svg"
 COLUMNS, LINES = 112, 24
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         document = console.fetch(args.url)
-    except console.Unreachable as error:
+    except Unreachable as error:
         sys.stderr.write(f"no status from {args.url}: {error}; is `make run` running?\n")
         return 1
     args.output.write_text(drawn(document, time.time()), encoding="utf-8")

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -19,14 +23,16 @@ from agent import cli, ladder, ladder_view, wiring
 from agent.config import ConfigError, load
 from agent.journal import Journal, JournalError, newest_decision
 from agent.record import encode_cycle_inputs
+from agent.running import Unreachable
+from exporters.census import census
 from fleet.curtailment import Memory, Policy
 from fleet.cycle import Cycle, think
-from fleet.market import Market, MarketInput, Quote
-from fleet.readings import CapableSource, PowerSource, Reason
+from fleet.market import InputState, Market, MarketInput, Quote
+from fleet.readings import CapableSource, PowerSource
 from fleet.signals import Signals
 from fleet.site import EconomicTerms, Machine, Site
 from fleet.snapshot import MachineInfo, Snapshot
-from fleet.tariff import FlatTariff
+from fleet.tariff import FlatTariff, PowerPrice
 
 FIXED = "fixed = { btc_usd = 70600.0, difficulty = 141.668e12, height = 935140, block_fees_btc = 0.025 }"
 INVENTORY = """id,model,hashrate_th,power_w
@@ -39,12 +45,16 @@ e,Somebody's X1,,
 SEVEN = ["--power", "0.06,0.07"]
 
 
-def config_file(folder: Path, market: str = FIXED, inventory: str = INVENTORY) -> str:
+def config_file(
+    folder: Path, market: str = FIXED, inventory: str = INVENTORY, more: str = "", listen: str = "127.0.0.1:1"
+) -> str:
+    """Where the agent would listen nobody does, unless a test says where."""
     (folder / "inventory.csv").write_text(inventory)
     path = folder / "hashwatt.toml"
     path.write_text(
         f'[site]\nname = "north"\ninventory = "inventory.csv"\n[journal]\npath = "{folder}/hashwatt.db"\n'
-        f"[market]\n{market}\n[tariff]\nusd_per_kwh = 0.065\n"
+        f'[prometheus]\nlisten = "{listen}"\n'
+        f"[market]\n{market}\n[tariff]\nusd_per_kwh = 0.065\n{more}"
     )
     return str(path)
 
@@ -196,6 +206,96 @@ def test_ten_thousand_machines_answer_within_two_seconds_of_cpu(
     assert document["priced"] == 10_000
 
 
+OWN_TARIFFS = """id,model,hashrate_th,power_w,feeder,tariff
+a,,100,3000,F1,
+b,,100,3000,F1,hosted
+c,,100,3000,F2,
+d,,100,2000,,hosted
+e,,100,3000,F2,later
+"""
+HOSTED = '[tariffs.hosted]\nusd_per_kwh = 0.02\n[tariffs.later]\nper_kwh_file = "prices.csv"\nstep_min = 60\n'
+
+
+def with_tariffs(folder: Path, capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    (folder / "prices.csv").write_text("time,value\n2030-01-01T00:00:00Z,0.05\n")
+    lines = OWN_TARIFFS.replace("a,,", "a,Antminer S21,").replace(",,1", ",Antminer S21,1")
+    return said(capsys, "--nameplates", "--config", config_file(folder, inventory=lines, more=HOSTED), *words)
+
+
+def test_today_each_machine_pays_its_own_tariff_and_the_grid_one_price_for_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = with_tariffs(tmp_path, capsys)
+    today = document["today"]
+    # by hand: 0.1 PH/s * 31.579 * 0.98604 = 3.1138 a day; 3 kW * 25.2 * 0.065 = 4.914, at 0.02 1.512, 2 kW 1.008
+    assert today["prices"] == [
+        {"power_usd_kwh": 0.02, "machines": 2}, {"power_usd_kwh": 0.065, "machines": 2},
+    ]  # fmt: skip
+    assert (today["under"], today["unpriced"]) == (2, 1)  # nobody has read the price of `later`
+    assert today["freed_w"] == 2 * 2970.0
+    assert today["feeders_freed_w"] == {"F1": 2970.0, "F2": 2970.0}
+    assert today["models_under"] == {"Antminer S21": 2}
+    assert today["loss_usd_day"] == pytest.approx(2 * (4.914 - 3.1138), abs=0.001)
+    assert today["margin_usd_day"] == pytest.approx(2 * 3.1138 - 1.512 - 1.008, abs=0.001)
+    at = rung(document, today["hashprice_usd_ph_day"], 0.065)
+    assert at["under"] == 5  # at one price for all, 2 kW for 100 TH/s lose too: 3.276 a day
+    assert at["feeders_freed_w"] == {"(no feeder)": 1970.0, "F1": 5940.0, "F2": 5940.0}
+    assert rung(document, today["hashprice_usd_ph_day"], 0.06)["feeders_freed_w"] == {"F1": 5940.0, "F2": 5940.0}
+    assert document["feeders"] == [
+        {"feeder": "(no feeder)", "machines": 1, "power_w": 2000.0},
+        {"feeder": "F1", "machines": 2, "power_w": 6000.0},
+        {"feeder": "F2", "machines": 2, "power_w": 6000.0},
+    ]
+    for level in document["levels"]:
+        for each in level["rungs"]:
+            assert sum(each["feeders_freed_w"].values()) == pytest.approx(each["freed_w"])
+
+
+def test_today_is_told_only_of_the_market_of_today(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert with_tariffs(tmp_path, capsys, "--difficulty", "125.864e12")["today"] is None
+    assert said(capsys, "--nameplates", "--config", config_file(tmp_path, market=""))["today"] is None
+
+
+def test_the_tables_show_today_and_the_feeders_where_they_tell_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = with_tariffs(tmp_path, capsys)
+    stream = io.StringIO()
+    ladder_view.show(document, Console(file=stream, width=120))
+    lines = [" ".join(line.split()) for line in stream.getvalue().splitlines()]
+    assert "own: each machine at the price of its own tariff, 0.0200 to 0.0650" in lines
+    assert "70,600 31.58 now own – 2 5940 W 3.60 3.71 ████████ 40%" in lines
+    assert "Watts freed, by feeder" in lines
+    assert "BTC USD USD/PH/d USD/kWh F1 F2 (no feeder)" in lines  # the largest first
+    assert "70,600 31.58 now own 2970 W 2970 W 0 W" in lines
+    one_price = said(capsys, "--nameplates", "--config", config_file(tmp_path))
+    stream = io.StringIO()
+    ladder_view.show(one_price, Console(file=stream, width=120))
+    assert "own" not in stream.getvalue()  # 0.065 is a rung
+    assert "feeder" not in stream.getvalue()
+    elsewhere = said(capsys, "--nameplates", "--config", config_file(tmp_path), *SEVEN)
+    assert any(
+        "own: each machine at the price of its own tariff, 0.0650" in line for line in ladder_view.heading(elsewhere)
+    )
+
+
+def test_many_feeders_fit_80_columns_with_the_small_ones_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = "".join(f"m{i},Antminer S19j Pro (100T),a feeder of a long name {i % 20:02}\n" for i in range(190))
+    document = said(
+        capsys, "--nameplates", "--config", config_file(tmp_path, inventory=f"id,model,feeder\n{lines}"), *SEVEN
+    )
+    stream = io.StringIO()
+    ladder_view.show(document, Console(file=stream, width=80))
+    table = stream.getvalue().partition("by feeder\n")[2].partition("\n\n")[0].splitlines()
+    assert table[0].split()[-8:] == ["…ng", "name", "00", "…ng", "name", "01", "18", "others"]
+    # ten machines of 3050 W less their standby on each of the first ten feeders, nine on the others
+    assert table[1].split() == ["92,000", "41.15", "0.0600", "30.2", "kW", "30.2", "kW", "513.4", "kW"]
+    assert all(len(line) <= 80 for line in table)
+    assert not any("…" in line for line in table[1:])
+
+
 # --- from a cycle ----------------------------------------------------------------------------------------------------
 
 AT_S = 1_770_000_000.0
@@ -247,7 +347,7 @@ def test_one_look_is_what_once_does(
 ) -> None:
     cycle = small_cycle()
     monkeypatch.setattr(wiring, "once", lambda _: replace(cycle, valuation=make_valuation()))  # no machine to ask here
-    document = said(capsys, "--config", config_file(tmp_path))
+    document = said(capsys, "--look", "--config", config_file(tmp_path))
     assert (document["basis"], document["priced"]) == ("look", 2)
     assert document["at"] is not None
 
@@ -295,8 +395,111 @@ def test_a_journal_that_is_none_is_one_line(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_reasons_are_those_of_the_appraisal() -> None:
-    assert ladder.fleet_of_cycle(small_cycle(), "look").reason.tolist() == [
-        Reason.NONE, Reason.NONE, Reason.NOT_SHA256, Reason.NO_POWER,
-    ]  # fmt: skip
+    assert ladder.fleet_of_cycle(small_cycle(), "look").unpriced == ["", "", "not_sha256", "no_power"]
     with pytest.raises(ConfigError):
         ladder.grid_of(btc="")
+
+
+# --- from a running agent --------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def agent_that_answers(body: bytes, status: int = 200) -> Iterator[str]:
+    """The address of a server that says `body` to every question for the fleet."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/fleet.json" else 404)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_the_agent_that_runs_is_asked_first_and_nobody_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delattr(wiring, "once")
+    cycle = replace(small_cycle(), valuation=make_valuation(), power=(PowerPrice("", 0.06, "flat", InputState.FRESH),))
+    with agent_that_answers(census(cycle)) as at:
+        document = said(capsys, "--config", config_file(tmp_path, listen=at))
+        assert said(capsys, "--config", config_file(tmp_path), "--url", f"http://{at}") == document | {
+            "age_s": pytest.approx(document["age_s"], abs=60.0)
+        }
+    assert (document["basis"], document["at"]) == ("agent", "2026-02-02T02:40:00.000Z")
+    assert document["age_s"] == pytest.approx(time.time() - AT_S, abs=60.0)
+    looked = ladder.ladder_document(ladder.fleet_of_cycle(cycle, "look"), ladder.Grid(), AT_S + 3.0)
+    assert looked["age_s"] == 3.0
+    assert json.loads(json.dumps(looked)) == document | {"basis": "look", "age_s": 3.0}
+    assert "by the agent's newest cycle of 2026-02-02T02:40:00.000Z, 3 s ago" in ladder_view.heading(
+        looked | {"basis": "agent"}
+    )[0]  # fmt: skip
+
+
+ANOTHER = census(small_cycle()).replace(b'"site":"north"', b'"site":"sou\\u001bth"')
+SHORT = census(small_cycle()).replace(b'"id":["runs",', b'"id":[')
+NO_WORD = census(small_cycle()).replace(b'"model":[0,', b'"model":[77,')
+BELOW = census(small_cycle()).replace(b'"model":[0,', b'"model":[-2,')
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "why"),
+    [
+        (b"", 503, "it says 503 Service Unavailable"),
+        (b"", 401, "it says 401 Unauthorized"),
+        (b"nonsense", 200, "its answer is no fleet (JSON is malformed"),
+        (b"{}", 200, "its answer is no fleet (Object missing required field `site`)"),
+        (b'{"site": 3}', 200, "its answer is no fleet (Expected `str`, got `int`"),
+        (SHORT, 200, "its answer is no fleet (its columns have several lengths)"),
+        (NO_WORD, 200, "its answer is no fleet (a word is missing)"),
+        (BELOW, 200, "its answer is no fleet (a word is missing)"),
+        (ANOTHER, 200, "it is the agent of the site 'south'"),
+    ],
+    ids=["503", "401", "nonsense", "empty", "types", "lengths", "word", "below", "another"],
+)
+def test_an_answer_that_is_no_fleet_of_ours_is_said_in_a_line_and_one_look_taken(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    body: bytes,
+    status: int,
+    why: str,
+) -> None:
+    monkeypatch.setattr(wiring, "once", lambda _: replace(small_cycle(), valuation=make_valuation()))
+    with agent_that_answers(body, status) as at:
+        assert cli.main(["ladder", "--json", "--config", config_file(tmp_path, listen=at)]) == 0
+        out, errors = capsys.readouterr()
+        assert json.loads(out)["basis"] == "look"
+        assert f"no fleet from an agent at http://{at}: {why}" in errors
+        assert errors.endswith("; one look at every machine instead\n")
+        assert errors.count("\n") == 1
+        if body is not ANOTHER:  # an agent that is named is asked, whatever its site
+            assert cli.main(["ladder", "--url", f"http://{at}", "--config", config_file(tmp_path)]) == 1
+            out, errors = capsys.readouterr()
+            assert (out, errors.count("\n")) == ("", 1)
+    assert "\x1b" not in errors
+
+
+def test_an_answer_without_an_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ladder, "MAX_CENSUS_BYTES", 1000)
+    with agent_that_answers(b"x" * 1001) as at, pytest.raises(Unreachable, match="longer than 1000 bytes"):
+        ladder.fleet_of_agent(f"http://{at}")
+
+
+def test_a_census_keeps_nothing_that_a_terminal_would_obey() -> None:
+    told = census(small_cycle()).replace(b"S21[2J", b"S21\\u001b[2J").replace(b'"metered"', b'"met\\u0007ered"')
+    assert b"\\u001b" in told
+    document = ladder.ladder_document(ladder.fleet_of_census(told, "agent"), ladder.grid_of(hashprice="32"))
+    assert not {"\x1b", "\x07"} & set(str(document))
