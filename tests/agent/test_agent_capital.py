@@ -282,6 +282,8 @@ def feeder(name: str, below_w: float) -> FeederValue:
       "700.0 kW earns less than the alternative on 1 feeder"]),
     (appraisal([Keep.KEEP], (feeder("F1", 0.0),)),
      ["0 machines are not worth their place   1 are, 0 uncertain", "nothing earns less than the alternative on any"]),
+    (appraisal([Keep.KEEP], (feeder("F1", NAN),)), ["0 machines are not worth their place   1 are, 0 uncertain"]),
+    (appraisal([Keep.UNKNOWN], (feeder("F1", NAN),)), []),
     (appraisal([Keep.UNKNOWN]), []),
     (None, []),
 ])  # fmt: skip
@@ -292,6 +294,7 @@ def test_a_line_per_question(found: Appraisal | None, words: list[str]) -> None:
     for line in words:
         assert line in stream.getvalue()
     assert ("worth   " in stream.getvalue()) is bool(words)
+    assert ("alternative" in stream.getvalue()) is any("alternative" in line for line in words)
     once = io.StringIO()
     console.show_once(once_document(small_cycle(), found), Console(file=once, width=200))
     assert ("worth   " in once.getvalue()) is bool(words)
