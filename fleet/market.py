@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from statistics import fmean, median
 
-from fleet.units import HASHES_PER_DIFFICULTY_1, PETA, SATS_PER_BTC, SECONDS_PER_DAY, TERA
+from fleet.units import BLOCK_INTERVAL_S, HASHES_PER_DIFFICULTY_1, PETA, SATS_PER_BTC, SECONDS_PER_DAY, TERA
 
 HALVING_INTERVAL = 210_000
 RETARGET_INTERVAL = 2016
@@ -240,7 +240,7 @@ class Market:
                 if quote.input is MarketInput.BTC_USD and quote.as_of_s > known.as_of_s:
                     past.append(known)
                 elif quote.input in _OF_THE_CHAIN and _is_measured(known) and _is_measured(quote):
-                    past = _with_doubt(past, known, quote)
+                    past = _with_doubt(past, known, quote, _tip_of(kept.values()))
         doubts = (each for each in past if each.input in _OF_THE_CHAIN)
         prices = [each for each in past if each.input is MarketInput.BTC_USD]
         return Market(tuple(kept.values()), (*_thinned(prices), *doubts))
@@ -260,16 +260,22 @@ def _is_measured(quote: Quote) -> bool:
     return in_bounds(quote.input, quote.value) and not _is_stated(quote)
 
 
-def _with_doubt(past: Sequence[Quote], known: Quote, quote: Quote) -> list[Quote]:
+def _tip_of(quotes: Iterable[Quote]) -> float:
+    """The highest height that anybody has told; NaN = none."""
+    heights = (each.value for each in quotes if each.input is MarketInput.HEIGHT and in_bounds(each.input, each.value))
+    return max(heights, default=math.nan)
+
+
+def _with_doubt(past: Sequence[Quote], known: Quote, quote: Quote, tip: float) -> list[Quote]:
     """`past` with what `quote` contradicts, until its source says that again, or has not said it for DOUBT_S."""
     said = (each for each in past if (each.input, each.source) == (quote.input, quote.source))
     before = next(said, known)
     rest = [each for each in past if each is not before]
-    is_doubted = quote.as_of_s - before.as_of_s <= DOUBT_S and not _may_become(before, quote)
+    is_doubted = quote.as_of_s - before.as_of_s <= DOUBT_S and not _may_become(before, quote, tip)
     return [*rest, before] if is_doubted else rest
 
 
-def _may_become(old: Quote, new: Quote) -> bool:
+def _may_become(old: Quote, new: Quote, tip: float) -> bool:
     """Whether the chain can lead a source from one difficulty, or height, to the other.
 
     In the first blocks of an epoch a cache may still show the difficulty of before. A height that leaps is a server
@@ -277,10 +283,14 @@ def _may_become(old: Quote, new: Quote) -> bool:
     """
     if new.input is MarketInput.HEIGHT:
         return abs(new.value - old.value) <= NEAR_BLOCKS or subsidy_btc(new.value) == subsidy_btc(old.value)
-    if old.at_height is None or new.at_height is None or new.at_height % RETARGET_INTERVAL < LAG_BLOCKS:
+    now_at = tip if new.at_height is None else new.at_height
+    if not now_at % RETARGET_INTERVAL >= LAG_BLOCKS:  # also where it is not known
         return _can_follow(new.value, old.value, 1.0)
-    epochs = abs(_epoch(new.at_height) - _epoch(old.at_height))
-    return _can_follow(new.value, old.value, epochs) if epochs else _is_one_difficulty(new.value, old.value)
+    blocks = 2.0 * (new.as_of_s - old.as_of_s) / BLOCK_INTERVAL_S  # at most, where nobody says it
+    epochs = abs(_epoch(now_at) - _epoch(now_at - blocks if old.at_height is None else old.at_height))
+    if epochs == 0.0:
+        return _is_one_difficulty(new.value, old.value)
+    return _can_follow(new.value, old.value, epochs if epochs >= 1.0 else 1.0)  # 1 where it is not a number
 
 
 def _thinned(past: Sequence[Quote]) -> tuple[Quote, ...]:
@@ -599,12 +609,13 @@ def _height(heard: Sequence[_Heard]) -> _Judgement:
 
 
 def _block_fees(heard: Sequence[_Heard], tip: _Judgement) -> _Judgement:
-    """The fees of the best source of the ladder, the youngest among equals; where none lives, an assumption.
+    """The fees of the best source of the ladder that is fresh, else of the best, the youngest among equals; where none
+    lives, an assumption.
 
     A fresh source by which the reward would be quite another is told as a dispute, which the best source wins: fees
     may truly multiply within hours, so that neither a middle nor a bound would be right.
     """
-    live = sorted((each for each in heard if each.is_live), key=_order)
+    live = sorted((each for each in heard if each.is_live), key=lambda each: (_BY_AGE.index(each.state), *_order(each)))
     if not live:
         return _assumed_fees(heard, tip)
     best = live[0]

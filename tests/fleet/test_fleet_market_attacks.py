@@ -225,3 +225,20 @@ def test_what_is_out_of_bounds_casts_no_doubt(height: float) -> None:
     market = story((0, 935_140, D), (60, height, D), (120, 935_141, D))
     assert market.past == ()
     assert judge(market, NOW + 120).height == 935_141
+
+
+def test_a_page_without_a_height_contradicts_itself_by_the_height_that_others_tell() -> None:
+    """As a mempool does in the look in which its height was lost."""
+    for tip, later_s, state in ((MID, 300.0, CONFLICT), (RETARGET + 11, 300.0, FRESH), (RETARGET + 12, 3900.0, FRESH)):
+        at_s = NOW + later_s
+        market = Market().with_quotes([quote(HEIGHT, tip, "y"), quote(DIFFICULTY, D, "braiins")])
+        market = market.with_quotes([quote(HEIGHT, tip, "y", at_s), quote(DIFFICULTY, 1.1 * D, "braiins", at_s)])
+        assert judge(market, at_s).states[DIFFICULTY] is state
+
+
+def test_fresh_fees_of_a_lower_rung_go_before_old_ones_of_a_higher() -> None:
+    old = quote(MarketInput.BLOCK_FEES_BTC, 0.02, "bitcoin_core", NOW - 3000)
+    fresh = quote(MarketInput.BLOCK_FEES_BTC, 0.03, "mempool")
+    valuation = judge(Market((quote(HEIGHT, 935_140, "mempool"), old, fresh)))
+    assert valuation.states[MarketInput.BLOCK_FEES_BTC] is FRESH
+    assert valuation.reward_btc == pytest.approx(3.155)
