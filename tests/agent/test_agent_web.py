@@ -44,10 +44,16 @@ class Farm:
     is_alive: bool = True
     metrics: Callable[[], Iterator[bytes]] = blocks
     document: Mapping[str, object] = field(default_factory=lambda: {"site": "north", "fleet": {"power_w": None}})
+    fleet: Callable[[], bytes] = lambda: b'{"site":"north"}'
 
     def pages(self) -> Pages:
         return Pages(
-            "north", lambda: self.metrics(), lambda: self.document, lambda: self.is_ready, lambda: self.is_alive
+            "north",
+            lambda: self.metrics(),
+            lambda: self.document,
+            lambda: self.is_ready,
+            lambda: self.is_alive,
+            lambda: self.fleet(),
         )
 
 
@@ -98,6 +104,8 @@ async def test_an_empty_page_is_an_empty_answer(opened: Any) -> None:
         ("/readyz", Farm(), 200, b"ready\n"),
         ("/readyz", Farm(is_ready=False), 503, b"waiting for the first full round\n"),
         ("/status.json", Farm(), 200, b'{"site":"north","fleet":{"power_w":null}}'),
+        ("/fleet.json", Farm(), 200, b'{"site":"north"}'),
+        ("/fleet.json", Farm(fleet=bytes), 503, b"no cycle has finished yet\n"),
         ("/nowhere", Farm(), 404, b"Not Found\n"),
     ],
 )
@@ -166,6 +174,39 @@ async def test_a_reader_that_does_not_read_loses_its_place(opened: Any, monkeypa
         while listener._scrapes:
             await asyncio.sleep(0.05)
     writer.close()
+
+
+async def test_the_whole_fleet_is_made_beside_the_event_loop_and_takes_the_place_of_a_scrape(
+    opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "MAX_SCRAPES", 1)
+    gate, entered = threading.Event(), threading.Event()
+
+    def slow() -> bytes:
+        entered.set()
+        gate.wait(DEADLINE_S)
+        return b"[" + b"0," * 1_000_000 + b"0]"
+
+    listener = await opened(Farm(fleet=slow))
+    running = asyncio.create_task(get(listener, "/fleet.json"))
+    assert await asyncio.to_thread(entered.wait, DEADLINE_S)
+    assert (await get(listener, "/healthz"))[0] == 200
+    for path in ("/metrics", "/fleet.json"):
+        assert (await get(listener, path))[0] == 503
+    gate.set()
+    status, headers, body = await running
+    assert (status, headers["Content-Type"], len(body)) == (200, "application/json; charset=utf-8", 2_000_003)
+    assert (await get(listener, "/metrics"))[0] == 200
+
+
+async def test_a_fleet_that_cannot_be_told_is_a_500_and_gives_its_place_back(opened: Any) -> None:
+    def broken() -> bytes:
+        raise RuntimeError("secret detail")
+
+    listener = await opened(Farm(fleet=broken))
+    status, _, body = await get(listener, "/fleet.json")
+    assert (status, body) == (500, b"this page cannot be made now; the log says why\n")
+    assert listener._scrapes == 0
 
 
 @pytest.mark.parametrize("said", [b"", b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Slow: "])

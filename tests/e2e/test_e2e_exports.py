@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.parse
@@ -12,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import find_peer
@@ -20,7 +22,7 @@ from dashboards.alerts import ALERTS
 from dashboards.build import BOARDS, FOLDER, files
 from hil.control import end
 
-from .conftest import POLL, QUICK, AgentProcess, wait_for
+from .conftest import DEADLINE_S, POLL, QUICK, ROOT, AgentProcess, wait_for
 
 MACHINES = 40
 TOPIC = "hashwatt/virtual"
@@ -144,6 +146,36 @@ def test_promtool_has_nothing_to_say_about_the_live_page(agent):
         timeout=60,
     )
     assert (check.returncode, check.stdout, check.stderr) == (0, "", "")
+
+
+# --- the ladder ---------------------------------------------------------------------------------------------------
+
+
+def ladder_of(config: Path, *words: str) -> dict[str, Any]:
+    """What `hashwatt ladder` says of a site, in a process of its own."""
+    command = [sys.executable, "-m", "agent", "ladder", "--json", "--config", str(config), *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=DEADLINE_S)
+    assert done.returncode == 0, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+@pytest.mark.peer("mosquitto")
+def test_the_ladder_asks_the_agent_that_runs_and_takes_a_look_where_none_answers(agent, tmp_path):
+    config = tmp_path / "site" / "hashwatt.toml"
+    asked = ladder_of(config, "--url", agent.url)
+    assert (asked["basis"], asked["site"], asked["priced"], asked["unpriced"]) == ("agent", "virtual", MACHINES, {})
+    assert 0.0 <= asked["age_s"] < DEADLINE_S
+    looked = ladder_of(config)  # no agent listens on the port 0 of the configuration
+    assert (looked["basis"], looked["priced"]) == ("look", MACHINES)
+    for told in (asked, looked):
+        assert told["levels"][0]["btc_usd"] == 92_000.0
+        assert told["market"]["difficulty"] == 141.67e12
+        assert told["levels"][0]["rungs"][0]["under"] < told["levels"][-1]["rungs"][-1]["under"] == MACHINES
+        assert [row["feeder"] for row in told["feeders"]] == ["feeder1"]
+    today = asked["today"]
+    assert sum(each["machines"] for each in today["prices"]) == MACHINES
+    assert 0 < today["under"] < MACHINES
 
 
 # --- MQTT --------------------------------------------------------------------------------------------------------
