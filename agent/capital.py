@@ -25,7 +25,7 @@ from fleet.tariff import Tariff
 log = logging.getLogger(__name__)
 
 EVERY_S = 600.0
-RETRY_S = 60.0  # while no machine had a price
+SOON_S = 30.0  # from the first to the second time, and while no machine has a price; then twice as long each time
 GOOD_FOR_S = 1800.0
 
 Ratio = Annotated[float, Meta(ge=0, le=1)]
@@ -154,7 +154,7 @@ class Appraiser:
         return found if found is not None and abs(now_s - found.at_s) <= GOOD_FOR_S else None
 
     def _take(self, running: asyncio.Future[Appraisal]) -> None:
-        self._running, self._wait_s = None, RETRY_S
+        self._running, waited_s, self._wait_s = None, self._wait_s, SOON_S
         if running.cancelled():
             return
         if (error := running.exception()) is not None:
@@ -164,4 +164,5 @@ class Appraiser:
             return
         self._found = running.result()
         if self._found.priced:
-            self._wait_s = EVERY_S
+            # a young agent has not seen all: its first answers are soon replaced
+            self._wait_s = min(EVERY_S, max(SOON_S, 2.0 * waited_s))

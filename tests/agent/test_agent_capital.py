@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from cycles import AT_S, NAN, make_cycle, make_snapshot, small_cycle
 from rich.console import Console
 
 from agent import capital, console, wiring
-from agent.capital import EVERY_S, GOOD_FOR_S, RETRY_S, Appraiser
+from agent.capital import EVERY_S, GOOD_FOR_S, SOON_S, Appraiser
 from agent.config import Config, ConfigError, load
 from agent.plan import capital_of, policy_of, site_of, tariffs_in_use
 from agent.record import encode, encode_cycle_inputs
@@ -142,25 +142,26 @@ def at(seconds: float, margin: float = 0.1) -> Cycle:
     return make_cycle(("a",), economics=money, at_s=AT_S + seconds)
 
 
-async def test_every_ten_minutes_and_no_tick_between() -> None:
-    appraiser = Appraiser(CapitalTerms(TERMS))
-    found = []
-    for seconds in (0.0, 10.0, EVERY_S - 1.0, EVERY_S, 2 * EVERY_S - 1.0, 2 * EVERY_S):
-        appraiser.look(at(seconds))
+async def appraised_at(cycles: Iterable[Cycle]) -> list[float]:
+    """When there was another appraisal, in seconds."""
+    appraiser, found = Appraiser(CapitalTerms(TERMS)), []
+    for cycle in cycles:
+        appraiser.look(cycle)
         await appraiser.settled()
-        newest = appraiser.newest(AT_S + seconds)
-        found.append(None if newest is None else newest.at_s - AT_S)
-    assert found == [0.0, 0.0, 0.0, EVERY_S, EVERY_S, 2 * EVERY_S]
+        newest = appraiser.newest(cycle.at_s)
+        assert newest is not None
+        found.append(newest.at_s - AT_S)
+    return list(dict.fromkeys(found))
 
 
-async def test_while_nobody_has_a_price_it_looks_again_soon() -> None:
-    appraiser = Appraiser(CapitalTerms(TERMS))
-    for seconds, margin in ((0.0, NAN), (RETRY_S - 1.0, 0.1), (RETRY_S, 0.1)):
-        appraiser.look(at(seconds, margin))
-        await appraiser.settled()
-    newest = appraiser.newest(AT_S + RETRY_S)
-    assert newest is not None
-    assert (newest.at_s, newest.priced) == (AT_S + RETRY_S, 1)
+async def test_soon_again_at_first_and_then_every_ten_minutes() -> None:
+    ticks = [10.0 * tick for tick in range(301)]
+    assert await appraised_at(map(at, ticks)) == [0.0, 30.0, 90.0, 210.0, 450.0, 930.0, 1530.0, 2130.0, 2730.0]
+
+
+async def test_while_nobody_has_a_price_it_is_always_soon() -> None:
+    told = [at(10.0 * tick, NAN if tick < 10 else 0.1) for tick in range(30)]
+    assert await appraised_at(told) == [0.0, 30.0, 60.0, 90.0, 120.0, 180.0]
 
 
 async def test_what_is_too_old_is_not_shown_whichever_way_the_clock_went() -> None:
@@ -204,9 +205,9 @@ async def test_a_fault_of_ours_is_one_line_and_the_next_look_heals_it(
         await appraiser.settled()
     assert caplog.messages == ["the worth of the fleet cannot be computed: ZeroDivisionError"]
     assert appraiser.newest(AT_S) is None
-    appraiser.look(at(RETRY_S))
+    appraiser.look(at(SOON_S))
     await appraiser.settled()
-    assert appraiser.newest(AT_S + RETRY_S) is not None
+    assert appraiser.newest(AT_S + SOON_S) is not None
 
 
 async def test_an_agent_shows_on_its_pages_what_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
