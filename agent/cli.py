@@ -293,13 +293,14 @@ def _ladder(args: argparse.Namespace) -> int:
 
 def _report_days(args: argparse.Namespace) -> int:
     from agent import report_run
+    from agent.config import load_history
 
-    config = _config_of(args)
+    place = load_history(args.config or DEFAULT_CONFIG)
     _log_to_stderr("debug" if args.debug else "warning")
     wanted = report_run.Wanted(
         args.day_day, args.from_day, args.to_day, by=args.by, csv=args.csv, html=args.html, as_json=args.json
     )
-    return report_run.run(config, wanted)
+    return report_run.run(place, wanted)
 
 
 def _worth(args: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -255,9 +255,7 @@ class Config(Document, frozen=True, kw_only=True):
 
     @property
     def history_path(self) -> Path:
-        """Beside the journal and apart from it, so that a damaged or full history holds no advice back."""
-        journal = self.journal_path
-        return self.source.parent / (self.history.path or journal.with_name(f"{journal.stem}-history{journal.suffix}"))
+        return _history_path(self.source.parent, self.journal, self.history)
 
 
 def load(path: Path | str) -> Config:
@@ -315,6 +313,41 @@ def load_profiles_folder(path: Path | str) -> Path | None:
         )
     except ConfigError as error:
         raise ConfigError(error.key, error.message, source.name) from None
+
+
+class HistoryPlace(NamedTuple):
+    """Where a history is and how its days are told apart; `url` is the second home."""
+
+    site: str
+    time_zone: str
+    path: Path
+    url: Secret | None
+
+
+def load_history(path: Path | str) -> HistoryPlace:
+    """Only where the agent of this file keeps its history, for the same readers: no other secret, no inventory.
+
+    Errors: ConfigError, as `load`.
+    """
+    source = Path(path)
+    try:
+        document, folder = _document(source), _Folder(source.absolute().parent)
+        told = {name: document.get(name, {}) for name in ("site", "journal", "history")}
+        site: SiteSection = _build(SiteSection, told["site"], "site", folder)
+        journal: JournalSection = _build(JournalSection, told["journal"], "journal", folder)
+        history: HistorySection = _build(HistorySection, told["history"], "history", folder)
+        _check_time_zone(site.time_zone)
+        if history.url is not None:
+            tuple(_check_history_url(history.url.reveal(), history.insecure))  # its warnings are for who runs the agent
+    except ConfigError as error:
+        raise ConfigError(error.key, error.message, source.name) from None
+    return HistoryPlace(site.name, site.time_zone, _history_path(folder.home, journal, history), history.url)
+
+
+def _history_path(home: Path, journal: JournalSection, history: HistorySection) -> Path:
+    """Beside the journal and apart from it, so that a damaged or full history holds no advice back."""
+    beside = home / journal.path
+    return home / (history.path or beside.with_name(f"{beside.stem}-history{beside.suffix}"))
 
 
 def _document(source: Path) -> dict[str, Any]:

@@ -118,8 +118,22 @@ def newest_finished(kept: Kept, zone: Zone, today: date) -> Days | None:
     return None
 
 
-def books_of(kept: Kept, days: Days, zone: Zone, clock: tzinfo, now_s: float) -> Books:
-    """What history has of these days. `clock` is the time zone that `zone` was made of."""
+def books_of_newest(kept: Kept, zone: Zone, clock: tzinfo, now_s: float, *, with_hours: bool = True) -> Books | None:
+    """The books of the newest finished day, which usually is yesterday; None where there is none."""
+    today = today_of(clock, now_s)
+    yesterday = today - timedelta(days=1)
+    books = books_of(kept, Days(yesterday, yesterday), zone, clock, now_s, with_hours=with_hours)
+    if books.accounts:
+        return books
+    newest = newest_finished(kept, zone, today)
+    return None if newest is None else books_of(kept, newest, zone, clock, now_s, with_hours=with_hours)
+
+
+def books_of(kept: Kept, days: Days, zone: Zone, clock: tzinfo, now_s: float, *, with_hours: bool = True) -> Books:
+    """What history has of these days. `clock` is the time zone that `zone` was made of.
+
+    Without hours a single day that was rolled up has no steps, and its hours need not be read.
+    """
     each = [(day, _start_s(zone, day), _start_s(zone, day + timedelta(days=1))) for day in days.each()]
     start_s, end_s = each[0][1], each[-1][2]
     found = [(day, _account_of_day(kept, *span)) for day, *span in each]
@@ -135,7 +149,7 @@ def books_of(kept: Kept, days: Days, zone: Zone, clock: tzinfo, now_s: float) ->
         end_s=end_s,
         until_s=until_s,
         accounts=accounts,
-        steps=kept.accounts(Span.HOUR, start_s, end_s) if len(each) == 1 else accounts,
+        steps=() if not with_hours else accounts if len(each) > 1 else kept.accounts(Span.HOUR, start_s, end_s),
         prices=kept.prices(start_s, end_s),
         missing=tuple(day for day, account in found if account is None),
     )

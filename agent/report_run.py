@@ -13,10 +13,10 @@ from datetime import date
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from agent.config import Config, ConfigError
+from agent.config import ConfigError, HistoryPlace
 from agent.history import History, HistoryError
 from agent.report import GROUPINGS, Document, report_document
-from agent.report_books import Books, Days, books_of, days_of, newest_finished, today_of
+from agent.report_books import Books, Days, books_of, books_of_newest, days_of, newest_finished, today_of
 from exporters.wording import clean
 from fleet.localtime import Zone, zone_of
 
@@ -35,8 +35,13 @@ class Wanted:
     html: str | None = None
     as_json: bool = False
 
+    @property
+    def has_charts(self) -> bool:
+        """Hours are only in these."""
+        return self.as_json or self.html is not None
 
-def run(config: Config, wanted: Wanted, now: Callable[[], float] = time.time) -> int:
+
+def run(place: HistoryPlace, wanted: Wanted, now: Callable[[], float] = time.time) -> int:
     """Prints and writes the report; 0, or 1 with a line where nothing was kept of these days.
 
     Errors: ConfigError for days that cannot be and for a file that cannot be written.
@@ -45,10 +50,10 @@ def run(config: Config, wanted: Wanted, now: Callable[[], float] = time.time) ->
         raise ConfigError("--by", f"{clean(wanted.by, 40)!r} is none of {', '.join(GROUPINGS)}")
     if wanted.as_json and wanted.csv == STDOUT:
         raise ConfigError("--csv", "- and --json both want standard output")
-    books = _books(config, wanted, now())
+    books = _books(place, wanted, now())
     if books is None:
         return 1
-    document = report_document(config.site.name, books)
+    document = report_document(place.site, books)
     if wanted.csv not in (None, STDOUT):
         _write("--csv", wanted.csv, csv_text(document, wanted.by or "machine"))
     if wanted.html is not None:
@@ -76,24 +81,26 @@ def _write(option: str, name: str, text: str) -> None:
         raise ConfigError(option, f"{error.strerror}: {clean(name)}") from None
 
 
-def _books(config: Config, wanted: Wanted, now_s: float) -> Books | None:
+def _books(place: HistoryPlace, wanted: Wanted, now_s: float) -> Books | None:
     """The accounts of the days that are wanted; None, with a line on standard error, where there are none."""
-    clock = ZoneInfo(config.site.time_zone)
+    clock = ZoneInfo(place.time_zone)
+    zone = zone_of(clock)
     today = today_of(clock, now_s)
     asked = days_of(wanted.day, wanted.first, wanted.last, today)
-    zone = zone_of(clock)
     why: list[str] = []
-    for home in homes_of(config):
+    for home in homes_of(place):
         try:
             with closing(History.read_only(home)) as history:
-                days = asked or newest_finished(history, zone, today)
-                books = None if days is None else books_of(history, days, zone, clock, now_s)
+                if asked is None:
+                    books = books_of_newest(history, zone, clock, now_s, with_hours=wanted.has_charts)
+                else:
+                    books = books_of(history, asked, zone, clock, now_s, with_hours=wanted.has_charts)
                 if books is not None and books.accounts:
                     return replace(books, lost=tuple(history.lost))
                 why.append(f"{history.where}: {_nothing(history, asked, zone, today)}")
         except HistoryError as error:
             why.append(str(error))
-    if not config.history_path.exists():
+    if not place.path.exists():
         why.append("hashwatt run writes it")
     sys.stderr.write(f"{clean('; '.join(why), 1000)}\n")
     return None
@@ -106,10 +113,9 @@ def _nothing(history: History, asked: Days | None, zone: Zone, today: date) -> s
     return f"nothing was kept of {asked}" + ("" if newest is None else f", its newest finished day is {newest}")
 
 
-def homes_of(config: Config) -> tuple[Path | str, ...]:
+def homes_of(place: HistoryPlace) -> tuple[Path | str, ...]:
     """Where a history may be: beside the journal, and on the server that keeps a second one, maybe of older days."""
-    server = config.history.url
-    return (config.history_path,) if server is None else (config.history_path, server.reveal())
+    return (place.path,) if place.url is None else (place.path, place.url.reveal())
 
 
 # --- CSV -------------------------------------------------------------------------------------------------------------

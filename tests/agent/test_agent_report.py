@@ -149,6 +149,13 @@ def test_a_figure_of_less_than_its_time_is_marked() -> None:
     ]  # fmt: skip
 
 
+def test_a_loss_that_rounds_to_nothing_has_no_sign() -> None:
+    margin = next(figure for figure in FIGURES if figure.name == "margin_usd")
+    full = {"price_coverage_ratio": 1.0}
+    shown = [told({"margin_usd": usd} | full, margin) for usd in (-0.004, -0.006, 0.0, -1234.5)]
+    assert shown == ["0.00", "-0.01", "0.00", "-1,234.50"]
+
+
 def test_the_head_says_what_is_in_no_figure() -> None:
     assert list(heading(document())) == [
         "4 machines; known of the time: power 62.5 %, hashrate 56.2 %, work 56.2 %, price 50.0 %",
@@ -243,6 +250,16 @@ def test_a_day_that_was_rolled_up_needs_no_hours_and_several_days_name_the_missi
     assert [step["from"][:10] for step in told_in["steps"]] == ["2024-03-12", "2024-03-14"]
     assert newest_finished(Shelf(rolled), zone_of(UTC), date(2024, 3, 20)) == Days(MARCH_12, MARCH_12)
     assert newest_finished(Shelf(rolled), zone_of(UTC), MARCH_12) is None
+
+
+def test_without_charts_the_hours_of_a_day_that_was_rolled_up_are_not_read() -> None:
+    class NoHours(Shelf):
+        def accounts(self, span: Span, from_s: float, until_s: float) -> tuple[Account, ...]:
+            assert span == Span.DAY
+            return super().accounts(span, from_s, until_s)
+
+    found = books_of(NoHours(account(FARM)), Days(MARCH_12, MARCH_12), zone_of(UTC), UTC, 2e9, with_hours=False)
+    assert (len(found.accounts), found.steps) == (1, ())
 
 
 def test_prices_are_means_of_the_time_that_they_were_known() -> None:

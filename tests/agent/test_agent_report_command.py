@@ -18,10 +18,11 @@ from history_farm import account_of, prices_of, roster_of
 from rich.console import Console
 
 from agent import cli, report_run, report_view
-from agent.config import load
+from agent.config import load, load_history
 from agent.history import History
 from agent.report import GROUPINGS, report_document
 from agent.report_books import Books, Days
+from agent.report_run import homes_of
 from fleet.account import Account, PriceSpan, Span, total
 from fleet.localtime import zone_of
 
@@ -160,16 +161,16 @@ def test_a_text_is_no_formula_in_a_spreadsheet(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_the_usual_day_is_the_newest_finished_one(farm: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = load(farm)
+    place = load_history(farm)
     for now_s in (START_S + DAY_S + 1.0, START_S + 9 * DAY_S):
-        assert report_run.run(config, report_run.Wanted(), lambda now_s=now_s: now_s) == 0
+        assert report_run.run(place, report_run.Wanted(), lambda now_s=now_s: now_s) == 0
         assert capsys.readouterr().out.startswith("north: 2024-05-01 ")
-    assert report_run.run(config, report_run.Wanted(day="2024-04-01"), lambda: START_S + 2 * DAY_S) == 1
+    assert report_run.run(place, report_run.Wanted(day="2024-04-01"), lambda: START_S + 2 * DAY_S) == 1
     assert "nothing was kept of 2024-04-01, its newest finished day is 2024-05-01" in capsys.readouterr().err
     so_far = START_S + 12 * 3600.0
-    assert report_run.run(config, report_run.Wanted(), lambda: so_far) == 1
+    assert report_run.run(place, report_run.Wanted(), lambda: so_far) == 1
     assert "--day today shows the day so far" in capsys.readouterr().err
-    assert report_run.run(config, report_run.Wanted(day="today"), lambda: so_far) == 0
+    assert report_run.run(place, report_run.Wanted(day="today"), lambda: so_far) == 0
     assert "SO FAR, until 2024-05-01 12:00" in capsys.readouterr().out
 
 
@@ -206,6 +207,35 @@ def test_what_is_not_there_is_one_line_and_what_cannot_be_is_another(
     ):
         code, errors = failed(capsys, path, *words)
         assert (code, errors.startswith(told)) == (2, True), errors
+
+
+def test_a_reader_needs_no_other_secret_and_no_inventory(farm: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written = farm.read_text()
+    farm.write_text(written + '[mqtt]\nurl = "mqtts://broker"\nusername = "x"\npassword_file = "not-for-you"\n')
+    assert said(capsys, farm).startswith("north: 2024-05-01")
+    farm.write_text(written.replace("Asia/Kathmandu", "Asia/Nowhere"))
+    code, errors = failed(capsys, farm)
+    assert (code, errors.startswith("hashwatt.toml: site.time_zone: ")) == (2, True)
+    assert homes_of(load_history(other_home(farm, written))) == (farm.with_name("hashwatt-history.db"), URL)
+
+
+URL = "postgresql://farm:secret@127.0.0.1:1/hashwatt"
+
+
+def other_home(farm: Path, written: str) -> Path:
+    farm.write_text(written + '[history]\nurl_file = "url"\n')
+    farm.with_name("url").write_text(URL)
+    return farm
+
+
+def test_a_server_is_asked_only_for_what_the_file_has_not_and_its_password_is_not_told(
+    farm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other_home(farm, farm.read_text())
+    assert said(capsys, farm).startswith("north: 2024-05-01")  # nobody listens there
+    code, errors = failed(capsys, farm, "--day=2024-04-01")
+    assert (code, "nothing was kept of 2024-04-01; " in errors, "secret" in errors) == (1, True, False)
+    assert "127.0.0.1" in errors
 
 
 def test_a_damaged_file_is_one_line_and_a_damaged_hour_is_named(farm: Path, capsys: pytest.CaptureFixture[str]) -> None:
