@@ -40,7 +40,7 @@ def test_once_prints_what_one_round_found_and_null_for_what_it_did_not(start_far
 
     document = json.loads(run.stdout, parse_constant=no_constants)
     assert run.stdout.count("\n") == 1
-    assert set(document) == {"site", "at", "machines", "pdus", "market", "recommendation"}
+    assert set(document) == {"site", "at", "alarms", "machines", "pdus", "market", "recommendation"}
     assert document["site"] == "virtual"
     machines = {machine["id"]: machine for machine in document["machines"]}
     assert len(machines) == MACHINES

@@ -63,6 +63,23 @@ def test_breakevens_net_of_fee_rejects_and_overhead(efficiency: float) -> None:
 
 
 @pytest.mark.parametrize(
+    ("hashprice", "gross_usd_mwh", "cutoff_j_per_th"),
+    [
+        (32.0, (111, 89, 76, 62, 58, 48.5, 45, 39), (33.3, 26.7, 22.2, 19.0, 16.7)),
+        (32.0 / (1 - 0.1337), (128, 103, 88, 72, 67, 56, 52, 45), (38.5, 30.8, 25.7, 22.0, 19.2)),
+    ],
+    ids=["today", "behind a retarget of -13.37 %"],
+)
+def test_breakevens_and_cutoffs_before_fee_rejects_and_overhead(
+    hashprice: float, gross_usd_mwh: tuple[float, ...], cutoff_j_per_th: tuple[float, ...]
+) -> None:
+    efficiencies = np.array([12, 15, 17.5, 21.5, 23, 27.5, 29.5, 34.2])
+    assert breakeven_usd_per_kwh(hashprice, efficiencies) * 1000 == pytest.approx(gross_usd_mwh, abs=0.51)
+    at_cutoff = breakeven_usd_per_kwh(hashprice, np.array(cutoff_j_per_th)) * 1000
+    assert at_cutoff == pytest.approx([40, 50, 60, 70, 80], rel=0.05 / 16.7)
+
+
+@pytest.mark.parametrize(
     ("efficiency", "hashprices"),
     [
         (29.5, (30.2, 37.7, 45.2, 52.8)),

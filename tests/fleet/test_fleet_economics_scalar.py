@@ -72,7 +72,7 @@ ROWS = st.lists(
     st.fixed_dictionaries({
         "hashrate": maybe(1e12, 1e15), "power": maybe(10.0, 1e4), "price": maybe(-0.5, 5.0),
         "source": st.sampled_from(list(SIGMA)), "sigma": maybe(0.0, 0.3), "work": maybe(0.0, 2.0),
-        "suspect": st.booleans(),
+        "suspect": st.booleans(), "share": st.floats(0.0, 0.99),
     }), min_size=1, max_size=12,
 )  # fmt: skip
 TERMS = st.builds(
@@ -102,7 +102,7 @@ def money_of(rows: list[dict[str, Any]], terms: EconomicTerms, valuation: Valuat
         work_ratio=columns["work"], suspect=np.where(columns["suspect"], int(Suspect.WORK), 0),
     )  # fmt: skip
     site = Site("north", tuple(Machine(f"m{i}") for i in range(n)), terms=terms)
-    return appraise(site, snapshot, valuation, np.zeros(n, bool), columns["price"])
+    return appraise(site, snapshot, valuation, np.zeros(n, bool), columns["price"], columns["share"])
 
 
 @settings(deadline=None)
@@ -117,13 +117,16 @@ def test_columns_agree_with_one_machine_at_a_time(
         if expected is None:
             assert money.reason[i] != Reason.NONE
             assert money.dispatch[i] == Dispatch.UNKNOWN
-            assert all(math.isnan(getattr(money, name)[i]) for name in (*COLUMNS, "margin_usd_h"))
+            assert all(math.isnan(getattr(money, name)[i]) for name in (*COLUMNS, "margin_usd_h", "kept_margin_usd_h"))
             continue
         numbers, margin, verdict, size = expected
         assert money.reason[i] == Reason.NONE
         for name in COLUMNS:
             assert getattr(money, name)[i] == pytest.approx(numbers[name], rel=1e-12, abs=1e-300, nan_ok=True), name
         assert money.margin_usd_h[i] == pytest.approx(margin, abs=1e-12 * size)  # a difference loses digits
+        kept = margin - row["share"] * max(margin, 0.0)
+        assert money.kept_margin_usd_h[i] == pytest.approx(kept, abs=1e-12 * size)
+        assert np.sign(money.kept_margin_usd_h[i]) == np.sign(money.margin_usd_h[i])
         closeness = abs(abs(margin) - terms.certainty_sigmas * numbers["margin_error_usd_h"])
         other = numbers["accepted_revenue_usd_h"] - numbers["energy_cost_usd_h"]
         if min(closeness, abs(margin), NEVER if math.isnan(other) else abs(other)) > 1e-11 * size:
@@ -139,6 +142,7 @@ NEVER = math.inf
 SOUND = st.fixed_dictionaries({
     "hashrate": st.floats(1e13, 1e15), "power": st.floats(100.0, 1e4), "price": st.floats(0.001, 1.0),
     "source": st.sampled_from(list(SIGMA)), "sigma": st.just(NAN), "work": st.just(1.0), "suspect": st.just(False),
+    "share": st.floats(0.0, 0.99),
 })  # fmt: skip
 
 
@@ -204,7 +208,7 @@ def test_strike_prices_of_a_table_made_apart(efficiency: float, hashprices: tupl
 
 def sound(**cols: Any) -> dict[str, Any]:
     return {"hashrate": 1e14, "power": 3000.0, "price": 0.05, "source": PowerSource.METERED, "sigma": NAN,
-            "work": NAN, "suspect": False} | cols  # fmt: skip
+            "work": NAN, "suspect": False, "share": 0.0} | cols  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,15 @@ def test_an_estimate_of_network_hashrate_instead_of_difficulty_is_far_off(networ
     assert ratio - 1 == pytest.approx(error, abs=0.001)
 
 
+def test_a_page_that_says_difficulty_and_shows_hashrate_is_an_eighth_too_high() -> None:
+    """A public calculator shows 41.6 USD/PH/day at 904.29 EH/s where its own difficulty of 141.67T makes 37.1."""
+    ours = hashprice_usd_per_ph_day(141.67e12, 3.125, 83_625)
+    assert ours == pytest.approx(37.1, abs=0.05)
+    from_hashrate = hashprice_usd_per_ph_day(904.29e18 * 600 / 2**32, 3.125, 83_625)
+    assert from_hashrate == pytest.approx(41.6, abs=0.05)
+    assert from_hashrate / ours - 1 == pytest.approx(0.121, abs=0.001)
+
+
 def test_a_hashrate_quoted_as_difficulty_is_not_heard() -> None:
     assert judge(quote(DIFFICULTY, 9.345e20)).states[DIFFICULTY] is MISSING
 

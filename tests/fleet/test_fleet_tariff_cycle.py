@@ -225,3 +225,20 @@ def test_nobody_is_stopped_in_a_minute_whose_price_is_not_fresh(
         for was, is_now, each in zip(before, now, power, strict=True):
             assert each.state is FRESH or was or not is_now
         before = now
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(SAID, min_size=1, max_size=40), st.sampled_from([0.04, 0.20]))
+def test_what_becomes_of_another_tariff_is_nothing_to_a_machine(
+    said: list[tuple[InputState, float]], own_usd: float
+) -> None:
+    """It is valued, summed up and turned as if it were alone; only the status of the site tells of the other."""
+    alone, beside = Hour(), Hour()
+    for state, usd in said:
+        one = alone.minute(price(own_usd), price(own_usd, "hosted"))
+        other = beside.minute(price(own_usd), price(usd if state in (FRESH, SOFT) else math.nan, "hosted", state))
+        assert other.economics.margin_usd_h[0] == one.economics.margin_usd_h[0]
+        assert other.memory.loss_usd[0] == one.memory.loss_usd[0]
+        assert other.memory.gain_usd[0] == one.memory.gain_usd[0]
+        assert other.decision.action[0] == one.decision.action[0]
+        assert other.decision.status is (Status.OK if state is FRESH else Status.DEGRADED)
