@@ -111,8 +111,8 @@ ALERTS: Sequence[Alert] = (
     ),
     Alert(
         "HashwattPowerPriceUnusable", f'{m.TARIFF_STATE}{{state=~"missing|stale_hard|conflict"}} == 1', "5m", "warning",
-        "The power price of {{ $labels.tariff }} cannot be used: {{ $labels.state }}",
-        "Machines of its tariff get no new advice. See the file or the feed that it comes from.",
+        "The price of power by the tariff {{ $labels.tariff }} cannot be used: {{ $labels.state }}",
+        "Its machines get no new advice meanwhile. See the file or the feed that it comes from.",
     ),
     Alert(
         "HashwattRecommendationExpired", f"time() > {m.VALID_UNTIL}", "1m", "critical",
@@ -126,6 +126,12 @@ ALERTS: Sequence[Alert] = (
     Alert(
         "HashwattStorageFailed", f"{m.STORAGE_OK} == 0", "1m", "critical", "The journal cannot be written",
         "Advice is on hold until it can be. See the disk of the gateway.",
+    ),
+    Alert(
+        "HashwattHistoryStands", f"time() - {m.HISTORY_WRITTEN} > 1800", "5m", "warning",
+        "Nothing has been written into the history for half an hour",
+        f"Reports will have a gap where the gateway restarts meanwhile; advice goes on. See {m.HISTORY_ERRORS}, the"
+        " log, and the disk.",
     ),
 )  # fmt: skip
 
@@ -250,6 +256,7 @@ CASES: Sequence[Case] = (
         UP: "1x60", f"{m.HASHPRICE}": "31.5x60", f"{m.VALID_UNTIL}": "120x60",
     }, "10m", {"HashwattRecommendationExpired": {}}),
     Case("a long hold", {**WELL, f'{m.STATUS}{{status="hold"}}': "1x60"}, "20m", {"HashwattHold": {"status": "hold"}}),
+    Case("books that nobody can write", {**WELL, f"{m.HISTORY_WRITTEN}": "0x60"}, "40m", {"HashwattHistoryStands": {}}),
     Case("a full disk", {**WELL, f"{m.STORAGE_OK}": "0x60"}, "10m", {"HashwattStorageFailed": {}}),
 )  # fmt: skip
 

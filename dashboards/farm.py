@@ -213,6 +213,8 @@ _ROWS: Mapping[str, Sequence[Panel]] = {
         stat("PDUs up", "none", f"sum({m.PDU_UP})"),
         stat("MQTT connected", "bool_yes_no", str(m.MQTT_CONNECTED)),
         stat("Journal written", "bool_yes_no", str(m.STORAGE_OK)),
+        stat("History written", "s", f"time() - {m.HISTORY_WRITTEN}", note="so long ago"),
+        stat("History on disk", "bytes", str(m.HISTORY_SIZE)),
         stat("Clock trusted", "bool_yes_no", str(m.CLOCK_TRUSTED)),
         stat("Workers replaced in 1 h", "none", f"sum(increase({m.WORKER_RESTARTS}[1h])) or 0 * sum({m.CYCLES})"),
         stat("Failed sinks in 1 h", "none", f"sum(increase({m.SINK_ERRORS}[1h])) or 0 * sum({m.CYCLES})"),

@@ -143,6 +143,7 @@ _ROWS: Mapping[str, Sequence[Panel]] = {
                 f"sum({m.MACHINE_MARGIN} and {RUNNING})": "margin",
                 f"sum({m.MACHINE_MARGIN} + {m.MACHINE_MARGIN_ERROR} and {RUNNING})": "one sigma more",
                 f"sum({m.MACHINE_MARGIN} - {m.MACHINE_MARGIN_ERROR} and {RUNNING})": "one sigma less",
+                f"sum({m.MACHINE_KEPT_MARGIN} and {RUNNING})": "kept after the host's share",
             },
             note="machines that hash",
         ),
@@ -237,8 +238,67 @@ _ROWS: Mapping[str, Sequence[Panel]] = {
         ),
     ),
     "Power": (
-        Panel("Power price per kWh", "currencyUSD", {str(m.POWER_PRICE): "of the site"}, width=12),
-        stat("State of the price", "none", str(m.POWER_PRICE_STATE), "{{source}}: {{state}}", 12),
+        Panel("Power price per kWh by tariff", "currencyUSD", {str(m.TARIFF_PRICE): "{{tariff}}"}, width=12),
+        stat("State of the prices", "none", str(m.TARIFF_STATE), "{{tariff}}: {{source}}, {{state}}", 12),
+    ),
+    "Presets": (
+        stat(
+            "Machines that list presets", "none", f"count({m.MACHINE_PRESET_GAIN})", width=6,
+            note="their firmware tells which watts give which hash",
+        ),
+        stat(
+            "Gain per hour", "currencyUSD", f"sum({m.MACHINE_PRESET_GAIN})", width=6,
+            note="if each of them ran the preset that earns most; no advice",
+        ),
+        Panel(
+            "Highest gains per hour by another preset",
+            "currencyUSD",
+            {
+                f"topk(20, {m.MACHINE_PRESET_GAIN})": "gain",
+                f"{m.MACHINE_PRESET_POWER} and on (machine) topk(20, {m.MACHINE_PRESET_GAIN})": "best at",
+                f"{m.MACHINE_MARGINAL} and on (machine) topk(20, {m.MACHINE_PRESET_GAIN})": "last step now",
+            },
+            "table",
+            12,
+            8,
+            "table",
+            "joules per terahash of the last step; a step that costs more than it earns should be given up",
+            {"best at": "watt", "last step now": "suffix: J/TH"},
+            opens=True,
+        ),
+    ),
+    "Worth": (
+        stat("Found", "s", f"time() - {m.APPRAISED_AT}", note="so long ago; it is found anew every 10 minutes"),
+        stat("Kept, they are worth", "currencyUSD", f"sum({m.MACHINE_KEEP_VALUE})", width=5),
+        stat("Sold, they would fetch", "currencyUSD", f"sum({m.MACHINE_RESALE})", width=5),
+        Panel(
+            "Machines by what their place is worth", "none",
+            {f"count by (verdict) ({m.MACHINE_RETIRE})": "{{verdict}}"}, width=10, height=8,
+            note="a question of months by the operator's words; it turns nothing",
+        ),
+        Panel(
+            "What a kWh of a feeder earns, and could", "currencyUSD",
+            {str(m.FEEDER_MINING): "{{feeder}} by hash", str(m.FEEDER_ALTERNATIVE): "{{feeder}} elsewhere"},
+            width=12, height=8, note="before power is paid",
+        ),
+        Panel(
+            "Watts of a feeder that earn less than elsewhere", "watt",
+            {str(m.FEEDER_BELOW): "{{feeder}}"}, "bargauge", 6, 8,
+        ),
+        Panel(
+            "Feeders", "watt",
+            {str(m.FEEDER_POWER): "power", str(m.FEEDER_UNPRICED): "not priced"}, "table", 6, 8, "table",
+            units={"not priced": "none"},
+        ),
+        Panel(
+            "Who is worth least in its place", "currencyUSD",
+            {
+                f"bottomk(20, {m.MACHINE_KEEP_VALUE} - {m.MACHINE_RESALE})": "kept less sold",
+                f"{m.MACHINE_KEEP_ERROR} and on (machine) bottomk(20, {m.MACHINE_KEEP_VALUE} - {m.MACHINE_RESALE})":
+                    "error",
+            },
+            "table", 24, 8, "table", opens=True,
+        ),
     ),
 }  # fmt: skip
 

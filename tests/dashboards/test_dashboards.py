@@ -15,6 +15,7 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import find_peer
 from cycles import small_cycle
@@ -25,7 +26,10 @@ from dashboards.panels import DATASOURCE
 from exporters import metrics
 from exporters.metrics import Family, Kind, family, histogram
 from exporters.prometheus import CONTENT_TYPE, render
+from fleet.capital import Appraisal, FeederValue, Keep, Worth
 from fleet.market import CrossCheck, InputState
+from fleet.presets import PresetColumns, PresetMoney
+from fleet.tariff import PowerPrice
 
 DEADLINE_S = 60.0
 DOCUMENTS = {board.uid: json.loads(files()[f"{board.uid}.json"]) for board in BOARDS}
@@ -117,14 +121,28 @@ def own_families(count: int) -> list[Family]:
 
 
 def whole_cycle():
-    """The small farm in a world where nothing is missing: what is published stands beside ours, and all is foreseen."""
+    """The small farm in a world where nothing is missing: what is published stands beside ours, all is foreseen, and
+    a machine lists presets."""
     cycle = small_cycle()
     published = CrossCheck(31.0, 31.5 / 31.0 - 1.0, 60.0, InputState.FRESH, "luxor")
+    one = np.array([1.0])
     return replace(
         cycle,
         valuation=replace(cycle.valuation, cross_check=published, btc_usd_raw=70_010.0),
+        economics=replace(cycle.economics, kept_margin_usd_h=cycle.economics.margin_usd_h),
         outlook=replace(cycle.outlook, lag_ratio=-0.08),
+        power=(PowerPrice("", 0.06, "flat", InputState.FRESH),),
+        presets=PresetMoney(
+            PresetColumns(rows=np.array([0])), marginal_j_per_th=38.0 * one, best_power_w=2500.0 * one, gain_usd_h=one
+        ),
     )
+
+
+def whole_appraisal(cycle):
+    n, one = len(cycle.snapshot), np.ones(len(cycle.snapshot))
+    worth = Worth(700.0 * one, 50.0 * one, 200.0 * one, np.full(n, Keep.KEEP, np.uint8))
+    feeder = FeederValue("F1", n, 0, 6450.0, 2950.0, 0.062, 0.1, False)
+    return Appraisal(cycle.at_s - 60.0, cycle.snapshot.ids, n, worth, (feeder,))
 
 
 class Page(BaseHTTPRequestHandler):
@@ -133,7 +151,13 @@ class Page(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         Page.scrapes += 1
         cycle = whole_cycle()
-        blocks = render(cycle, now_s=cycle.at_s, lease_valid_until_s=cycle.at_s + 120, extra=own_families(Page.scrapes))
+        blocks = render(
+            cycle,
+            now_s=cycle.at_s,
+            lease_valid_until_s=cycle.at_s + 120,
+            extra=own_families(Page.scrapes),
+            appraisal=whole_appraisal(cycle),
+        )
         body = b"".join(blocks)
         self.send_response(200)
         self.send_header("Content-Type", CONTENT_TYPE)

@@ -1,8 +1,8 @@
 """The pieces of a story: a farm, an agent and a broker, each a process of its own that ends with the test.
 
 Everything listens on free ports of 127/8, and stories run in seconds: the configuration makes intervals, ramps and
-minimum times small, and what is not the operator's to choose is quick: feeds and calibration every second, and five
-shares say what a machine's work is worth.
+minimum times small, and what is not the operator's to choose is quick: feeds, calibration and appraisal every
+second, and five shares say what a machine's work is worth.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ DEADLINE_S = 60.0
 
 AGENT = """
 import sys
-from agent import plan, table
-table.RECALIBRATE_S = 1.0
+from agent import capital, plan, table
+table.RECALIBRATE_S = capital.EVERY_S = capital.RETRY_S = 1.0
 plan.FEED_INTERVAL_S.update(dict.fromkeys(plan.FEED_INTERVAL_S, 1.0))
 from fleet import market, work
 market.MEAN_S = 1.0

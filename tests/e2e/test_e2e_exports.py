@@ -35,8 +35,27 @@ EXPRESSIONS = {
     for panel in board["panels"]
     for target in panel.get("targets", ())
 }
+UNSEEN = {"hashwatt_machine_preset": "no machine of the virtual farm lists presets"}
+"""Part of an expression -> why this farm has nothing to say to it."""
+
 PUBLISHED_USD_PH_DAY = 31.3
 """What others publish in the world of this farm, within 3 % of ours at 70,000 USD, 141.67T and fees of 0.02 BTC."""
+
+OPERATORS_WORDS = """
+[economics.keep]
+months = 36
+uptime_ratio = 0.95
+slot_usd_month = 4.0
+repair_usd_month = 3.0
+labour_usd_month = 2.0
+resale_usd_th = 2.0
+residual_usd_th = 0.3
+discount_per_year = 0.15
+hashprice_decline_per_year = 0.20
+hashprice_sigma_per_root_year = 0.6
+[feeders.feeder1]
+alternative_usd_per_kwh = 0.08
+"""
 
 
 @pytest.fixture
@@ -51,7 +70,7 @@ def agent(start_farm, start_agent, mosquitto, tmp_path) -> AgentProcess:
         f"published_usd_ph_day = {PUBLISHED_USD_PH_DAY}\nas_of = {datetime.now(UTC).isoformat()}\ngood_for_h = 24\n"
     )
     with config.open("a") as file:
-        file.write('[market.file]\npath = "published.toml"\n')
+        file.write(f'[market.file]\npath = "published.toml"\n{OPERATORS_WORDS}')
     agent = start_agent(config)
     wait_for(agent.is_ready, "a whole round of polls")
     return agent
@@ -106,14 +125,14 @@ def test_every_panel_variable_and_alert_is_answered_from_a_running_agent(prometh
         data = prometheus("query", query=expr.replace("$__rate_interval", "10s").replace("$machine", ".*"))
         return any(not math.isnan(float(series["value"][1])) for series in (data or {"result": ()})["result"])
 
-    missing = dict(EXPRESSIONS)
+    missing = {expr: where for expr, where in EXPRESSIONS.items() if not any(part in expr for part in UNSEEN)}
 
     def is_answered() -> bool:
         for expr in [expr for expr in missing if has_data(expr)]:
             del missing[expr]
         return not missing
 
-    assert len(EXPRESSIONS) > 120
+    assert len(missing) > 130
     try:
         wait_for(is_answered, "data for every panel")
     except AssertionError:
