@@ -740,7 +740,10 @@ def _leaps(each: _Heard, heard: Sequence[_Heard], told: Sequence[Quote]) -> bool
 
 def _drifts(each: _Heard, told: Sequence[Quote]) -> bool:
     """Whether a ticker that nobody confirms has gone further within the hour than one may believe it."""
-    own = [known.value for known in told if known.source == each.quote.source and known.as_of_s < each.quote.as_of_s]
+    quote = each.quote
+    own = [
+        known.value for known in told if known.source == quote.source and -PAST_S <= known.as_of_s - quote.as_of_s < 0
+    ]
     return not all(_is_near(each.value, value, DRIFT_TOLERANCE) for value in own)
 
 

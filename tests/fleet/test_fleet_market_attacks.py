@@ -242,3 +242,73 @@ def test_fresh_fees_of_a_lower_rung_go_before_old_ones_of_a_higher() -> None:
     valuation = judge(Market((quote(HEIGHT, 935_140, "mempool"), old, fresh)))
     assert valuation.states[MarketInput.BLOCK_FEES_BTC] is FRESH
     assert valuation.reward_btc == pytest.approx(3.155)
+
+
+# --- where each rule begins ------------------------------------------------------------------------------------------
+
+
+def ticks(*told: tuple[float, float], sources: tuple[str, ...] = ("kraken",)) -> Valuation:
+    """(seconds, price) of every source, one after the other; judged at the last."""
+    market = Market()
+    for later_s, usd in told:
+        market = market.with_quotes(quote(PRICE, usd, source, NOW + later_s) for source in sources)
+    return judge(market, NOW + told[-1][0])
+
+
+@pytest.mark.parametrize(
+    ("factor", "later_s", "state"),
+    [
+        (1.099, 60.0, FRESH),
+        (1.101, 60.0, CONFLICT),
+        (1.101, 61.0, FRESH),
+        (1 / 1.099, 60.0, FRESH),
+        (0.9, 60.0, CONFLICT),
+    ],
+)
+def test_a_tenth_within_a_minute_needs_two_others(factor: float, later_s: float, state: InputState) -> None:
+    told = ((0.0, 70_000.0), (later_s, 70_000.0 * factor))
+    assert ticks(*told, sources=("kraken", "gemini")).states[PRICE] is state
+    assert ticks(*told, sources=("kraken", "gemini", "bitstamp")).states[PRICE] is FRESH
+
+
+@pytest.mark.parametrize(
+    ("factor", "later_s", "state"),
+    [(1.249, 3000.0, SOFT), (1.251, 3000.0, CONFLICT), (1.251, 3601.0, SOFT), (0.79, 3000.0, CONFLICT)],
+)
+def test_a_quarter_within_an_hour_needs_a_second(factor: float, later_s: float, state: InputState) -> None:
+    told = ((0.0, 70_000.0), (later_s, 70_000.0 * factor))
+    assert ticks(*told).states[PRICE] is state
+    assert ticks(*told, sources=("kraken", "gemini")).states[PRICE] is FRESH
+
+
+@pytest.mark.parametrize(
+    ("lagging", "state"),
+    [(71_399.0, FRESH), (71_401.0, SOFT), (83_999.0, SOFT), (84_001.0, CONFLICT), (58_333.0, CONFLICT)],
+)
+def test_a_lagging_price_confirms_within_2_percent_and_contradicts_from_20_on(
+    lagging: float, state: InputState
+) -> None:
+    beside = Market((quote(PRICE, 70_000.0, "kraken"), quote(PRICE, lagging, "mempool")))
+    assert judge(beside).states[PRICE] is state
+
+
+@pytest.mark.parametrize(("later_s", "state"), [(21_600.0, SOFT), (21_601.0, InputState.STALE_HARD)])
+def test_a_price_that_stands_still_is_stale_after_six_hours(later_s: float, state: InputState) -> None:
+    assert ticks(*((600.0 * k, 70_000.0) for k in range(36)), (later_s, 70_000.0)).states[PRICE] is state
+
+
+@pytest.mark.parametrize(
+    ("age_s", "state"),
+    [(120.0, FRESH), (120.1, SOFT), (900.0, SOFT), (900.1, InputState.STALE_HARD)],
+)
+def test_a_price_is_a_warning_after_two_minutes_and_nothing_after_fifteen(age_s: float, state: InputState) -> None:
+    valuation = judge(Market((quote(PRICE, 70_000.0, "kraken"), quote(PRICE, 70_001.0, "gemini"))), NOW + age_s)
+    assert valuation.states[PRICE] is state
+    assert math.isnan(valuation.btc_usd) is (state is InputState.STALE_HARD)
+
+
+@pytest.mark.parametrize(("price", "agreeing"), [(71_399.0, 3), (71_401.0, 2), (68_628.0, 3), (68_627.0, 2)])
+def test_a_ticker_has_a_voice_within_2_percent_of_the_median(price: float, agreeing: int) -> None:
+    told = {"kraken": 70_000.0, "gemini": 70_000.0, "bitfinex": price}
+    valuation = judge(Market(tuple(quote(PRICE, usd, source) for source, usd in told.items())))
+    assert len(valuation.used[PRICE]) == agreeing
