@@ -15,13 +15,15 @@ in one line, and nothing of that call is then kept.
 from __future__ import annotations
 
 import hashlib
+import math
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +40,7 @@ SCHEMA = 1
 APPLICATION = 0x4857_0100
 
 CHUNK = 64  # rows deleted in one commit, so that no commit becomes long
+LOG_BYTES = 4 << 20  # of a log that is left for later
 ROW_BYTES = 512  # of a row beside its content
 UNROLLED_S = 26 * 3600.0  # hours that may not stand in a day yet: what is left of the longest day and the hour after it
 
@@ -180,7 +183,7 @@ class History:
             history = cls(server := Server.open(str(where), _FORM, limits.max_bytes), limits, server.name)
         else:
             wal_bytes = limits.max_bytes // 4
-            file = SqliteFile.open(Path(where), _FORM, ("NORMAL",), limits.max_bytes - wal_bytes, wal_bytes)
+            file = SqliteFile.open(Path(where), _FORM, ("FULL",), limits.max_bytes - wal_bytes, wal_bytes)
             home = _FileHome(file, limits.max_bytes - wal_bytes, wal_bytes)
             history = cls(home, limits, str(where), file.moved_aside)
         try:
@@ -273,7 +276,8 @@ class History:
     def _take_over(self) -> None:
         """Go on where the last run ended; a smaller cap than before holds at once."""
         with self._home.transaction() as connection:
-            self._serial = connection.execute(sa.select(sa.func.max(_spans.c.serial))).scalar() or 0
+            written = connection.execute(sa.select(sa.func.max(_spans.c.serial))).scalar() or 0
+        self._serial = max(written, time.time_ns() // 1000)  # grows on, should a new file stand in the place of this
         self._make_room(0)
 
     def _row_of(self, account: Account, parts: int, rosters: dict[str, bytes]) -> Row:
@@ -289,16 +293,18 @@ class History:
 
     def _slots(self, prices: Sequence[PriceSpan]) -> Iterator[Row]:
         """A row per five minutes, with what was already kept of them."""
-        in_order = sorted(prices, key=lambda price: price.start_s)
-        for start_s, group in groupby(in_order, key=lambda price: price.start_s):
-            new = {price.name: price for price in group}
-            for row in self._rows(_PRICE, start_s, start_s + PRICE_SPAN_S):
-                if row.start_s == start_s:
-                    new = {price.name: price for price in self._prices_of(row)} | new
-            content = encode(_Slot(tuple(new[name] for name in sorted(new))))
+        slots: dict[float, dict[str, PriceSpan]] = {}
+        for price in prices:
+            slots.setdefault(price.start_s, {})[price.name] = price
+        for row in self._rows(_PRICE, min(slots), math.nextafter(max(slots), math.inf)) if slots else ():
+            if row.start_s in slots:
+                slots[row.start_s] = {price.name: price for price in self._prices_of(row)} | slots[row.start_s]
+        for start_s, slot in slots.items():
+            content = encode(_Slot(tuple(slot[name] for name in sorted(slot))))
             yield Row(_PRICE, start_s, start_s + PRICE_SPAN_S, "", 0, content).sealed()
 
-    def _put(self, rows: Sequence[Row], rosters: Mapping[str, bytes]) -> None:
+    def _put(self, given: Sequence[Row], rosters: Mapping[str, bytes]) -> None:
+        rows = list({(row.span, row.start_s): row for row in given}.values())
         if not rows:
             return
         need = sum(len(row.content) + ROW_BYTES for row in rows) + sum(map(len, rosters.values()))
@@ -308,10 +314,12 @@ class History:
             present = set(connection.execute(sa.select(_rosters.c.key).where(_rosters.c.key.in_(rosters))).scalars())
             if fresh := [{"key": key, "content": content} for key, content in rosters.items() if key not in present]:
                 connection.execute(sa.insert(_rosters), fresh)
-            for row in rows:
-                self._serial += 1
-                connection.execute(_place_of(row))
-                connection.execute(sa.insert(_spans).values(**_columns(row), serial=self._serial))
+            for of_days, replaced in ((False, _REPLACED), (True, _REPLACED_DAYS)):
+                places = [_place(row) for row in rows if (row.span == Span.DAY) is of_days]
+                if places:
+                    connection.execute(replaced, places)
+            connection.execute(sa.insert(_spans), [_columns(row, self._serial + i) for i, row in enumerate(rows, 1)])
+        self._serial += len(rows)
         self._home.settle()
 
     def _rows(self, span: str, from_s: float, until_s: float) -> list[Row]:
@@ -423,7 +431,7 @@ class History:
     def _newest_s(self) -> float:
         with self._home.transaction() as connection:
             newest: float | None = connection.execute(sa.select(sa.func.max(_spans.c.start_s))).scalar()
-        return -np.inf if newest is None else newest
+        return -math.inf if newest is None else newest
 
     def _drop(self, *which: sa.ColumnElement[bool], wanted: int | None = None) -> int:
         """Delete the oldest of these rows, a chunk of them or `wanted` bytes; how many bytes that were."""
@@ -453,21 +461,25 @@ def _is_url(where: Path | str) -> bool:
     return isinstance(where, str) and where.startswith(("postgresql:", "postgres:"))
 
 
-def _is(span: str, start_s: float) -> tuple[sa.ColumnElement[bool], ...]:
+def _is(span: Any, start_s: Any) -> tuple[sa.ColumnElement[bool], ...]:
     return _spans.c.span == span, _spans.c.start_s == start_s
 
 
-def _place_of(row: Row) -> sa.Delete:
-    """What a row replaces; a day also those of another time zone that it has hours of."""
-    if row.span == Span.DAY:
-        return sa.delete(_spans).where(
-            _spans.c.span == row.span, _spans.c.start_s < row.end_s, _spans.c.end_s > row.start_s
-        )
-    return sa.delete(_spans).where(*_is(row.span, row.start_s))
+_REPLACED = sa.delete(_spans).where(*_is(sa.bindparam("of_span"), sa.bindparam("from_s")))
+_REPLACED_DAYS = sa.delete(_spans).where(  # a day replaces those of another time zone that it has hours of
+    _spans.c.span == sa.bindparam("of_span"),
+    _spans.c.start_s < sa.bindparam("until_s"),
+    _spans.c.end_s > sa.bindparam("from_s"),
+)
 
 
-def _columns(row: Row) -> dict[str, object]:
-    return {name: getattr(row, name) for name in Row.__dataclass_fields__}
+def _place(row: Row) -> dict[str, object]:
+    place: dict[str, object] = {"of_span": row.span, "from_s": row.start_s}
+    return place | {"until_s": row.end_s} if row.span == Span.DAY else place
+
+
+def _columns(row: Row, serial: int) -> dict[str, object]:
+    return {name: getattr(row, name) for name in Row.__dataclass_fields__} | {"serial": serial}
 
 
 class _FileHome:
@@ -477,16 +489,16 @@ class _FileHome:
         self._file = file
         self._max_bytes = max_bytes
         self._wal_bytes = wal_bytes
-        self.stride_bytes = 0
+        self.stride_bytes = max_bytes // 64
         self._wal = file.path.with_name(file.path.name + "-wal")
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
-        with self._file.transaction() as connection:
+        with self._file.transaction("FULL") as connection:
             yield connection
 
     def room_bytes(self) -> int:
-        with self._file.transaction() as connection:
+        with self._file.transaction("FULL") as connection:
             pages, free = self._pages(connection)
         # what a tree of pages takes beside the bytes that are in it
         return int(0.95 * (self._max_bytes - (pages - free) * PAGE_BYTES)) - 16 * PAGE_BYTES
@@ -497,14 +509,19 @@ class _FileHome:
         if need > self._wal_bytes:
             raise HistoryError(f"history {self._file.path}: [history] max_mib is too small for what is to be kept")
         if need + self._size(self._wal) > self._wal_bytes:
-            self.settle()
+            self._cut_back()
         if need + self._size(self._wal) > self._wal_bytes:
             raise HistoryError(f"history {self._file.path}: somebody has been reading it for too long")
 
     def settle(self) -> None:
+        """Every commit is on the disk already; now and then the log goes into the file."""
+        if self._size(self._wal) > min(self._wal_bytes // 2, LOG_BYTES):
+            self._cut_back()
+
+    def _cut_back(self) -> None:
         """Move the log into the file and cut it to nothing, unless somebody reads at this moment; give back what is
         above a cap that was lowered. What fails here is tried again with the next write."""
-        with suppress(HistoryError), self._file.transaction() as connection:
+        with suppress(HistoryError), self._file.transaction("FULL") as connection:
             connection.exec_driver_sql("PRAGMA busy_timeout = 0")  # a reader may not hold up the caller
             excess = 1
             while excess > 0:
@@ -515,7 +532,8 @@ class _FileHome:
                     connection.exec_driver_sql(f"PRAGMA incremental_vacuum({excess})").all()
 
     def reclaim(self) -> None:
-        """Nothing: a free page counts as room already."""
+        """A free page counts as room already; but what is above the cap goes back to the file system."""
+        self._cut_back()
 
     def size_bytes(self) -> int:
         return self._size(self._file.path) + self._size(self._wal)

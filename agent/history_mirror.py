@@ -55,7 +55,6 @@ class Mirror:
         self._local, self._url, self._limits, self._zone = local, url, limits, zone
         self._now, self._every_s = now, every_s
         self._server: History | None = None
-        self._file = 0  # which file it was whose rows were seen: a damaged one is replaced by another
         self._seen = 0
         self._waiting: dict[Key, Head] = {}
         self._let_go_s = -math.inf
@@ -78,18 +77,17 @@ class Mirror:
                 self.copy()
                 failures = 0
             except Exception as error:  # noqa: BLE001 - nothing that a server does may end the thread
-                self._failed(error)
+                self.failed(error)
                 failures += 1
             self._stop.wait(min(self._every_s * 2 ** min(failures, 10), max(BACK_OFF_MAX_S, self._every_s)))
-        self._leave()
+        self.leave()
 
     def copy(self) -> None:
         """One round: everything that has ended and is missing. Errors: HistoryError; the next call begins anew."""
         if not self._local.exists():  # nothing was kept yet
             return
         with closing(History.read_only(self._local)) as local:
-            server = self._compare(local) if self._is_strange() else self._server
-            assert server is not None
+            server = self._server or self._compare(local)
             self._waiting |= {head.key: head for head in self._fresh(local)}
             ended = [head for head in self._waiting.values() if _end_s(head) <= self._now()]
             self.rows_behind = len(ended)
@@ -108,19 +106,14 @@ class Mirror:
             log.info("history: %s has everything", server.where)
         self.is_well, self._has_complained = True, False
 
-    def _is_strange(self) -> bool:
-        """Whether file or server are others than the last time."""
-        return self._server is None or self._local.stat().st_ino != self._file
-
     def _compare(self, local: History) -> History:
         """Find out what the server has not, or has otherwise. A server that is rather full once had what is older than
         its oldest rows, and let it go."""
-        self._leave()
         self._server = server = History.open(self._url, limits=self._limits)
         there = {head.key: head for head in server.heads()}
         is_full = server.size_bytes() > self._limits.max_bytes // 2
         oldest_s = _oldest(there.values()) if is_full else {}
-        self._file, self._seen = self._local.stat().st_ino, 0
+        self._seen = 0
         self._waiting = {
             head.key: head
             for head in self._fresh(local)
@@ -134,15 +127,17 @@ class Mirror:
         self._seen = max((head.serial for head in heads), default=self._seen)
         return heads
 
-    def _failed(self, error: Exception) -> None:
+    def failed(self, error: Exception) -> None:
+        """Say it once, and begin anew with the next round."""
         if not self._has_complained:
             words = str(error) if isinstance(error, HistoryError) else type(error).__name__
             log.warning("%s; the file beside the journal keeps what the server has not got", words)
             log.debug("history mirror failed", exc_info=error)
         self.is_well, self._has_complained = False, True
-        self._leave()
+        self.leave()
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Let go of the server; the next round finds it again."""
         if self._server is not None:
             self._server.close()
             self._server = None

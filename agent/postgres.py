@@ -24,6 +24,7 @@ CONNECT_S = 10
 STATEMENT_S = 60
 SILENCE_S = 30  # a peer that does not acknowledge for so long is gone
 STRIDE = 8  # a full server is relieved of this part of its cap at once, since that writes every table anew
+OVERHEAD_BYTES = 256 << 10
 LOCK_CLASS = 0x4857
 
 
@@ -65,7 +66,8 @@ class Server:
             yield self._connection
 
     def room_bytes(self) -> int:
-        return self._max_bytes - self.size_bytes()
+        """Less than what is free: rows have headers, pages are never full, and each table has maps beside it."""
+        return int(0.9 * (self._max_bytes - self.size_bytes())) - OVERHEAD_BYTES
 
     def admit(self, content_bytes: int) -> None:
         if content_bytes > self._max_bytes - self.stride_bytes:

@@ -99,7 +99,8 @@ class SqliteFile:
                 f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S, check_same_thread=False
             )
 
-        return cls(path, form, {"NORMAL": sa.create_engine("sqlite://", creator=connect, poolclass=StaticPool)})
+        engine = sa.create_engine("sqlite://", creator=connect, poolclass=StaticPool)
+        return cls(path, form, {"FULL": engine, "NORMAL": engine})
 
     @contextmanager
     def transaction(self, level: Level = "NORMAL") -> Iterator[sa.Connection]:
