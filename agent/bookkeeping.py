@@ -6,7 +6,7 @@ written is handed in again with the next. The running hour is written every five
 
 No instant is booked twice. A sheet knows up to when it is booked, also after a restart, and an hour that does not
 follow upon the last one (the first of a run; one that a clock came back to) is read from the history before anything
-is booked in it. A clock that is not trusted books nothing.
+is booked in it; while it cannot be read, nothing is. A clock that is not trusted books nothing.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class Bookkeeper:
     def __init__(self, open_history: Callable[[], History], zone: Zone, max_step_s: float = MAX_STEP_S) -> None:
         self._zone, self._max_step_s = zone, max_step_s
         self._clerk = Clerk(open_history, zone)
-        self._before: Cycle | None = None
+        self._before: Cycle | None = None  # what to book from
+        self._newest: Cycle | None = None
         self._sheet: Sheet | None = None
         self._site: Site | None = None  # whose rows the sheet has
         self._handed_s = -math.inf
@@ -61,6 +62,7 @@ class Bookkeeper:
     def take(self, cycle: Cycle, is_clock_trusted: bool = True) -> None:
         """Book what passed since the cycle before this one; hand the hour to the clerk when it is time."""
         before, self._before = self._before, cycle if is_clock_trusted else None
+        self._newest = cycle
         if is_clock_trusted:
             self._book(before or cycle, cycle)
         if self._sheet is not None and abs(cycle.at_s - self._handed_s) >= KEEP_EVERY_S:
@@ -81,8 +83,8 @@ class Bookkeeper:
 
     def close(self) -> None:
         """Write what there is. A disk that hangs is not waited for longer than CLOSE_PATIENCE_S."""
-        if self._sheet is not None and self._before is not None:
-            self._hand(self._sheet, self._before)
+        if self._sheet is not None and self._newest is not None:
+            self._hand(self._sheet, self._newest)
         self._clerk.close(CLOSE_PATIENCE_S)
 
     def _book(self, before: Cycle, cycle: Cycle) -> None:
@@ -183,9 +185,8 @@ class Clerk:
             while (
                 len(self._drafts) > 2 and sum(each.sheet.sums.nbytes for each in self._drafts.values()) > WAITING_BYTES
             ):
-                oldest_s = min(self._drafts)
-                del self._drafts[oldest_s]
-                self._prices = {key: price for key, price in self._prices.items() if key[1] > oldest_s}
+                oldest = self._drafts.pop(min(self._drafts))
+                self._prices = {key: price for key, price in self._prices.items() if key[1] >= oldest.sheet.end_s}
                 self.errors += 1
             self._has_work = True
             self._desk.notify_all()
@@ -259,7 +260,7 @@ class Clerk:
         with self._desk:  # what came since is newer
             self._drafts = {at_s: draft for at_s, draft in self._drafts.items() if drafts.get(at_s) is not draft}
             self._prices = {key: price for key, price in self._prices.items() if prices.get(key) is not price}
-        self.written_s = newest.cycle.at_s
+        self.written_s = newest.sheet.until_s
         if newest.sheet.start_s != self._tidied_s:
             history.tidy(newest.cycle.at_s, self._zone)
             self._tidied_s = newest.sheet.start_s
