@@ -159,7 +159,7 @@ def svg(document: Document, grouping: str) -> str:
     ]
     for i, (row, pair) in enumerate(zip(rows, values, strict=True)):
         top = TOP + ROW * i
-        parts.append(words(LEFT - 70, top + 16, row[NAMED[grouping]][:22], "end"))
+        parts.append(words(LEFT - 12, top + 16, row[NAMED[grouping]][:22], "end"))
         for j, (value, (hue, _)) in enumerate(zip(pair, PAIR, strict=True)):
             at = top + 13 * j
             told = DASH if value is None else f"{value:,.4f}" if grouping == "feeder" else f"{value:,.0f}"
