@@ -3,8 +3,9 @@
     python benchmarks/report.py --json            5 rounds
     python benchmarks/report.py --quick --json    1 round
 
-The last line of standard output is one JSON object; times are seconds by the clock, the median of the rounds. The day
-before today is written hour by hour through `History.keep`, with the prices of every five minutes, and rolled up into
+The last line of standard output is one JSON object; `..._s` are seconds by the clock, `..._cpu_s` of CPU (user and
+system), medians of the rounds. On a machine that does other work as well only the latter say something. The day before
+today is written hour by hour through `History.keep`, with the prices of every five minutes, and rolled up into
 a day, as an agent leaves it. `report_10k_s` is the table, `report_10k_csv_s`, `report_10k_json_s` and
 `report_10k_html_s` the other forms (the page has every machine in it; `report_10k_html_bytes` is its size),
 `ladder_10k_s` the ladder of the same inventory by its nameplates.
@@ -16,6 +17,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
@@ -117,14 +119,16 @@ def furnish(folder: Path, rows: int = ROWS) -> Path:
     return path
 
 
-def took_s(rounds: int, *words: str) -> float:
-    """Seconds of one command, a new process each time."""
-    each = []
+def took(name: str, rounds: int, *words: str) -> dict[str, float]:
+    """Seconds by the clock and of CPU of one command, a new process each time; medians."""
+    clock_s, cpu_s = [], []
     for _ in range(rounds):
-        started_s = time.perf_counter()
+        before, started_s = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         subprocess.run([sys.executable, "-m", "agent", *words], check=True, stdout=subprocess.DEVNULL)
-        each.append(time.perf_counter() - started_s)
-    return round(median(each), 3)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        clock_s.append(time.perf_counter() - started_s)
+        cpu_s.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    return {f"{name}_s": round(median(clock_s), 3), f"{name}_cpu_s": round(median(cpu_s), 3)}
 
 
 def measure(rounds: int) -> dict[str, float]:
@@ -134,12 +138,12 @@ def measure(rounds: int) -> dict[str, float]:
         page = folder / "report.html"
         levels = ["--difficulty", "1.4167e14", "--reward", "3.15"]
         return {
-            "report_10k_s": took_s(rounds, "report", *config),
-            "report_10k_csv_s": took_s(rounds, "report", "--csv", "-", *config),
-            "report_10k_json_s": took_s(rounds, "report", "--json", *config),
-            "report_10k_html_s": took_s(rounds, "report", "--html", str(page), *config),
+            **took("report_10k", rounds, "report", *config),
+            **took("report_10k_csv", rounds, "report", "--csv", "-", *config),
+            **took("report_10k_json", rounds, "report", "--json", *config),
+            **took("report_10k_html", rounds, "report", "--html", str(page), *config),
             "report_10k_html_bytes": page.stat().st_size,
-            "ladder_10k_s": took_s(rounds, "ladder", "--nameplates", *levels, *config),
+            **took("ladder_10k", rounds, "ladder", "--nameplates", *levels, *config),
         }
 
 
