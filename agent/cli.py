@@ -321,6 +321,7 @@ def _check(args: argparse.Namespace) -> int:
     preflight.check_libraries(config)
     preflight.check_listener(config)
     preflight.check_journal(config)
+    preflight.check_history(config)
     sys.stdout.write(preflight.summary(config))
     for warning in config.warnings:
         sys.stderr.write(f"warning: {warning}\n")

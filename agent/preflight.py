@@ -9,6 +9,7 @@ import errno
 import os
 import socket
 import ssl
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -95,29 +96,48 @@ def check_libraries(config: Config) -> None:
         if pdus.snmp.engine == "gufo" and find_spec("gufo") is None:
             message = "gufo_snmp is not installed beside Hashwatt; 'auto' takes the engine that is there"
             raise ConfigError(f"pdus[{i}].snmp.engine", message, config.source.name)
+    if config.history.url is not None and find_spec("psycopg") is None:
+        message = "psycopg is not installed beside Hashwatt: pip install 'psycopg[binary]' into its environment"
+        raise ConfigError("history.url_file", message, config.source.name)
 
 
 def check_journal(config: Config) -> None:
     """The journal's file, or the nearest directory above it that exists, must be writable. Errors: ConfigError."""
-    path = config.journal_path
+    _check_file(config, "journal.path", config.journal_path)
+
+
+def check_history(config: Config) -> None:
+    """The same of the history's file, which must be another one. Errors: ConfigError."""
+    path = config.history_path
+    if path == config.journal_path:
+        raise ConfigError("history.path", f"{path} is the journal", config.source.name)
+    _check_file(config, "history.path", path)
+
+
+def _check_file(config: Config, key: str, path: Path) -> None:
     if path.is_dir():
-        raise ConfigError("journal.path", f"{path} is a directory", config.source.name)
+        raise ConfigError(key, f"{path} is a directory", config.source.name)
     if path.exists() and not os.access(path, os.R_OK | os.W_OK):
-        raise ConfigError("journal.path", f"{path} is not writable", config.source.name)
+        raise ConfigError(key, f"{path} is not writable", config.source.name)
     folder = next(parent for parent in path.parents if parent.exists())
     # SQLite keeps its write-ahead log beside the file, so the directory counts even where the file is there
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise ConfigError("journal.path", f"{folder} is not a writable directory", config.source.name)
+        raise ConfigError(key, f"{folder} is not a writable directory", config.source.name)
 
 
 def make_journal_directory(config: Config) -> None:
-    """Check the journal and create its directory. Errors: ConfigError."""
+    """Check the journal and create its directory, and that of the history: without one the agent runs all the same.
+
+    Errors: ConfigError.
+    """
     check_journal(config)
     folder = config.journal_path.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError("journal.path", f"cannot create {folder}: {error.strerror}", config.source.name) from None
+    with suppress(OSError):  # the history says it of itself, again and again
+        config.history_path.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _own_profiles(config: Config) -> dict[str, str]:
@@ -127,6 +147,13 @@ def _own_profiles(config: Config) -> dict[str, str]:
 
     ids = ", ".join(dict.fromkeys(profile.id for profile in load_profiles(config.pdu_profiles)))
     return {"profiles": f"{config.pdu_profiles}: {ids or 'none'}"}
+
+
+def _history_in_words(config: Config) -> str:
+    section = config.history
+    kept = f"{config.history_path}: hours for {section.hourly_days} days, days for {section.daily_days}"
+    second = "" if section.url is None else ", and a server"
+    return f"{kept}, at most {section.max_mib} MiB{second}"
 
 
 def summary(config: Config) -> str:
@@ -143,6 +170,7 @@ def summary(config: Config) -> str:
         "prometheus": f"http://{config.prometheus.listen}/metrics",
         "mqtt": "off" if config.mqtt is None else config.mqtt.url,
         "journal": str(config.journal_path),
+        "history": _history_in_words(config),
     }
     lines = [f"  {name:<12}{text}" for name, text in rows.items()]
     return "\n".join([f"{Path(config.source).name} is good", *lines, ""])

@@ -21,6 +21,7 @@ from agent.capital import Appraiser
 from agent.config import Config, ConfigError, MqttSection
 from agent.feeds import FEED_INTERVAL_S
 from agent.history import History, Limits
+from agent.history_mirror import Mirror
 from agent.journal import Journal, JournalError
 from agent.loop import Loop
 from agent.plan import assignments_of, capital_of, policy_of, site_of, tariffs_in_use
@@ -185,6 +186,10 @@ async def _run(config: Config) -> int:
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(journal.close)
         stack.callback(bookkeeper.close)
+        mirror = _mirror(config)
+        if mirror:
+            mirror.start()
+            stack.callback(mirror.stop)
         host, port = config.prometheus.endpoint
         listener = await listen(host, port, pages, config.prometheus.web_config)
         stack.push_async_callback(listener.aclose)
@@ -198,19 +203,24 @@ async def _run(config: Config) -> int:
         agent.send_jobs()
         notifier.ready(f"{len(agent.roster.keys())} devices and feeds to look at")
         log.info("listening on %s://%s:%d", listener.scheme, host, listener.port)
-        await _tick_until(stop, agent, notifier, broker)
+        await _tick_until(stop, agent, notifier, broker, mirror)
         notifier.stopping()
         agent.loop.save()
     return 0
 
 
-async def _tick_until(stop: asyncio.Event, agent: Agent, notifier: Notifier, broker: Broker | None) -> None:
+async def _tick_until(
+    stop: asyncio.Event, agent: Agent, notifier: Notifier, broker: Broker | None, mirror: Mirror | None
+) -> None:
     """Tick at the configured pace, at once when a price moves, and often enough for the watchdog."""
     pace_s = agent.config.poll.tick_s
     if notifier.watchdog_s is not None:
         pace_s = min(pace_s, notifier.watchdog_s / WATCHDOG_SHARE)
     while not stop.is_set():
         agent.moved.clear()
+        if mirror:
+            agent.vitals.gauge(metrics.HISTORY_SERVER_OK, float(mirror.is_well))
+            agent.vitals.gauge(metrics.HISTORY_BEHIND, float(mirror.rows_behind))
         if broker:
             agent.vitals.gauge(metrics.MQTT_CONNECTED, float(broker.is_connected))
             for outcome, messages in broker.counts.items():
@@ -268,13 +278,24 @@ def _open_journal(config: Config) -> Journal:
 
 
 def _bookkeeper(config: Config) -> Bookkeeper:
-    section = config.history
-    limits = Limits(section.hourly_days, section.daily_days, section.price_days, section.max_mib * MIB)
+    limits = _limits(config)
     return Bookkeeper(
         lambda: History.open(config.history_path, limits=limits),
         zone_of(ZoneInfo(config.site.time_zone)),
         max(MAX_STEP_S, TICKS_HELD * config.poll.tick_s),
     )
+
+
+def _mirror(config: Config) -> Mirror | None:
+    """What copies the history to a server, where the operator names one."""
+    if (url := config.history.url) is None:
+        return None
+    return Mirror(config.history_path, url.reveal(), _limits(config), zone_of(ZoneInfo(config.site.time_zone)))
+
+
+def _limits(config: Config) -> Limits:
+    section = config.history
+    return Limits(section.hourly_days, section.daily_days, section.price_days, section.max_mib * MIB)
 
 
 def _broker(section: MqttSection, site: str, boot_id: str) -> Broker:

@@ -592,6 +592,12 @@ HISTORY_ERRORS = Metric("hashwatt_history_errors_total",
 HISTORY_WRITTEN = Metric("hashwatt_history_written_timestamp_seconds",
     "Up to when the history is written.",
     Kind.GAUGE, _AT, ())
+HISTORY_SERVER_OK = Metric("hashwatt_history_server_ok",
+    "1 while the second home of the history takes what it is given.",
+    Kind.GAUGE, "", ())
+HISTORY_BEHIND = Metric("hashwatt_history_rows_behind",
+    "Hours, days and five minutes of prices that the second home of the history has not got yet.",
+    Kind.GAUGE, "", ())
 CLOCK_TRUSTED = Metric("hashwatt_clock_trusted",
     "1 if the gateway's clock may be used for prices and leases.",
     Kind.GAUGE, "", ())

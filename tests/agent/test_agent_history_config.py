@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pytest_mock import MockerFixture
 
 from agent.config import Config, ConfigError, load
+from agent.preflight import check_history, check_libraries, make_journal_directory, summary
 
 
 def loaded(tmp_path: Path, text: str = "", url: str | None = None) -> Config:
@@ -77,3 +79,28 @@ def test_an_open_way_is_a_warning_where_the_operator_wants_it(tmp_path: Path) ->
     warnings = loaded(tmp_path, "[history]\nurl_file = 'history.url'\ninsecure = true\n").warnings
     assert any("db.example" in warning for warning in warnings)
     assert not any("hunter2" in warning for warning in warnings)
+
+
+def test_a_check_says_where_the_history_is_and_what_is_missing(tmp_path: Path, mocker: MockerFixture) -> None:
+    text = "[journal]\npath = 'j.db'\n"
+    assert f"{tmp_path}/j-history.db: hours for 40 days, days for 1100, at most 1024 MiB\n" in summary(
+        loaded(tmp_path, text)
+    )
+    with_server = loaded(tmp_path, text, url="postgresql://u:hunter2@localhost/history")
+    assert "1024 MiB, and a server\n" in summary(with_server)
+    assert "hunter2" not in summary(with_server)
+    check_libraries(with_server)
+    mocker.patch("agent.preflight.find_spec", side_effect=lambda name: name != "psycopg" or None)  # a gateway without
+    with pytest.raises(ConfigError, match=r"history.url_file: psycopg is not installed"):
+        check_libraries(with_server)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"), [("j.db", "is the journal"), (".", "is a directory"), ("file/h.db", "not a writable directory")]
+)
+def test_a_history_needs_a_place_of_its_own(tmp_path: Path, path: str, words: str) -> None:
+    (tmp_path / "file").write_text("")
+    config = loaded(tmp_path, f"[journal]\npath = 'j.db'\n[history]\npath = '{path}'\n")
+    with pytest.raises(ConfigError, match=f"history.path: .*{words}"):
+        check_history(config)
+    make_journal_directory(config)  # and yet an agent runs
