@@ -117,9 +117,10 @@ class Bookkeeper:
             self._clerk.ask(start_s, end_s)
             return None
         self._clerk.ask(*hour_around_s(self._zone, end_s))
-        self._site = None
         if kept is None or kept.account is None:  # no answer yet: where the hour is new there is hardly anything in it
+            self._site = cycle.site
             return blank(start_s, end_s, roster_of(cycle))
+        self._site = None
         return reopened(kept.account, end_s, kept.prices)
 
     def _hand(self, sheet: Sheet, cycle: Cycle) -> None:
