@@ -448,6 +448,17 @@ def test_the_agent_that_runs_is_asked_first_and_nobody_is_looked_at(
     )[0]  # fmt: skip
 
 
+def test_the_agent_tells_what_each_machine_pays_and_where_it_hangs() -> None:
+    cycle = small_cycle()
+    machines = (replace(cycle.site.machines[0], tariff="hosted", feeder="F1"), *cycle.site.machines[1:])
+    prices = (PowerPrice("", 0.06, "flat", InputState.FRESH), PowerPrice("hosted", 0.02, "flat", InputState.FRESH))
+    told = census(replace(cycle, site=replace(cycle.site, machines=machines), power=prices))
+    fleet = ladder.fleet_of_census(told, "agent")
+    assert fleet.own_usd_per_kwh.tolist() == [0.02, 0.06, 0.06, 0.06]
+    assert fleet.feeders == ["F1", "", "", ""]
+    assert fleet.standby_w.tolist() == [30.0] * 4
+
+
 ANOTHER = census(small_cycle()).replace(b'"site":"north"', b'"site":"sou\\u001bth"')
 SHORT = census(small_cycle()).replace(b'"id":["runs",', b'"id":[')
 NO_WORD = census(small_cycle()).replace(b'"model":[0,', b'"model":[77,')
