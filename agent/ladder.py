@@ -242,8 +242,9 @@ def fleet_of_agent(url: str, site: str | None = None) -> Fleet:
 
 
 Share = Annotated[float, Meta(ge=0, lt=1)]
-Above = Annotated[float, Meta(gt=0)]
-AtLeast0 = Annotated[float, Meta(ge=0)]
+Above0 = Annotated[float, Meta(gt=0, le=1e30)]
+AtLeast0 = Annotated[float, Meta(ge=0, le=1e30)]
+Price = Annotated[float, Meta(ge=-1e6, le=1e6)]
 
 
 class _Terms(msgspec.Struct):
@@ -253,10 +254,10 @@ class _Terms(msgspec.Struct):
 
 
 class _MarketNumbers(msgspec.Struct):
-    difficulty: Above | None
-    reward_btc: Above | None
-    hashprice_usd_ph_day: Above | None
-    power_usd_kwh: float | None
+    difficulty: Above0 | None
+    reward_btc: Above0 | None
+    hashprice_usd_ph_day: Above0 | None
+    power_usd_kwh: Price | None
 
 
 class _Words(msgspec.Struct):
@@ -271,11 +272,11 @@ class _Machines(msgspec.Struct):
     model: list[int]
     feeder: list[int]
     hashrate_hs: list[AtLeast0 | None]
-    power_w: list[float | None]
-    standby_w: list[float | None]
+    power_w: list[AtLeast0 | None]
+    standby_w: list[AtLeast0 | None]
     power_source: list[int]
     unpriced: list[int]
-    power_usd_kwh: list[float | None]
+    power_usd_kwh: list[Price | None]
 
 
 class _Census(msgspec.Struct):
@@ -296,6 +297,8 @@ def fleet_of_census(body: bytes, basis: str) -> Fleet:
     except msgspec.MsgspecError as error:
         raise ValueError(clean(str(error), 100)) from None
     machines, words, market = told.machines, told.words, told.market
+    if not 1970 < told.at.year < 2100:
+        raise ValueError(f"it is of the year {told.at.year}")
     if len({len(getattr(machines, name)) for name in _Machines.__struct_fields__}) != 1:
         raise ValueError("its columns have several lengths")
     return Fleet(

@@ -463,6 +463,8 @@ ANOTHER = census(small_cycle()).replace(b'"site":"north"', b'"site":"sou\\u001bt
 SHORT = census(small_cycle()).replace(b'"id":["runs",', b'"id":[')
 NO_WORD = census(small_cycle()).replace(b'"model":[0,', b'"model":[77,')
 BELOW = census(small_cycle()).replace(b'"model":[0,', b'"model":[-2,')
+LATE = census(small_cycle()).replace(b'"at":"2026-', b'"at":"9999-')
+HUGE = census(small_cycle()).replace(b'"power_w":[3500.0,', b'"power_w":[1e300,')
 
 
 @pytest.mark.parametrize(
@@ -476,9 +478,11 @@ BELOW = census(small_cycle()).replace(b'"model":[0,', b'"model":[-2,')
         (SHORT, 200, "its answer is no fleet (its columns have several lengths)"),
         (NO_WORD, 200, "its answer is no fleet (a word is missing)"),
         (BELOW, 200, "its answer is no fleet (a word is missing)"),
+        (LATE, 200, "its answer is no fleet (it is of the year 9999)"),
+        (HUGE, 200, "its answer is no fleet (Expected `float` <= 1e+30"),
         (ANOTHER, 200, "it is the agent of the site 'south'"),
     ],
-    ids=["503", "401", "nonsense", "empty", "types", "lengths", "word", "below", "another"],
+    ids=["503", "401", "nonsense", "empty", "types", "lengths", "word", "below", "late", "huge", "another"],
 )
 def test_an_answer_that_is_no_fleet_of_ours_is_said_in_a_line_and_one_look_taken(
     tmp_path: Path,
