@@ -49,7 +49,8 @@ th, td { text-align: right; padding: .1rem .7rem .1rem 0; border-bottom: 1px sol
 th { font-weight: 600; opacity: .75 } .t { text-align: left } tfoot td { font-weight: 600 }
 .wide { overflow-x: auto } .so-far, .loss { color: #c8372d; font-weight: 600 } .note { opacity: .7 }
 svg { width: 100%; max-width: 860px; height: auto; display: block }
-@media print { body { margin: 0; max-width: none; font-size: 10px } .wide { overflow: visible }
+@page { size: A4 landscape; margin: 1cm }
+@media print { body { margin: 0; max-width: none; font-size: 9px } .wide { overflow: visible } th, td { padding-right: .4rem }
 tr, svg { break-inside: avoid } thead { display: table-header-group } }
 """
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -246,12 +247,12 @@ def _unbroken(points: Sequence[tuple[float, float]]) -> list[list[tuple[float, f
 
 
 def _merit(margins: Sequence[float]) -> list[str]:
-    """Margins from the highest to the lowest; the area below zero is what the losers lost."""
+    """Margins from the highest to the lowest, a step each; the area below zero is what the losers lost."""
     plot = _plot(0.0, (0.0, float(len(margins))), (min(0.0, margins[-1]), max(0.0, margins[0])))
     stride = max(1, len(margins) // MOST_CURVE_POINTS)
     ranks = sorted({*range(0, len(margins), stride), len(margins) - 1, *_turn(margins)})
-    points = [(float(rank), margins[rank]) for rank in ranks]
-    points.append((float(len(margins)), margins[-1]))
+    ends = [*ranks[1:], len(margins)]
+    points = [(float(at), margins[rank]) for rank, end in zip(ranks, ends, strict=True) for at in (rank, end)]
     parts = list(_framed(plot, "margin of a machine, USD"))
     parts.append(area(plot, [(rank, max(usd, 0.0)) for rank, usd in points], GREEN))
     parts.append(area(plot, [(rank, min(usd, 0.0)) for rank, usd in points], RED))

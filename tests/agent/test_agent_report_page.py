@@ -119,8 +119,8 @@ def test_the_merit_curve_crosses_zero_where_the_fleet_does() -> None:
     zero_y = red[0][1]
     first = next(x for x, y in red if y > zero_y)
     width = report_html.WIDTH - report_html.RIGHT - report_html.LEFT
-    assert first == pytest.approx(report_html.LEFT + width * 1499 / 2000, abs=0.5)
-    assert len(red) < 1000
+    assert first == pytest.approx(report_html.LEFT + width * 1499 / 2000, abs=0.1)
+    assert len(red) < 2000
     assert "501 machines cost more than earned, 125,250.00 USD" in texts(tree)
     assert "The 25 that lost most." in texts(tree)
 
