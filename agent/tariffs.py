@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import msgspec
 from msgspec import Meta, field
 
 from agent.section import ConfigError, Secret, Section, Text
@@ -111,7 +112,8 @@ class JsonSection(Section, frozen=True):
     url: Text
     value: Text
     start: Text | None = None  # without it the value holds from when it was received
-    rows: Text | None = None  # path of the list, as data.prices; without it the answer itself
+    rows: Text | None = None  # path of the list, as data.prices, several with commas; without it the answer itself
+    body: Text | None = None  # JSON that is posted; without it the address is only read
     per: Literal["kwh", "mwh"] | None = None
     step_min: Minutes | None = None
     stale_min: Annotated[float, Meta(ge=0, le=7 * 24 * 60)] = 0.0
@@ -141,6 +143,8 @@ class TariffSection(Section, frozen=True):
     entsoe: EntsoeSection | None = None
     json: JsonSection | None = None
     step_min: Minutes | None = None  # of a file; without it the shortest distance between two of its lines
+    at_least_per_kwh: LocalMoney | None = None  # of the energy of a file or a feed: what lies outside is not believed
+    at_most_per_kwh: LocalMoney | None = None
     currency: Currency = USD
     timezone: Text | None = None
     seasons: dict[str, str] = field(default_factory=dict)
@@ -182,6 +186,7 @@ def tariff_of(section: TariffSection, key: str, name: str = "") -> Tariff:
         shadows=tuple(_shadows(section, key)),
         tax=section.tax,
         profit_share=section.profit_share,
+        believable=_believable(section, key, source),
     )
 
 
@@ -320,7 +325,9 @@ def _json_job(series: str, unit: str, section: JsonSection) -> Job:
         "url": section.url, "value": section.value, "unit": unit, "per": section.per or "kwh",
         "soft_s": section.stale_min * 60.0, "hold_s": section.expire_min * 60.0,
     }  # fmt: skip
-    for key, told in (("start", section.start), ("rows", section.rows), ("header", section.header)):
+    for key, told in (
+        ("start", section.start), ("rows", section.rows), ("header", section.header), ("body", section.body),
+    ):  # fmt: skip
         if told is not None:
             options[key] = told
     if section.token is not None:
@@ -335,6 +342,17 @@ def _job(kind: str, series: str, url: str, options: dict[str, str | float | bool
     port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
     options |= {"name": series}
     return Job(series, kind, parts.hostname or "", port, interval_s, DEADLINE_S, options, is_guest=bool(url))
+
+
+def _believable(section: TariffSection, key: str, source: str) -> tuple[float, float]:
+    for name in ("at_least_per_kwh", "at_most_per_kwh"):
+        if getattr(section, name) is not None and source in ("usd_per_kwh", "per_kwh", "periods"):
+            raise ConfigError(f"{key}.{name}", "is for a price that a file or a feed tells")
+    least = -math.inf if section.at_least_per_kwh is None else section.at_least_per_kwh
+    most = math.inf if section.at_most_per_kwh is None else section.at_most_per_kwh
+    if least >= most:
+        raise ConfigError(f"{key}.at_least_per_kwh", "must be below at_most_per_kwh")
+    return least, most
 
 
 def _series_name(source: str, tariff: str) -> str:
@@ -462,5 +480,10 @@ def _check_json(section: JsonSection, key: str, *, is_price: bool) -> None:
     if (section.header is None) != (section.token is None):
         missing = "header" if section.header is None else "token_file"
         raise ConfigError(f"{key}.{missing}", "is missing: header and token_file stand together")
+    if section.body is not None:
+        try:
+            msgspec.json.decode(section.body)
+        except (msgspec.DecodeError, RecursionError):
+            raise ConfigError(f"{key}.body", "is not JSON") from None
     if section.stale_min > section.expire_min:
         raise ConfigError(f"{key}.stale_min", "must not exceed expire_min")

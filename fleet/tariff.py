@@ -67,7 +67,8 @@ class Tariff:
     """The parts of a price, in `currency` per kWh; `losses` and `tax` are ratios.
 
     `shadows` are schedules with a price elsewhere (`Schedule.elsewhere`), so that they say something at every instant.
-    `profit_share` is what the host takes of a margin above zero; see `after_profit_share`.
+    `profit_share` is what the host takes of a margin above zero; see `after_profit_share`. `believable` bounds the
+    price of energy by the operator's word: nobody else publishes it, so nothing else tells a slip from a dear hour.
     """
 
     energy: float | Schedule | Index
@@ -78,6 +79,7 @@ class Tariff:
     shadows: tuple[Schedule, ...] = ()
     tax: float = 0.0
     profit_share: float = 0.0
+    believable: tuple[float, float] = (-math.inf, math.inf)
 
     @property
     def source(self) -> str:
@@ -141,7 +143,7 @@ def price_now(tariff: Tariff, known: SeriesByName, now_s: float) -> PowerPrice:
     energy, state, as_of_s = _energy_now(tariff, known, now_s)
     usd_per_kwh = float(_all_in(tariff, np.array([energy]), np.array([now_s]))[0]) * rate
     worst = max(state, rate_state, key=WORST_LAST.index)
-    if _is_outside(np.float64(energy * rate)):
+    if _is_outside(tariff, np.float64(energy), rate):
         usd_per_kwh, worst = math.nan, InputState.MISSING
     return PowerPrice(tariff.name, usd_per_kwh, tariff.source, worst, as_of_s, tariff.profit_share)
 
@@ -162,7 +164,7 @@ def prices(tariff: Tariff, at_s: Floats, known: SeriesByName, now_s: float) -> P
     energy, reason = _energy(tariff, known, at_s)
     rate, _ = exchange_rate(tariff.currency, known, now_s)
     reason = np.where((reason == Gap.NONE) & math.isnan(rate), np.uint8(Gap.NO_RATE), reason)
-    reason = np.where(_is_outside(energy * rate), np.uint8(Gap.BOUNDS), reason)
+    reason = np.where(_is_outside(tariff, energy, rate), np.uint8(Gap.BOUNDS), reason)
     return Prices(np.where(reason == Gap.NONE, _all_in(tariff, energy, at_s) * rate, math.nan), reason)
 
 
@@ -211,9 +213,10 @@ def after_profit_share(margin_usd_h: Floats, share: Floats | float) -> Floats:
     return np.where(margin_usd_h > 0.0, margin_usd_h * (1.0 - share), margin_usd_h)
 
 
-def _is_outside(energy_usd_kwh: Floats | np.float64) -> npt.NDArray[np.bool_] | np.bool_:
-    low, high = ENERGY_BOUNDS_USD_KWH
-    return (energy_usd_kwh < low) | (energy_usd_kwh > high)  # False for NaN, which has a reason already
+def _is_outside(tariff: Tariff, energy: Floats | np.float64, rate: float) -> npt.NDArray[np.bool_] | np.bool_:
+    (least, most), (low, high) = tariff.believable, ENERGY_BOUNDS_USD_KWH
+    # False for NaN, which has a reason already
+    return (energy < least) | (energy > most) | (energy * rate < low) | (energy * rate > high)
 
 
 def _all_in(tariff: Tariff, energy: Floats, at_s: Floats) -> Floats:

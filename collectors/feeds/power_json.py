@@ -1,7 +1,8 @@
 """Any JSON over HTTP by a mapping: where the rows are, and which field of a row is the start and which the value.
 
-Paths are field names with dots, `data.prices`; a number is a place in a list, `0.price`. Without `start` the answer is
-one value that holds from its receipt.
+Paths are field names with dots, `data.prices`; a number is a place in a list, `0.price`. Rows may stand in several
+lists, `data.today,data.tomorrow`. Without `start` the answer is one value that holds from its receipt. In an address
+`{yesterday}`, `{today}` and `{tomorrow}` become days of UTC, as 2026-08-20.
 """
 
 from __future__ import annotations
@@ -9,17 +10,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from collectors.feeds.fields import malformed, number, printable
-from collectors.feeds.http import HttpClient
+from collectors.feeds.http import HttpClient, parse_json
 from collectors.feeds.power_series import KWH_PER, instant_s, series_of
 from fleet.series import MAX_VALUES, Series, SeriesError, smallest_step_s
 
 
 @dataclass(frozen=True, slots=True)
 class JsonOptions:
-    """`unit`: the currency of a price, or a pair as EUR/USD; `header` and `token` are sent along."""
+    """`unit`: the currency of a price, or a pair as EUR/USD; `header` and `token` are sent along.
+
+    `body` is JSON that is posted, as a GraphQL server wants its question.
+    """
 
     name: str
     url: str = field(repr=False)
@@ -31,6 +36,7 @@ class JsonOptions:
     step_s: float | None = None
     soft_s: float = 0.0
     hold_s: float = 0.0
+    body: str | None = None
     header: str | None = None
     token: str | None = field(default=None, repr=False)
 
@@ -44,11 +50,24 @@ class PowerJsonFeed:
     async def read(self) -> Series:
         options = self._options
         headers = {options.header: options.token} if options.header and options.token else {}
-        answer = await self._client.get_json(options.url, deadline_s=self._deadline_s, headers=headers)
+        url = dated(options.url, self._now())
+        if options.body is not None:
+            question = parse_json(options.body.encode())
+            told = await self._client.post_json(url, question, deadline_s=self._deadline_s, headers=headers)
+            return parse_json_series(told, options, self._now())
+        answer = await self._client.get_json(url, deadline_s=self._deadline_s, headers=headers)
         return parse_json_series(answer.json(), options, self._now(), answer.age_s)
 
     async def aclose(self) -> None:
         await self._client.aclose()
+
+
+def dated(url: str, now_s: float) -> str:
+    """`url` with the days that it names."""
+    today = datetime.fromtimestamp(now_s, UTC).date()
+    for name, days in (("{yesterday}", -1), ("{today}", 0), ("{tomorrow}", 1)):
+        url = url.replace(name, (today + timedelta(days=days)).isoformat())
+    return url
 
 
 def parse_json_series(body: object, options: JsonOptions, now_s: float, age_s: float = 0.0) -> Series:
@@ -56,8 +75,8 @@ def parse_json_series(body: object, options: JsonOptions, now_s: float, age_s: f
 
     Errors: PollError, MALFORMED, for everything that does not fit the mapping.
     """
-    found = _at(body, options.rows, "rows")
-    rows = found if isinstance(found, list) else [found]
+    lists = [_at(body, path.strip(), "rows") for path in (options.rows or "").split(",")]
+    rows = [row for found in lists for row in (found if isinstance(found, list) else [found])]
     if len(rows) > MAX_VALUES:
         raise malformed(f"more than {MAX_VALUES} rows")
     prices: dict[float, float] = {}

@@ -167,6 +167,12 @@ BAD = [
         "[tariff.json]\nurl='https://x'\nvalue='v'\nstart='s'\nper='kwh'\nstale_min=5\n",
         "tariff.json.stale_min", "must not exceed expire_min",
     ),
+    ("[tariff]\nusd_per_kwh = 0.1\nat_most_per_kwh = 1\n", "tariff.at_most_per_kwh", "a file or a feed tells"),
+    (
+        "[tariff]\nat_least_per_kwh = 1\nat_most_per_kwh = 1\njson={url='https://x',value='v',start='s',per='kwh'}\n",
+        "tariff.at_least_per_kwh", "must be below at_most_per_kwh",
+    ),
+    ("[tariff.json]\nurl='https://x'\nvalue='v'\nstart='s'\nper='kwh'\nbody='{'\n", "tariff.json.body", "not JSON"),
     ("[exchange.eur]\nusd_per_unit=1.1\n", "exchange.eur", "is not a currency of three capital letters"),
     ("[exchange.EUR]\n", "exchange.EUR.usd_per_unit", "is missing"),
     ("[exchange.EUR]\nusd_per_unit=1.1\ngood_for_h=3\n", "exchange.EUR.as_of", "is missing"),
@@ -237,6 +243,25 @@ def test_the_agent_uses_the_price_of_the_series_and_says_how_it_is(tmp_path: Pat
     assert states == [InputState.FRESH, InputState.FRESH, InputState.STALE_SOFT, InputState.STALE_HARD]
     assert cycle.decision.status is Status.HOLD
     assert Why.INPUT_STALE in cycle.decision.status_reasons
+
+
+def test_a_price_that_the_operator_does_not_believe_is_none(tmp_path: Path) -> None:
+    loop = loop_of(
+        config_of(tmp_path, "[tariff]\nat_least_per_kwh = -0.1\nat_most_per_kwh = 1.0\n" + RT.partition("\n")[2])
+    )
+    for usd, is_believed in ((1.0, True), (1.01, False), (-0.1, True), (-0.11, False), (6.0, False)):
+        loop.take_series(told(Series("price_json", (T0,), (usd,), 3600.0)))
+        valuation = loop.tick(T0 + 1.0, T0 + 1.0).valuation
+        assert valuation.power_usd_per_kwh == pytest.approx(usd if is_believed else math.nan, nan_ok=True)
+        assert valuation.power_state is (InputState.FRESH if is_believed else InputState.MISSING)
+
+
+def test_a_question_that_is_posted_crosses_to_the_worker(tmp_path: Path) -> None:
+    text = "[tariff.json]\nurl='https://x'\nvalue='v'\nstart='s'\nper='kwh'\nrows='a.today,a.tomorrow'\n"
+    text += """body='{"query": "{a}"}'\n"""
+    (job,) = series_jobs(config_of(tmp_path, text)).values()
+    assert job.options is not None
+    assert (job.options["body"], job.options["rows"]) == ('{"query": "{a}"}', "a.today,a.tomorrow")
 
 
 def test_every_machine_pays_its_own_tariff(tmp_path: Path) -> None:

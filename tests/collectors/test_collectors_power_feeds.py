@@ -414,6 +414,65 @@ def test_tibber_by_its_mapping_and_a_hole_stays_one() -> None:
     assert series.start_s[0] == unix("2026-08-19T22:00Z")
 
 
+async def test_tibber_is_asked_by_post_and_tomorrow_is_joined_to_today(stand_in: StandIn) -> None:
+    today = [{"total": 0.31 + i / 100, "startsAt": f"2026-08-20T{i:02d}:00:00.000+02:00"} for i in range(24)]
+    tomorrow: list[object] = []  # until the afternoon
+    home = {"currentSubscription": {"priceInfo": {"today": today, "tomorrow": tomorrow}}}
+    stand_in.says("/v1-beta/gql", {"data": {"viewer": {"homes": [home]}}})
+    tomorrow.append({"total": 0.9, "startsAt": "2026-08-21T00:00:00.000+02:00"})
+    stand_in.says("/v1-beta/gql", {"data": {"viewer": {"homes": [home]}}})
+    query = "{viewer{homes{currentSubscription{priceInfo{today{total startsAt} tomorrow{total startsAt}}}}}}"
+    where = "data.viewer.homes.0.currentSubscription.priceInfo."
+    options = {
+        "name": "json", "url": stand_in.url + "/v1-beta/gql", "body": json.dumps({"query": query}),
+        "rows": f"{where}today, {where}tomorrow", "start": "startsAt", "value": "total", "unit": "NOK",
+        "header": "Authorization", "token": "Bearer s3cret",
+    }  # fmt: skip
+    assert len((await look("power_json", options)).value) == 24
+    series = await look("power_json", options)
+    assert (len(series.value), series.value[-1], series.step_s) == (25, 0.9, 3600.0)
+    assert series.start_s[-1] == unix("2026-08-20T22:00Z")
+    method, path, _, headers, body = stand_in.asked[0]
+    assert (method, path, headers["authorization"]) == ("POST", "/v1-beta/gql", "Bearer s3cret")
+    assert json.loads(body) == {"query": query}
+    assert (await fault_of("power_json", options | {"body": "{"})).kind is FaultKind.MALFORMED
+
+
+async def test_elering_by_its_mapping_is_asked_for_days(stand_in: StandIn) -> None:
+    rows = [{"timestamp": 1787245200 + 900 * i, "price": 40.0 + i} for i in range(8)]
+    stand_in.says("/api/nps/price", {"success": True, "data": {"ee": rows, "fi": rows[:1]}})
+    path = "/api/nps/price?start={yesterday}T00:00:00Z&end={tomorrow}T23:59:59Z&d={today}"
+    options = {
+        "name": "json", "url": stand_in.url + path,
+        "rows": "data.ee", "start": "timestamp", "value": "price", "per": "mwh", "unit": "EUR",
+    }  # fmt: skip
+    series = await look("power_json", options)
+    assert stand_in.asked[0][2] == {
+        "start": ["2026-08-19T00:00:00Z"], "end": ["2026-08-21T23:59:59Z"], "d": ["2026-08-20"],
+    }  # fmt: skip
+    assert (series.value[1], series.step_s) == (pytest.approx(0.041), 900.0)
+
+
+def test_octopus_and_evcc_by_their_mappings() -> None:
+    """Newest first and in pence; and in local time with an end."""
+    results = [
+        {"value_exc_vat": 20.0, "value_inc_vat": 21.0, "valid_from": "2026-08-20T10:30:00Z", "valid_to": None},
+        {"value_exc_vat": 9.0, "value_inc_vat": 9.45, "valid_from": "2026-08-20T10:00:00Z", "payment_method": None},
+    ]
+    body = {"count": 2, "next": None, "previous": None, "results": results}
+    octopus = parse_json_series(
+        body, mapping(rows="results", start="valid_from", value="value_inc_vat", unit="GBX"), NOW
+    )
+    assert (octopus.value, octopus.step_s) == ((9.45, 21.0), 1800.0)
+    rates = [
+        {"start": f"2026-08-20T{hour:02d}:00:00+02:00", "end": f"2026-08-20T{hour + 1:02d}:00:00+02:00", "value": 0.25}
+        for hour in range(3)
+    ]
+    for answer, rows in (({"rates": rates}, "rates"), ({"result": {"rates": rates}}, "result.rates")):
+        evcc = parse_json_series(answer, mapping(rows=rows, start="start", value="value"), NOW)
+        assert (evcc.start_s[0], evcc.value, evcc.step_s) == (unix("2026-08-19T22:00Z"), (0.25,) * 3, 3600.0)
+
+
 def test_one_value_holds_from_its_receipt_or_from_when_a_cache_had_it() -> None:
     options = mapping(start=None, value="rates.USD", unit="EUR/USD", step_s=3600.0)
     series = parse_json_series({"rates": {"USD": 1.1}}, options, NOW, age_s=60.0)

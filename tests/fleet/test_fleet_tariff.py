@@ -402,6 +402,18 @@ def test_a_slip_of_units_is_no_price(per_kwh: float) -> None:
     assert (math.isnan(now.usd_per_kwh), now.state) == (True, InputState.MISSING)
 
 
+def test_what_the_operator_does_not_believe_is_no_price() -> None:
+    """In the currency of the tariff, and of the energy alone."""
+    tariff = Tariff(Index("x"), currency="EUR", adder=9.0, believable=(-0.5, 1.0))
+    known = {"EUR/USD": Series("EUR/USD", (0.0,), (2.0,), 1e9, "EUR/USD")}
+    for energy, reason in ((1.0, Gap.NONE), (1.1, Gap.BOUNDS), (-0.5, Gap.NONE), (-0.6, Gap.BOUNDS)):
+        known["x"] = Series("x", (0.0,), (energy,), 1e9, "EUR")
+        told, now = prices(tariff, np.array([5.0]), known, 5.0), price_now(tariff, known, 5.0)
+        assert told.reason.tolist() == [reason]
+        usd = (energy + 9.0) * 2.0 if reason is Gap.NONE else math.nan
+        assert (now.usd_per_kwh, told.usd_per_kwh[0]) == (pytest.approx(usd, nan_ok=True),) * 2
+
+
 def test_the_price_now_is_as_old_as_its_series() -> None:
     told = price_now(Tariff(Index("da"), name="hall1"), {"da": HOURLY}, T0 + 1.5 * HOUR)
     assert told == PowerPrice("hall1", 0.03, "da", InputState.FRESH, T0 + HOUR)
