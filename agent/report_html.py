@@ -50,8 +50,8 @@ th { font-weight: 600; opacity: .75 } .t { text-align: left } tfoot td { font-we
 .wide { overflow-x: auto } .so-far, .loss { color: #c8372d; font-weight: 600 } .note { opacity: .7 }
 svg { width: 100%; max-width: 860px; height: auto; display: block }
 @page { size: A4 landscape; margin: 1cm }
-@media print { body { margin: 0; max-width: none; font-size: 9px } .wide { overflow: visible } th, td { padding-right: .4rem }
-tr, svg { break-inside: avoid } thead { display: table-header-group } }
+@media print { body { margin: 0; max-width: none; font-size: 9px } .wide { overflow: visible }
+th, td { padding-right: .4rem } tr, svg { break-inside: avoid } thead { display: table-header-group } }
 """
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
