@@ -8,6 +8,7 @@ import json
 import sqlite3
 import time
 from contextlib import closing
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -15,6 +16,7 @@ from zoneinfo import ZoneInfo
 import orjson
 import pytest
 from history_farm import account_of, prices_of, roster_of
+from live_postgres import Postgres
 from rich.console import Console
 
 from agent import cli, report_run, report_view
@@ -236,6 +238,26 @@ def test_a_server_is_asked_only_for_what_the_file_has_not_and_its_password_is_no
     code, errors = failed(capsys, farm, "--day=2024-04-01")
     assert (code, "nothing was kept of 2024-04-01; " in errors, "secret" in errors) == (1, True, False)
     assert "127.0.0.1" in errors
+
+
+@pytest.mark.peer("postgres")
+def test_a_day_that_only_the_server_has_is_the_same_day(
+    farm: Path, tmp_path: Path, free_port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    of_file = said(capsys, farm, "--json")
+    (other := tmp_path / "other").mkdir()
+    path = other_home(config_file(other), config_file(other).read_text())
+    server = Postgres(free_port)
+    try:
+        server.start()
+        path.with_name("url").write_text(server.url("postgres"))
+        accounts, prices = a_day()
+        with closing(History.open(server.url("postgres"))) as history:
+            history.keep(accounts, prices)
+        kept(path, [replace(accounts[0], start_s=START_S - DAY_S, end_s=START_S - DAY_S + 3600.0)], [])
+        assert said(capsys, path, "--json") == of_file
+    finally:
+        server.remove()
 
 
 def test_a_damaged_file_is_one_line_and_a_damaged_hour_is_named(farm: Path, capsys: pytest.CaptureFixture[str]) -> None:
