@@ -140,6 +140,20 @@ def test_a_slow_disk_costs_no_tick_and_no_hour() -> None:
     assert shelf.reached_s() == {0.0: 3600.0, 1.0: 3600.0, 2.0: 3600.0, 3.0: 600.0}
 
 
+def test_what_waits_for_a_disk_is_as_it_was_handed_in() -> None:
+    """An account with more in it than its end says would be booked again after a crash."""
+    shelf = Shelf()
+    with books_on(shelf) as books:
+        take(books, 0.0, 60.0)
+        shelf.is_free.clear()
+        for at_s in minutes(2, 19):
+            books.take(cycle_at(at_s))
+        shelf.is_free.set()
+        books.wait()
+        assert shelf.reached_s() == {0.0: 960.0}
+        assert shelf.hours[HOUR_S].end_s == HOUR_S + 960.0
+
+
 def test_a_disk_that_fails_is_counted_said_once_and_made_up_for(caplog: pytest.LogCaptureFixture) -> None:
     shelf = Shelf()
     with books_on(shelf) as books, caplog.at_level(logging.INFO, "agent.bookkeeping"):

@@ -552,12 +552,13 @@ def prices_after(*cycles: Cycle) -> dict[tuple[str, float], PriceSpan]:
 
 
 def test_a_price_of_five_minutes_is_its_mean_over_the_time_in_which_it_was_known() -> None:
-    at = {240.0: 40.0, 270.0: 52.0, 290.0: NAN, 330.0: 46.0, 360.0: 1.0}
+    at = {200.0: 40.0, 230.0: NAN, 270.0: 52.0, 310.0: 46.0, 330.0: 48.0, 360.0: 1.0}
     spans = prices_after(*(one(HOUR_S + at_s, hashprice=value) for at_s, value in at.items()))
     name = "hashprice_usd_ph_day"
-    assert spans[name, 0.0].mean == pytest.approx((30 * 40 + 20 * 52) / 50)
-    assert replace(spans[name, 0.0], mean=0.0) == PriceSpan(name, HOUR_S, 50.0, 0.0, 40.0, 52.0)
-    assert spans[name, 300.0] == PriceSpan(name, HOUR_S + 300, 30.0, 46.0, 46.0, 46.0)
+    assert spans[name, 0.0].mean == pytest.approx((30 * 40 + 30 * 52) / 60)
+    assert replace(spans[name, 0.0], mean=0.0) == PriceSpan(name, HOUR_S, 60.0, 0.0, 40.0, 52.0)
+    assert spans[name, 300.0].mean == pytest.approx((10 * 52 + 20 * 46 + 30 * 48) / 60)
+    assert replace(spans[name, 300.0], mean=0.0) == PriceSpan(name, HOUR_S + 300, 60.0, 0.0, 46.0, 52.0)
 
 
 def test_the_prices_that_are_told() -> None:
