@@ -65,6 +65,7 @@ def test_help_names_every_command_and_every_exit_code() -> None:
         "pdu",
         "hashprice",
         "ladder",
+        "report",
         "--config",
         "Exit 0",
         "Exit 1",
@@ -73,7 +74,7 @@ def test_help_names_every_command_and_every_exit_code() -> None:
         assert word in done.stdout
 
 
-@pytest.mark.parametrize("command", ["run", "once", "check", "status", "probe", "hashprice", "ladder"])
+@pytest.mark.parametrize("command", ["run", "once", "check", "status", "probe", "hashprice", "ladder", "report"])
 def test_every_command_explains_itself_and_takes_a_configuration(command: str) -> None:
     done = hashwatt(command, "--help")
     assert done.returncode == 0
@@ -109,7 +110,7 @@ def test_wrong_words_are_exit_2_with_the_usage(words: tuple[str, ...]) -> None:
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("command", ["run", "once", "check", "status"])
+@pytest.mark.parametrize("command", ["run", "once", "check", "status", "report"])
 @pytest.mark.parametrize("before", [True, False])
 def test_a_missing_configuration_is_exit_2_for_every_command(tmp_path: Path, command: str, before: bool) -> None:
     option = ("--config", str(tmp_path / "none.toml"))
