@@ -82,13 +82,16 @@ def dashboard(board: Board, others: Sequence[Board] = ()) -> dict[str, object]:
             }
             for other in others
         ],
-        "templating": {"list": list(_variables())},
+        "templating": {"list": list(_variables(board))},
         "panels": list(_panels(board.rows)),
     }  # fmt: skip
 
 
-def _variables() -> Iterator[dict[str, object]]:
+def _variables(board: Board) -> Iterator[dict[str, object]]:
+    """The data source, and the machine where any panel asks for one."""
     yield {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "current": {}}
+    if not any("$machine" in query for panels in board.rows.values() for panel in panels for query in panel.queries):
+        return
     query = f"label_values({m.MACHINE_UP}, machine)"
     yield {
         "name": "machine", "label": "Machine", "type": "query", "datasource": DATASOURCE, "definition": query,

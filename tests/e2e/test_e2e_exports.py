@@ -140,9 +140,10 @@ def test_every_panel_variable_and_alert_is_answered_from_a_running_agent(prometh
 
     machines = prometheus("label/machine/values", **{"match[]": "hashwatt_machine_up"})
     assert len(machines) == MACHINES
-    for board in DOCUMENTS:
-        variable = next(each for each in board["templating"]["list"] if each["type"] == "query")
-        assert variable["definition"] == "label_values(hashwatt_machine_up, machine)"
+    variables = [
+        each["definition"] for board in DOCUMENTS for each in board["templating"]["list"] if each["type"] == "query"
+    ]
+    assert variables == ["label_values(hashwatt_machine_up, machine)"]
 
     for alert in ALERTS:
         assert prometheus("query", query=alert.expr) is not None, alert.name
@@ -182,6 +183,7 @@ def ladder_of(config: Path, *words: str) -> dict[str, Any]:
 @pytest.mark.peer("mosquitto")
 def test_the_ladder_asks_the_agent_that_runs_and_takes_a_look_where_none_answers(agent, tmp_path):
     config = tmp_path / "site" / "hashwatt.toml"
+    agent.wait_page(lambda page: len(page["hashwatt_machine_margin_usd_per_hour"]) == MACHINES, "a cycle of all")
     asked = ladder_of(config, "--url", agent.url)
     assert (asked["basis"], asked["site"], asked["priced"], asked["unpriced"]) == ("agent", "virtual", MACHINES, {})
     assert 0.0 <= asked["age_s"] < DEADLINE_S
