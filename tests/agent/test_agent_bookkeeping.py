@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cycles import make_cycle
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytest_mock import MockerFixture
 
@@ -343,6 +343,7 @@ def test_a_clock_comes_back_to_an_hour_that_could_not_be_written() -> None:
     assert shelf.reached_s()[0.0] == 600.0 + 480.0
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     st.lists(
         st.tuples(st.sampled_from([-7000.0, -130.0, -3.0, 0.0, 10.0, 60.0, 110.0, 130.0, 3500.0]), st.booleans()),

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 from cycles import NAN, make_cycle, make_snapshot
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledger import UNIT, Ledger
 
@@ -401,6 +401,7 @@ many = st.lists(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(many, st.randoms(use_true_random=False))
 def test_a_total_is_exact_and_its_order_is_no_matter(accounts: list[Account], chance: Any) -> None:
     whole = total(Span.DAY, accounts)
@@ -468,6 +469,7 @@ def hours_of(cycles: list[Cycle]) -> list[Account]:
     return [booked(*cycles, start_s=start_s) for start_s in hours.tolist()]
 
 
+@settings(deadline=None)
 @given(cycles_of())
 def test_columns_and_a_reckoning_machine_by_machine_agree(cycles: list[Cycle]) -> None:
     ledger = Ledger(UTC)
@@ -479,6 +481,7 @@ def test_columns_and_a_reckoning_machine_by_machine_agree(cycles: list[Cycle]) -
             assert account.counts[row].tolist() == ledger.counts(account.start_s, machine)
 
 
+@settings(deadline=None)
 @given(cycles_of(), st.data())
 def test_a_step_cut_anywhere_comes_to_the_same_but_for_a_unit(cycles: list[Cycle], data: st.DataObject) -> None:
     """The same is said at the cut as before it; counters stand where even work would have brought them."""
@@ -499,6 +502,7 @@ def test_a_step_cut_anywhere_comes_to_the_same_but_for_a_unit(cycles: list[Cycle
     assert np.abs(whole.counts - parts.counts).max() <= 1
 
 
+@settings(deadline=None)
 @given(cycles_of())
 def test_amounts_are_within_the_time_that_they_cover(cycles: list[Cycle]) -> None:
     for account in hours_of(cycles):
@@ -518,6 +522,7 @@ def test_amounts_are_within_the_time_that_they_cover(cycles: list[Cycle]) -> Non
         assert (told["metered_j"] <= told["energy_j"]).all()
 
 
+@settings(deadline=None)
 @given(cycles_of(), st.sampled_from([0.5, 2.0, 1024.0]))
 def test_revenue_is_linear_in_hashrate_and_cost_in_power(cycles: list[Cycle], factor: float) -> None:
     """By powers of two, which rounding does not see; and in the sums, before anything is rounded to units."""
