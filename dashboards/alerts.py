@@ -133,6 +133,11 @@ ALERTS: Sequence[Alert] = (
         f"Reports will have a gap where the gateway restarts meanwhile; advice goes on. See {m.HISTORY_ERRORS}, the"
         " log, and the disk.",
     ),
+    Alert(
+        "HashwattHistoryServerBehind", f"{m.HISTORY_SERVER_OK} == 0", "1h", "warning",
+        "The second home of the history has taken nothing for an hour",
+        f"Nothing is lost while the first one lives: it is sent later. See the log, and {m.HISTORY_BEHIND}.",
+    ),
 )  # fmt: skip
 
 
@@ -257,6 +262,12 @@ CASES: Sequence[Case] = (
     }, "10m", {"HashwattRecommendationExpired": {}}),
     Case("a long hold", {**WELL, f'{m.STATUS}{{status="hold"}}': "1x60"}, "20m", {"HashwattHold": {"status": "hold"}}),
     Case("books that nobody can write", {**WELL, f"{m.HISTORY_WRITTEN}": "0x60"}, "40m", {"HashwattHistoryStands": {}}),
+    Case("a server of the history that was away for a while", {
+        **WELL, f"{m.HISTORY_SERVER_OK}": "0x30 1x30",
+    }, "50m", {}),
+    Case("a server of the history that stays away", {
+        UP: "1x99", f"{m.HASHPRICE}": "31.5x99", f"{m.VALID_UNTIL}": "120+60x99", f"{m.HISTORY_SERVER_OK}": "0x99",
+    }, "80m", {"HashwattHistoryServerBehind": {}}),
     Case("a full disk", {**WELL, f"{m.STORAGE_OK}": "0x60"}, "10m", {"HashwattStorageFailed": {}}),
 )  # fmt: skip
 

@@ -215,6 +215,8 @@ _ROWS: Mapping[str, Sequence[Panel]] = {
         stat("Journal written", "bool_yes_no", str(m.STORAGE_OK)),
         stat("History written", "s", f"time() - {m.HISTORY_WRITTEN}", note="so long ago"),
         stat("History on disk", "bytes", str(m.HISTORY_SIZE)),
+        stat("History server written", "bool_yes_no", str(m.HISTORY_SERVER_OK), note="where one is configured"),
+        stat("Rows that it has not got", "none", str(m.HISTORY_BEHIND)),
         stat("Clock trusted", "bool_yes_no", str(m.CLOCK_TRUSTED)),
         stat("Workers replaced in 1 h", "none", f"sum(increase({m.WORKER_RESTARTS}[1h])) or 0 * sum({m.CYCLES})"),
         stat("Failed sinks in 1 h", "none", f"sum(increase({m.SINK_ERRORS}[1h])) or 0 * sum({m.CYCLES})"),

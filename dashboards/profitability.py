@@ -20,6 +20,7 @@ LOSES = f"on (machine) ({m.MACHINE_MARGIN} < 0)"
 PRICED = f"0 * count({m.MACHINE_MARGIN})"
 LOSING_W = f"sum({m.MACHINE_POWER} and {RUNNING} and {LOSES}) or {PRICED}"
 MERIT = f'sum by (le) ({m.MERIT}_bucket{{le!="+Inf"}})'
+NOT_SILENT = f'label_replace(0 * count({m.HASHPRICE}), "part", "all is told", "", "")'
 LOSERS = f"bottomk(20, {m.MACHINE_MARGIN} and {RUNNING})"
 WINNERS = f"topk(20, {m.MACHINE_MARGIN} and {RUNNING})"
 
@@ -207,10 +208,14 @@ _ROWS: Mapping[str, Sequence[Panel]] = {
         Panel("Age of the quotes in use", "s", {f"time() - {m.QUOTE_AS_OF}": "{{input}} {{source}}"}),
     ),
     "Outlook": (
-        stat("Next retarget", "s", f"{m.RETARGET_AT} - time()", width=6),
-        stat("Blocks until then", "none", str(m.RETARGET_BLOCKS), width=6),
-        stat("Difficulty is to change by", "percentunit", str(m.NEXT_CHANGE), width=6),
-        stat("Hashprice then", "currencyUSD", str(m.NEXT_HASHPRICE), width=6, note="per PH and day, at today's price"),
+        stat("Next retarget", "s", f"{m.RETARGET_AT} - time()", width=5),
+        stat("Blocks until then", "none", str(m.RETARGET_BLOCKS)),
+        stat("Difficulty is to change by", "percentunit", str(m.NEXT_CHANGE), width=5),
+        stat("Hashprice then", "currencyUSD", str(m.NEXT_HASHPRICE), width=5, note="per PH and day, at today's price"),
+        stat(
+            "Not told", "none", f"{m.OUTLOOK_SILENT} or {NOT_SILENT}", "{{part}} {{reason}}", 5,
+            "which part of the outlook, and why",
+        ),
         Panel(
             "Change of difficulty, forecast",
             "percentunit",

@@ -35,7 +35,11 @@ EXPRESSIONS = {
     for panel in board["panels"]
     for target in panel.get("targets", ())
 }
-UNSEEN = {"hashwatt_machine_preset": "no machine of the virtual farm lists presets"}
+UNSEEN = {
+    "hashwatt_machine_preset": "no machine of the virtual farm lists presets",
+    "hashwatt_history_server_ok": "the history has no second home here",
+    "hashwatt_history_rows_behind": "the same",
+}
 """Part of an expression -> why this farm has nothing to say to it."""
 
 PUBLISHED_USD_PH_DAY = 31.3
