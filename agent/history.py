@@ -58,6 +58,7 @@ _spans = sa.Table(
     sa.Column("serial", sa.BigInteger, nullable=False, index=True),  # grows with every write
     sa.Column("seal", sa.Text, nullable=False),
     sa.Column("content", sa.LargeBinary, nullable=False),
+    sqlite_with_rowid=False,  # old hours lie beside each other, so that their pages become free as a whole
 )
 _rosters = sa.Table(
     "rosters",
@@ -529,7 +530,8 @@ class _FileHome:
                 pages, free = self._pages(connection)
                 excess = min(free, pages - self._max_bytes // PAGE_BYTES, self._wal_bytes // PAGE_BYTES // 4)
                 if excess > 0:
-                    connection.exec_driver_sql(f"PRAGMA incremental_vacuum({excess})").all()
+                    driver: Any = connection.connection.driver_connection
+                    driver.executescript(f"PRAGMA incremental_vacuum({excess})")  # a plain execute frees one page
 
     def reclaim(self) -> None:
         """A free page counts as room already; but what is above the cap goes back to the file system."""
