@@ -144,6 +144,26 @@ def test_difficulty_from_bits_is_what_a_node_prints() -> None:
     assert difficulty_from_bits(0x1D00FFFF) == 1.0  # the first block
 
 
+@pytest.mark.parametrize(
+    ("bits", "printed"),
+    [
+        pytest.param(0x1D00D86A, 1.18289953, id="block 32256, the first retarget"),
+        pytest.param(0x1B0404CB, 16307.420938523983, id="the example of the wiki"),
+        pytest.param(0x1B04864C, 14484.1623612254, id="block 100000"),
+        pytest.param(0x1A05DB8B, 2864140.507810974, id="block 200000"),
+        pytest.param(0x1A04E0EA, 3438908.9601591416, id="block 210000, the first halving"),
+        pytest.param(0x180526FD, 213398925331.3239, id="block 420000, the second"),
+        pytest.param(0x18009645, 1873105475221.611, id="block 500000"),
+        pytest.param(0x1709ED88, 28351606743493.77, id="28.35T"),
+        pytest.param(0x1705AE3A, 49549703178592.68, id="49.55T"),
+        pytest.param(0x17034219, 86388558925171.02, id="block 840000, the fourth halving"),
+        pytest.param(0x1701FCA1, 141668107417558.2, id="block 933586"),
+    ],
+)
+def test_difficulty_from_bits_is_the_one_of_the_chain(bits: int, printed: float) -> None:
+    assert difficulty_from_bits(bits) == pytest.approx(printed, rel=5e-9 if printed < 2 else 1e-14)
+
+
 def test_difficulty_of_a_target_of_few_bytes_shifts_right() -> None:
     assert difficulty_from_bits(0x02010000) == float((0xFFFF << 208) // 0x100)
 
