@@ -226,7 +226,7 @@ def _course(document: Document, top: float, name: str, courses: Sequence[tuple[s
     for i, (key, course) in enumerate(courses):
         hue = HUES[i % len(HUES)]
         for piece in _unbroken([(_at(point["from"]), point["mean"]) for point in course]):
-            yield stroke(plot, piece, hue)
+            yield stroke(plot, [(min(at_s, plot.x_high), mean) for at_s, mean in piece], hue)
         if len(courses) > 1:
             told_as = key.partition(":")[2] or UNNAMED["tariff"]
             yield words(LEFT + 180 + 130 * i, plot.top - 10, told_as, "start", 12, hue)

@@ -49,7 +49,7 @@ def show(document: Document, grouping: str, console: Console | None = None) -> N
     rows = document["groups"][grouping]
     shown = _lowest_margins(rows) if len(rows) > MOST_ROWS else rows
     whole = document["groups"]["site"][0]
-    figures = _fitting(console.width)
+    figures = _fitting(console.width, grouping)
     table = _table(shown, whole, grouping, figures)
     console.print(table)
     if len(shown) < len(rows):
@@ -60,9 +60,10 @@ def show(document: Document, grouping: str, console: Console | None = None) -> N
         console.print(Text(losing, "red"))
 
 
-def _fitting(width: int) -> list[Figure]:
+def _fitting(width: int, grouping: str) -> list[Figure]:
     names = [names for columns, names in FITTING if columns <= max(width, FITTING[0][0])][-1]
-    return [figure for figure in FIGURES if figure.name in names]
+    is_one = grouping == "machine"
+    return [figure for figure in FIGURES if figure.name in names and not (is_one and figure.name == "machines")]
 
 
 def _lowest_margins(rows: list[Row]) -> list[Row]:

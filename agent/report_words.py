@@ -99,7 +99,7 @@ def state(document: Document) -> str | None:
     """How far the days have come, where they are not over."""
     if document["is_finished"]:
         return None
-    return f"SO FAR, until {document['until'][:16].replace('T', ' ')}: the last day is not over"
+    return f"SO FAR, until {document['until'][:16].replace('T', ' ')}: the day is not over"
 
 
 def heading(document: Document) -> Iterator[str]:

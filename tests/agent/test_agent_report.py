@@ -234,7 +234,7 @@ def test_a_day_that_is_not_over_is_measured_by_what_has_come_of_it() -> None:
     found = books_of(shelf, Days(MARCH_12, MARCH_12), zone_of(UTC), UTC, START_S + 6 * 3600 + 200)
     told_in = report_document("north", found)
     assert not told_in["is_finished"]
-    assert state(told_in) == "SO FAR, until 2024-03-12 06:00: the last day is not over"
+    assert state(told_in) == "SO FAR, until 2024-03-12 06:00: the day is not over"
     assert row(told_in, "site", "north")["power_coverage_ratio"] == 1.0
 
 
