@@ -34,14 +34,14 @@ def open_feed(kind: str, options: Options, deadline_s: float, now: Clock) -> Fee
 def _open_mempool(options: Options, deadline_s: float, now: Clock) -> Feed:
     from collectors.feeds.mempool import BASE_URL, MempoolFeed
 
-    base_url, client, _ = _http(options)
+    base_url, client, _ = _http(options, now)
     return MempoolFeed(client, base_url or BASE_URL, deadline_s, now)
 
 
 def _open_bitcoin_core(options: Options, deadline_s: float, now: Clock) -> Feed:
     from collectors.feeds.bitcoin_core import BitcoinCoreFeed, cookie_login
 
-    base_url, client, own = _http(options, ("cookie_file", "user", "password"))
+    base_url, client, own = _http(options, now, ("cookie_file", "user", "password"))
     if set(own) == {"cookie_file"}:
         login = cookie_login(own["cookie_file"])
     elif set(own) == {"user", "password"}:
@@ -54,21 +54,21 @@ def _open_bitcoin_core(options: Options, deadline_s: float, now: Clock) -> Feed:
 def _open_blockchain_info(options: Options, deadline_s: float, now: Clock) -> Feed:
     from collectors.feeds.tie_breakers import BlockchainInfoFeed
 
-    base_url, client, _ = _http(options)
+    base_url, client, _ = _http(options, now)
     return BlockchainInfoFeed(client, "blockchain_info", base_url, deadline_s, now)
 
 
 def _open_braiins(options: Options, deadline_s: float, now: Clock) -> Feed:
     from collectors.feeds.tie_breakers import BraiinsFeed
 
-    base_url, client, _ = _http(options)
+    base_url, client, _ = _http(options, now)
     return BraiinsFeed(client, "braiins", base_url, deadline_s, now)
 
 
 def _open_luxor(options: Options, deadline_s: float, now: Clock) -> Feed:
     from collectors.feeds.luxor import LuxorFeed
 
-    base_url, client, own = _http(options, ("key",))
+    base_url, client, own = _http(options, now, ("key",))
     if not own.get("key"):
         raise ValueError("luxor needs a key")
     return LuxorFeed(client, "luxor", base_url, own["key"], deadline_s, now)
@@ -85,7 +85,7 @@ def _open_exchange(kind: str) -> Callable[[Options, float, Clock], Feed]:
     def open_exchange(options: Options, deadline_s: float, now: Clock) -> Feed:
         from collectors.feeds.exchange import TICKERS, ExchangeFeed
 
-        base_url, client, _ = _http(options)
+        base_url, client, _ = _http(options, now)
         return ExchangeFeed(client, kind, TICKERS[kind], deadline_s, now, base_url)
 
     return open_exchange
@@ -122,7 +122,7 @@ FEEDS: Mapping[str, Callable[[Options, float, Clock], Feed]] = {
 }
 
 
-def _http(options: Options, own: tuple[str, ...] = ()) -> tuple[str | None, HttpClient, dict[str, str]]:
+def _http(options: Options, now: Clock, own: tuple[str, ...] = ()) -> tuple[str | None, HttpClient, dict[str, str]]:
     """The base URL, a client, and the options that are the feed's own."""
     from collectors.feeds.http import HttpClient
 
@@ -131,7 +131,7 @@ def _http(options: Options, own: tuple[str, ...] = ()) -> tuple[str | None, Http
     for key in ("base_url", "proxy"):
         if key in texts and not _is_address(texts[key]):
             raise ValueError(f"{key} is not an http:// or https:// address without a query")
-    client = HttpClient(**{key: texts.pop(key) for key in ("proxy", "ca_file") if key in texts})
+    client = HttpClient(now=now, **{key: texts.pop(key) for key in ("proxy", "ca_file") if key in texts})
     return texts.pop("base_url", None), client, texts
 
 

@@ -88,11 +88,15 @@ class _Kept:
 class HttpClient:
     """The connections of one feed, kept open between looks.
 
-    `proxy` is a URL, `ca_file` a PEM bundle of a private CA that then counts alone.
+    `proxy` is a URL, `ca_file` a PEM bundle of a private CA that then counts alone. `now` gives Unix time, for servers
+    that say a date to come back at and not their own.
     Errors: ValueError or OSError at construction where one of them is of no use.
     """
 
-    def __init__(self, *, proxy: str | None = None, ca_file: str | None = None) -> None:
+    def __init__(
+        self, *, proxy: str | None = None, ca_file: str | None = None, now: Callable[[], float] | None = None
+    ) -> None:
+        self._now = now
         verify = True if ca_file is None else ssl.create_default_context(cafile=ca_file)
         self._kept: dict[str, _Kept] = {}
         self._client = httpx.AsyncClient(
@@ -189,7 +193,7 @@ class HttpClient:
             now_s = asyncio.get_running_loop().time()
             if response.status_code == 304 and kept is not None:
                 return Answer(kept.answer.body, kept.answer.age_s + now_s - kept.at_s)
-            _check_head(response, types)
+            _check_head(response, types, self._now)
             body = bytearray()
             unpack = _unpacker(response.headers.get("content-encoding", "identity"))
             async for chunk in response.aiter_raw():
@@ -260,13 +264,13 @@ def _containers(value: object) -> list[object]:
     return [child for child in children if isinstance(child, dict | list)]
 
 
-def _check_head(response: httpx.Response, types: tuple[str, ...]) -> None:
+def _check_head(response: httpx.Response, types: tuple[str, ...], now: Callable[[], float] | None) -> None:
     status = response.status_code
     if response.next_request is not None:
         raise PollError(FaultKind.MALFORMED, f"redirect to {printable(response.next_request.url.host)}")
     if status != 200:
         kind = FaultKind.UNREACHABLE if status >= 500 else STATUS_KINDS.get(status, FaultKind.MALFORMED)
-        wait_s = _retry_after_s(response) if status in (429, 503) else 0.0
+        wait_s = _retry_after_s(response, now) if status in (429, 503) else 0.0
         raise PollError(kind, f"HTTP {status}", wait_s=wait_s)
     kind_of_body = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind_of_body == "text/html":
@@ -275,15 +279,18 @@ def _check_head(response: httpx.Response, types: tuple[str, ...]) -> None:
         raise PollError(FaultKind.MALFORMED, f"content type {printable(kind_of_body)}")
 
 
-def _retry_after_s(response: httpx.Response) -> float:
-    """How long the server wants to be left alone, 0 where it does not say; a date counts from its own `Date`."""
+def _retry_after_s(response: httpx.Response, now: Callable[[], float] | None) -> float:
+    """How long the server wants to be left alone, 0 if it does not say; a date counts from its own, else from now."""
     told = response.headers.get("retry-after", "").strip()
     if told.isascii() and told.isdecimal():
         return min(float(told[:12]), MAX_WAIT_S)
     try:
-        wait_s = (parsedate_to_datetime(told) - parsedate_to_datetime(response.headers["date"])).total_seconds()
-    except (ValueError, TypeError, KeyError, OverflowError):
+        until_s = parsedate_to_datetime(told).timestamp()
+        told_at = response.headers.get("date")
+        from_s = parsedate_to_datetime(told_at).timestamp() if told_at is not None or now is None else now()
+    except (ValueError, TypeError, OverflowError):
         return 0.0
+    wait_s = until_s - from_s
     return min(max(wait_s, 0.0), MAX_WAIT_S)
 
 

@@ -41,21 +41,21 @@ def _open_ercot(options: Options, deadline_s: float, now: Clock) -> SeriesFeed:
     from collectors.feeds.http import HttpClient
     from collectors.feeds.power_ercot import ErcotFeed, ErcotOptions
 
-    return ErcotFeed(HttpClient(), options_of(ErcotOptions, options), deadline_s, now)
+    return ErcotFeed(HttpClient(now=now), options_of(ErcotOptions, options), deadline_s, now)
 
 
 def _open_entsoe(options: Options, deadline_s: float, now: Clock) -> SeriesFeed:
     from collectors.feeds.http import HttpClient
     from collectors.feeds.power_entsoe import EntsoeFeed, EntsoeOptions
 
-    return EntsoeFeed(HttpClient(), options_of(EntsoeOptions, options), deadline_s, now)
+    return EntsoeFeed(HttpClient(now=now), options_of(EntsoeOptions, options), deadline_s, now)
 
 
 def _open_json(options: Options, deadline_s: float, now: Clock) -> SeriesFeed:
     from collectors.feeds.http import HttpClient
     from collectors.feeds.power_json import JsonOptions, PowerJsonFeed
 
-    return PowerJsonFeed(HttpClient(), options_of(JsonOptions, options), deadline_s, now)
+    return PowerJsonFeed(HttpClient(now=now), options_of(JsonOptions, options), deadline_s, now)
 
 
 POWER_FEEDS: Mapping[str, Callable[[Options, float, Clock], SeriesFeed]] = {
