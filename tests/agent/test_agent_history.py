@@ -129,6 +129,20 @@ def test_the_bytes_say_what_the_page_says_they_do(path: Path) -> None:
     assert seal == hashlib.sha256(told + b"\0" + content).hexdigest()[:32]
 
 
+def test_a_machine_costs_less_than_a_hundred_bytes_a_row(path: Path) -> None:
+    """Pages and names told; even if 12 of the items were noise of 50 bits, which no machine is."""
+    roster, noise = roster_of(1000), np.random.default_rng(1)
+    hours = hours_between(roster, MIDNIGHT_S, MIDNIGHT_S + DAY_S)
+    worst = [replace(hour, counts=noise.integers(0, 2**50, hour.counts.shape)) for hour in hours]
+    for hour in worst:
+        hour.counts[:, 12:] = 0
+    for accounts, limit in ((hours, 25), (worst, 100)):
+        with closing(History.open(path)) as history:
+            history.keep(accounts)
+        assert path.stat().st_size / (24 * 1000) < limit
+        path.unlink()
+
+
 @given(
     arrays(np.int64, st.tuples(st.integers(0, 4), st.just(len(ITEMS))), elements=st.integers(-(2**63), 2**63 - 1)),
 )
