@@ -178,7 +178,8 @@ def appraise(
     efficiency = efficiency_j_per_th(power_w, hashrate_hs)
     margin = revenue - cost
     margin_error = np.sqrt(
-        revenue**2 * (terms.hashprice_sigma_ratio**2 + terms.hashrate_sigma_ratio**2)
+        revenue**2
+        * (terms.hashprice_sigma_ratio**2 + valuation.difficulty_sigma_ratio**2 + terms.hashrate_sigma_ratio**2)
         + cost**2 * (power_sigma**2 + terms.power_price_sigma_ratio**2)
     )
     accepted = accepted_revenue_usd_per_hour(

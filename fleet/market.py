@@ -138,6 +138,8 @@ RETARGET_FACTOR = 4.0  # the consensus rules clamp one step to [1/4, 4]
 NEAR_BLOCKS = 144  # a tip that is a day and more away from the others is no tip
 FOLLOW_BLOCKS = 3  # a fresh tip further below a retarget denies that it has happened
 LAG_BLOCKS = 12  # for so long a page that does not say its height may show the difficulty of before
+UNSEEN_RETARGET_RATIO = 0.05
+"""Standard deviation of a difficulty of which nobody knows any more whether it is in force: of one retarget."""
 DOUBT_S = 6 * 3600.0  # for so long a source without a witness is not believed after it has contradicted itself
 FROZEN_S = 6 * 3600.0
 """Fees or a price that have not moved for so long are a server that repeats itself, whatever its time stamps say."""
@@ -341,6 +343,7 @@ class Valuation:
     A missing number is NaN. `used[input]` are the quotes that value and state rest on: several where a median was
     taken, the disputing ones in a conflict, the expired ones past the hard age; `ages_s` is the age of the youngest.
     `btc_usd` is the mean of the last minutes, which everything is computed with; `btc_usd_raw` the median of now.
+    `difficulty_sigma_ratio` is 0 while the difficulty is known to be in force.
     """
 
     at_s: float
@@ -359,6 +362,7 @@ class Valuation:
     power_as_of_s: float = math.nan
     btc_usd_raw: float = math.nan
     cross_check: CrossCheck = CrossCheck()
+    difficulty_sigma_ratio: float = 0.0
 
 
 def assess(market: Market, power_usd_per_kwh: float, power_source: str, now_s: float) -> Valuation:
@@ -406,6 +410,7 @@ def assess(market: Market, power_usd_per_kwh: float, power_source: str, now_s: f
         power_source=power_source,
         btc_usd_raw=raw_price.value,
         cross_check=_cross_check(_live(heard[MarketInput.PUBLISHED_USD_PH_DAY]), hashprice),
+        difficulty_sigma_ratio=_difficulty_sigma_ratio(judgements[MarketInput.DIFFICULTY], tip),
     )
 
 
@@ -553,6 +558,16 @@ def _difficulty(heard: Sequence[_Heard], places: Mapping[str, _Heard], tip: floa
         is_last_block = newest_epoch == _epoch(tip)
         return replace(judgement, state=InputState.STALE_SOFT if is_last_block else InputState.STALE_HARD)
     return judgement
+
+
+def _difficulty_sigma_ratio(difficulty: _Judgement, tip: _Judgement) -> float:
+    """The error of a difficulty that is kept although it is old: none until a retarget may have passed unseen."""
+    states = (difficulty.state, tip.state)
+    if InputState.STALE_HARD in states:
+        return UNSEEN_RETARGET_RATIO
+    unseen_blocks = tip.age_s / BLOCK_INTERVAL_S
+    may_be_over = InputState.STALE_SOFT in states and _epoch(tip.value + 1 + unseen_blocks) > _epoch(tip.value)
+    return UNSEEN_RETARGET_RATIO if may_be_over else 0.0
 
 
 def _height_of(quote: Quote, places: Mapping[str, _Heard]) -> float:

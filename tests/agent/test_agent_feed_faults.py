@@ -140,6 +140,18 @@ def test_the_farm_of_these_tests_stops_a_machine_that_a_believed_number_makes_lo
     assert 'hashwatt_curtailment_status{status="ok"} 1.0\n' in page
 
 
+def test_a_difficulty_past_its_hard_age_widens_the_error_of_a_margin(farm: Farm) -> None:
+    """3.13 USD a day are 0.13 USD an hour; 1 % of hashprice, 2 % of hashrate, and then 5 % of difficulty."""
+    farm.market = farm.market.with_quotes(well(START))
+    before, _ = farm.tick()
+    farm.now_s += 21_700.0
+    farm.market = farm.market.with_quotes(well(farm.now_s, inputs=(D, H)))
+    after, _ = farm.tick()
+    assert after.valuation.difficulty == before.valuation.difficulty
+    widened = after.economics.margin_error_usd_h**2 - before.economics.margin_error_usd_h**2
+    assert widened == pytest.approx((0.05 * before.economics.revenue_usd_h) ** 2, rel=1e-3)
+
+
 # --- looks that fail -------------------------------------------------------------------------------------------------
 
 FAILS: dict[FeedFault, str] = {

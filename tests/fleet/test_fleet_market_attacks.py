@@ -312,3 +312,22 @@ def test_a_ticker_has_a_voice_within_2_percent_of_the_median(price: float, agree
     told = {"kraken": 70_000.0, "gemini": 70_000.0, "bitfinex": price}
     valuation = judge(Market(tuple(quote(PRICE, usd, source) for source, usd in told.items())))
     assert len(valuation.used[PRICE]) == agreeing
+
+
+# --- what is kept although it is old ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("height", "age_s", "sigma"),
+    [
+        pytest.param(RETARGET - 900, 0.0, 0.0, id="fresh"),
+        pytest.param(RETARGET - 900, 2701.0, 0.0, id="old, and two weeks to go"),
+        pytest.param(RETARGET - 5, 2701.0, 0.05, id="old, and the retarget may have passed"),
+        pytest.param(RETARGET - 6, 2701.0, 0.0, id="old, and six blocks are more than there can have been"),
+        pytest.param(RETARGET - 1, 0.0, 0.05, id="the last block, and the next difficulty is not known"),
+        pytest.param(RETARGET - 900, 21_601.0, 0.05, id="past its hard age"),
+    ],
+)
+def test_a_difficulty_that_may_be_over_is_kept_and_its_error_widened(height: int, age_s: float, sigma: float) -> None:
+    valuation = judge(Market(tuple(chain(height, "mempool"))), NOW + age_s)
+    assert (valuation.difficulty, valuation.difficulty_sigma_ratio) == (D, sigma)
