@@ -136,7 +136,7 @@ def report(fields: tuple[str, ...], *rows: tuple[Any, ...], pages: int = 1) -> d
     }
 
 
-def quarter(day: str, hour: int, interval: int, price: float, again: bool = False, kind: str = "LZ") -> tuple[Any, ...]:
+def quarter(day: str, hour: int, interval: int, price: float, again: Any = False, kind: str = "LZ") -> tuple[Any, ...]:
     return (day, hour, interval, "LZ_WEST", kind, price, again)
 
 
@@ -216,6 +216,32 @@ def test_the_hour_that_comes_twice_is_told_apart_by_its_flag() -> None:
     whole = parsed(*(quarter("2026-11-01", hour, i, 1.0, again) for hour, again in hours for i in range(1, 5)))
     assert len(whole.start_s) == 100  # 25 hours, without a hole
     assert {b - a for a, b in zip(whole.start_s, whole.start_s[1:], strict=False)} == {900.0}
+
+
+def test_the_day_of_23_hours_has_no_hour_ending_3_and_no_hole() -> None:
+    hours = [hour for hour in range(1, 25) if hour != 3]
+    series = parsed(*(quarter("2026-03-08", hour, i, hour, again="N") for hour in hours for i in range(1, 5)))
+    assert len(series.start_s) == 92
+    assert {b - a for a, b in zip(series.start_s, series.start_s[1:], strict=False)} == {900.0}
+    assert (series.start_s[0], series.start_s[-1]) == (unix("2026-03-08T06:00Z"), unix("2026-03-09T04:45Z"))
+    assert series.now(unix("2026-03-08T08:00Z"))[0] == pytest.approx(0.004)  # 03:00 on the clock, hour ending 4
+
+
+@pytest.mark.parametrize("flags", [(False, True), ("N", "Y"), ("false", "true")])
+def test_day_ahead_of_25_hours_ends_with_the_hour_ending_24(flags: tuple[Any, Any]) -> None:
+    hours = [(1, flags[0]), (2, flags[0]), (2, flags[1]), *((hour, flags[0]) for hour in range(3, 25))]
+    rows = [("2026-11-01", f"{hour:02d}:00", "LZ_WEST", 10.0 * hour, again) for hour, again in hours]
+    options = ErcotOptions("e", "", "", "LZ_WEST", "day_ahead", "u", "p", "k")
+    series = parse_prices(report(DA_FIELDS, *rows), options, ZoneInfo("America/Chicago"))
+    assert (len(series.start_s), series.step_s) == (25, 3600.0)
+    assert (series.start_s[0], series.start_s[-1]) == (unix("2026-11-01T05:00Z"), unix("2026-11-02T05:00Z"))
+    assert series.value[1:4] == pytest.approx((0.02, 0.02, 0.03))
+    assert series.value[-1] == pytest.approx(0.24)
+
+
+def test_without_its_flag_the_repeated_hour_is_refused_and_not_guessed() -> None:
+    with pytest.raises(PollError, match="two rows for one interval"):
+        parsed(*(quarter("2026-11-01", 2, i, 1.0) for i in (1, 2, 3, 4, 1, 2, 3, 4)))
 
 
 def test_real_time_prices_stand_in_for_three_quarters() -> None:
@@ -330,6 +356,26 @@ def test_what_comes_before_the_first_position_is_not_known() -> None:
 def test_days_of_23_and_25_hours(start: str, end: str, hours: int) -> None:
     text = document(time_series(dict.fromkeys(range(1, hours + 1), 1.0), start=start, end=end))
     assert len(parse_document(text, EntsoeOptions(**entsoe()), unix(end)).start_s) == hours
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "quarters"),
+    [("2026-10-24T22:00Z", "2026-10-25T23:00Z", 100), ("2026-03-28T23:00Z", "2026-03-29T22:00Z", 92)],
+)
+def test_quarters_of_days_of_23_and_25_hours_repeat_what_is_left_out(start: str, end: str, quarters: int) -> None:
+    """Curve type A03: a block is told by its first position, and the last one runs to the end of the period."""
+    text = document(time_series({1: 10.0, 9: 20.0, 90: 30.0}, "PT15M", start=start, end=end))
+    series = parse_document(text, EntsoeOptions(**entsoe()), unix(end))
+    assert (len(series.value), series.step_s) == (quarters, 900.0)
+    assert [series.value[i] for i in (7, 8, 88, 89, -1)] == pytest.approx([0.01, 0.02, 0.02, 0.03, 0.03])
+    assert series.start_s[-1] + series.step_s == unix(end)
+
+
+def test_two_days_in_two_series_make_one() -> None:
+    first = time_series({1: 10.0})
+    second = time_series({1: 20.0}, start="2026-08-20T22:00Z", end="2026-08-21T22:00Z")
+    series = parsed_xml(document(second, first))
+    assert (len(series.value), series.value[23], series.value[24]) == (48, pytest.approx(0.01), pytest.approx(0.02))
 
 
 def test_quarters_go_before_hours_and_sequences_are_told_apart() -> None:
