@@ -35,6 +35,9 @@ MAX_STEP_S = 120.0
 
 PRICE_SPAN_S = 300.0
 
+MOST_HASHRATE_HS, MOST_POWER_W = 1e17, 1e6
+"""What no machine makes or draws. More is a slip of units: it is not known, and would not fit whole numbers."""
+
 METERS = (PowerSource.METERED, PowerSource.SHARED)
 """Watts that a meter showed, alone or as a part of several machines'."""
 
@@ -262,14 +265,15 @@ def _held_per_s(cycle: Cycle) -> dict[str, Floats | Bools]:
     """What a second of this cycle adds to each item, in the item's unit; what is not known adds nothing."""
     seen, terms = cycle.snapshot, cycle.site.terms
     hashrate_hs = _known_hashrate_hs(seen)
+    power_w = np.where(np.abs(seen.power_w) <= MOST_POWER_W, seen.power_w, np.nan)
     earned_h = revenue_usd_per_hour(cycle.valuation.hashprice_usd_ph_day, hashrate_hs, terms.realised_ratio)
     # who makes no hash earns nothing, whatever the market says
     revenue_h = np.where(_is_paid(seen), np.where(hashrate_hs == 0.0, 0.0, earned_h), np.nan)
     usd_per_kwh, profit_share = _terms_of_power(cycle)
-    cost_h = energy_cost_usd_per_hour(seen.power_w, terms.overhead, usd_per_kwh)
+    cost_h = energy_cost_usd_per_hour(power_w, terms.overhead, usd_per_kwh)
     has_revenue, has_cost = np.isfinite(revenue_h), np.isfinite(cost_h)
     is_priced = has_revenue & has_cost
-    has_watts = np.isfinite(seen.power_w)
+    has_watts = np.isfinite(power_w)
     revenue, cost = revenue_h / SECONDS_PER_HOUR, cost_h / SECONDS_PER_HOUR
     return {
         "reached_s": seen.up == 1.0,
@@ -278,8 +282,8 @@ def _held_per_s(cycle: Cycle) -> dict[str, Floats | Bools]:
         "hashrate_s": np.isfinite(hashrate_hs),
         "hashes": np.nan_to_num(hashrate_hs),
         "covered_s": has_watts,
-        "energy_j": np.where(has_watts, seen.power_w, 0.0),
-        "metered_j": np.where(has_watts & np.isin(seen.power_source, METERS), seen.power_w, 0.0),
+        "energy_j": np.where(has_watts, power_w, 0.0),
+        "metered_j": np.where(has_watts & np.isin(seen.power_source, METERS), power_w, 0.0),
         "priced_s": is_priced,
         "revenue_usd": np.where(is_priced, revenue, 0.0),
         "cost_usd": np.where(is_priced, cost, 0.0),
@@ -294,13 +298,14 @@ def _told_per_s(before: Cycle, after: Cycle) -> dict[str, Floats | Bools]:
     seen, valuation = before.snapshot, before.valuation
     steps = (after.snapshot.work_total[: len(seen)] - seen.work_total) / (after.at_s - before.at_s)
     accepted, rejected = steps[:, _ACCEPTED], steps[:, _REJECTED]
-    is_told = accepted >= 0.0  # False where it is missing in either
+    most = MOST_HASHRATE_HS / HASHES_PER_DIFFICULTY_1
+    is_told = (accepted >= 0.0) & (accepted <= most)  # False where it is missing in either
     hashes_hs = np.where(is_told & _is_paid(seen), accepted * HASHES_PER_DIFFICULTY_1, np.nan)
     paid_h = revenue_usd_per_hour(valuation.hashprice_usd_ph_day, hashes_hs, 1.0 - before.site.terms.pool_fee)
     return {
         "accepted_s": is_told,
         "difficulty_accepted": np.where(is_told, accepted, 0.0),
-        "difficulty_rejected": np.where(is_told & (rejected >= 0.0), rejected, 0.0),
+        "difficulty_rejected": np.where(is_told & (rejected >= 0.0) & (rejected <= most), rejected, 0.0),
         "accepted_revenue_usd": np.nan_to_num(paid_h / SECONDS_PER_HOUR),
     }
 
@@ -315,7 +320,8 @@ def _known_hashrate_hs(seen: Snapshot) -> Floats:
         seen.power_w <= DARK_RATIO * np.nan_to_num(seen.power_if_running_w)
     )
     is_idle = (seen.up == 1.0) & (np.isin(seen.state, STANDING) | (seen.hashrate_hs == 0.0))
-    return np.where(seen.is_running, seen.hashrate_hs, np.where(is_dark | is_idle, 0.0, np.nan))
+    made_hs = np.where(seen.hashrate_hs <= MOST_HASHRATE_HS, seen.hashrate_hs, np.nan)
+    return np.where(seen.is_running, made_hs, np.where(is_dark | is_idle, 0.0, np.nan))
 
 
 def _is_paid(seen: Snapshot) -> Bools:
