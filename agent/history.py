@@ -31,7 +31,7 @@ import sqlalchemy as sa
 
 from agent.postgres import Server
 from agent.record import RecordError, decode, encode
-from agent.sqlitefile import PAGE_BYTES, Form, SqliteFile
+from agent.sqlitefile import BUSY_S, PAGE_BYTES, Form, SqliteFile
 from fleet.account import COLUMN, ITEMS, PRICE_SPAN_S, Account, Counts, PriceSpan, Roster, Span, total
 from fleet.localtime import Zone, local_times, start_of_day_s
 from fleet.units import SECONDS_PER_DAY
@@ -42,7 +42,8 @@ APPLICATION = 0x4857_0100
 CHUNK = 64  # rows deleted in one commit, so that no commit becomes long
 LOG_BYTES = 4 << 20  # of a log that is left for later
 ROW_BYTES = 512  # of a row beside its content
-UNROLLED_S = 26 * 3600.0  # hours that may not stand in a day yet: what is left of the longest day and the hour after it
+HOUR_S = 3600.0
+UNROLLED_S = 26 * HOUR_S  # hours that may not stand in a day yet: what is left of the longest day and the hour after it
 
 _PRICE = "price"
 
@@ -237,12 +238,20 @@ class History:
         self.let_go(now_s, zone)
 
     def let_go(self, now_s: float, zone: Zone) -> None:
-        """Drop what is older than its days, and what is above the cap. Errors: HistoryError."""
+        """Drop what is above the cap, and what is older than its days and more than they hold: a clock that is wrong
+        for once empties no history. Errors: HistoryError.
+        """
         today = int(local_times(zone, np.array([now_s])).day[0])
         limits = self._limits
-        for span, days in ((Span.HOUR, limits.hourly_days), (Span.DAY, limits.daily_days), (_PRICE, limits.price_days)):
-            while self._drop(_spans.c.span == span, _spans.c.start_s < start_of_day_s(zone, today - days)):
-                pass
+        for span, days, rows_a_day in (
+            (Span.HOUR, limits.hourly_days, SECONDS_PER_DAY / HOUR_S),
+            (Span.DAY, limits.daily_days, 1),
+            (_PRICE, limits.price_days, SECONDS_PER_DAY / PRICE_SPAN_S),
+        ):
+            too_many = self._count(span) - round(days * rows_a_day)
+            old = (_spans.c.span == span, _spans.c.start_s < start_of_day_s(zone, today - days))
+            while too_many > 0 and self._drop(*old, rows=min(too_many, CHUNK)):
+                too_many -= CHUNK
         self._make_room(0)
         self._drop_rosters()
 
@@ -434,12 +443,16 @@ class History:
             newest: float | None = connection.execute(sa.select(sa.func.max(_spans.c.start_s))).scalar()
         return -math.inf if newest is None else newest
 
-    def _drop(self, *which: sa.ColumnElement[bool], wanted: int | None = None) -> int:
-        """Delete the oldest of these rows, a chunk of them or `wanted` bytes; how many bytes that were."""
+    def _count(self, span: str) -> int:
+        with self._home.transaction() as connection:
+            return connection.scalar(sa.select(sa.func.count()).where(_spans.c.span == span)) or 0
+
+    def _drop(self, *which: sa.ColumnElement[bool], rows: int = CHUNK, wanted: int | None = None) -> int:
+        """Delete the oldest `rows` of these, or `wanted` bytes of them; how many bytes that were."""
         query = sa.select(_spans.c.span, _spans.c.start_s, sa.func.length(_spans.c.content)).where(*which)
         freed = 0
         with self._home.transaction() as connection:
-            for span, start_s, size in connection.execute(query.order_by(_spans.c.start_s).limit(CHUNK)).all():
+            for span, start_s, size in connection.execute(query.order_by(_spans.c.start_s).limit(rows)).all():
                 if wanted is not None and freed >= wanted:
                     break
                 connection.execute(sa.delete(_spans).where(*_is(span, start_s)))
@@ -532,6 +545,7 @@ class _FileHome:
                 if excess > 0:
                     driver: Any = connection.connection.driver_connection
                     driver.executescript(f"PRAGMA incremental_vacuum({excess})")  # a plain execute frees one page
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {1000 * BUSY_S:.0f}")
 
     def reclaim(self) -> None:
         """A free page counts as room already; but what is above the cap goes back to the file system."""

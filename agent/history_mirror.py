@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
-from agent.history import Head, History, HistoryError, Limits
+from agent.history import HOUR_S, Head, History, HistoryError, Limits
 from fleet.account import Span
 from fleet.localtime import Zone
 
@@ -30,8 +30,8 @@ BACK_OFF_MAX_S = 900.0
 LET_GO_EVERY_S = 3600.0
 BATCH_BYTES = 4 << 20
 BATCH_ROWS = 500
+STUCK_S = 300.0
 STOP_PATIENCE_S = 5.0
-HOUR_S = 3600.0
 
 Key = tuple[str, float]
 
@@ -51,16 +51,21 @@ class Mirror:
         every_s: float = EVERY_S,
     ) -> None:
         self.rows_behind = math.nan
-        self.is_well = False
+        self._moved_s = -math.inf
         self._local, self._url, self._limits, self._zone = local, url, limits, zone
         self._now, self._every_s = now, every_s
         self._server: History | None = None
         self._seen = 0
         self._waiting: dict[Key, Head] = {}
-        self._let_go_s = -math.inf
-        self._has_complained = False
+        self._newest_s = self._let_go_s = -math.inf
+        self._said = ""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="history-mirror", daemon=True)
+
+    @property
+    def is_well(self) -> bool:
+        """Whether the last round ended well, and this one moves: a server may take what it is given and fall silent."""
+        return time.monotonic() - self._moved_s < STUCK_S
 
     def start(self) -> None:
         self._thread.start()
@@ -99,12 +104,14 @@ class Mirror:
                 for head in batch:
                     del self._waiting[head.key]
                 self.rows_behind -= len(batch)
-        if abs(self._now() - self._let_go_s) >= LET_GO_EVERY_S:
-            server.let_go(self._now(), self._zone)
-            self._let_go_s = self._now()
-        if self._has_complained or not self.is_well:
+                self._moved_s = time.monotonic()
+        if self._newest_s - self._let_go_s >= LET_GO_EVERY_S:
+            server.let_go(self._newest_s, self._zone)
+            self._let_go_s = self._newest_s
+        self._moved_s = time.monotonic()
+        if self._said != "well":
             log.info("history: %s has everything", server.where)
-        self.is_well, self._has_complained = True, False
+            self._said = "well"
 
     def _compare(self, local: History) -> History:
         """Find out what the server has not, or has otherwise. A server that is rather full once had what is older than
@@ -125,15 +132,17 @@ class Mirror:
     def _fresh(self, local: History) -> list[Head]:
         heads = local.heads(self._seen)
         self._seen = max((head.serial for head in heads), default=self._seen)
+        self._newest_s = max(self._newest_s, max((head.start_s for head in heads), default=-math.inf))
         return heads
 
     def failed(self, error: Exception) -> None:
         """Say it once, and begin anew with the next round."""
-        if not self._has_complained:
+        if self._said != "ill":
             words = str(error) if isinstance(error, HistoryError) else type(error).__name__
             log.warning("%s; the file beside the journal keeps what the server has not got", words)
             log.debug("history mirror failed", exc_info=error)
-        self.is_well, self._has_complained = False, True
+            self._said = "ill"
+        self._moved_s = -math.inf
         self.leave()
 
     def leave(self) -> None:

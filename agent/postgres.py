@@ -163,6 +163,10 @@ def _session(url: sa.URL, is_writer: bool) -> dict[str, Any]:
         "statement_timeout": f"{STATEMENT_S}s",
         "lock_timeout": f"{CONNECT_S}s",
         "default_transaction_read_only": "off" if is_writer else "on",
+        # the server's own side: the lock of a gateway that lost its power goes soon, not after two hours
+        "tcp_keepalives_idle": SILENCE_S,
+        "tcp_keepalives_interval": SILENCE_S // 3,
+        "tcp_keepalives_count": 3,
     }
     return {
         "connect_timeout": CONNECT_S,
@@ -170,6 +174,7 @@ def _session(url: sa.URL, is_writer: bool) -> dict[str, Any]:
         "keepalives_idle": SILENCE_S,
         "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
         "application_name": "hashwatt",
+        "client_encoding": "utf8",
         **({} if is_near or "sslmode" in url.query else {"sslmode": "verify-full"}),
     }
 

@@ -277,7 +277,9 @@ def test_a_day_is_made_again_of_a_late_hour_but_never_of_fewer(path: Path) -> No
     history.tidy(MIDNIGHT_S + DAY_S, UTC_ZONE)
     (whole,) = history.accounts(Span.DAY, *EVER)
     np.testing.assert_array_equal(whole.counts, sum(hour.counts for hour in day))
-    history.tidy(MIDNIGHT_S + 60 * DAY_S, UTC_ZONE)
+    history.close()
+    history = History.open(path, limits=Limits(hourly_days=0))
+    history.tidy(MIDNIGHT_S + DAY_S, UTC_ZONE)
     assert history.accounts(Span.HOUR, *EVER) == ()
     history.keep(day[3:4])  # a clock that went back
     history.tidy(MIDNIGHT_S + 2 * DAY_S, UTC_ZONE)
@@ -301,13 +303,25 @@ def test_what_is_older_than_its_days_goes_and_rosters_that_nobody_needs(path: Pa
     history = History.open(path, limits=limits)
     for day in range(10):
         start_s = MIDNIGHT_S + day * DAY_S
-        history.keep(hours_between(roster_of(2, f"model {day}"), start_s, start_s + DAY_S), prices_of(start_s))
+        hours = hours_between(roster_of(2, f"model {day}"), start_s, start_s + DAY_S)
+        history.keep(hours, [price for hour in hours for price in prices_of(hour.start_s)])
         history.tidy(start_s + DAY_S, UTC_ZONE)
     hours, days = history.accounts(Span.HOUR, *EVER), history.accounts(Span.DAY, *EVER)
     first = [read[0].start_s for read in (hours, days, history.prices(*EVER))]
     end_s = MIDNIGHT_S + 10 * DAY_S
     assert first == [end_s - 3 * DAY_S, end_s - 6 * DAY_S, end_s - 4 * DAY_S]
     assert raw(path, "SELECT count(*) FROM rosters") == [(6,)]
+    history.close()
+
+
+def test_a_clock_that_is_wrong_for_once_empties_no_history(path: Path) -> None:
+    history = History.open(path, limits=Limits(hourly_days=3, daily_days=6, price_days=4))
+    history.keep(hours_between(roster_of(2), MIDNIGHT_S, MIDNIGHT_S + 2 * DAY_S), prices_of(MIDNIGHT_S))
+    history.tidy(MIDNIGHT_S + 2 * DAY_S, UTC_ZONE)
+    before = history.heads()
+    history.keep([account_of(roster_of(2), MIDNIGHT_S + 30_000 * DAY_S)])
+    history.tidy(MIDNIGHT_S + 30_000 * DAY_S, UTC_ZONE)
+    assert history.heads()[: len(before)] == before
     history.close()
 
 
