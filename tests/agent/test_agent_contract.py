@@ -1,4 +1,4 @@
-"""The contract in docs/architecture.md names everything that there is to rely on; what is new in the code is new there."""
+"""The contract in docs/architecture.md names everything that there is to rely on: what is new in the code, too."""
 
 from __future__ import annotations
 
