@@ -101,6 +101,8 @@ def _group_rows(grouping: str, site: str, whole: Account, length_s: float) -> li
         "feeder": roster.feeders, "tariff": roster.tariffs, "machine": unique_names(roster.ids),
     }  # fmt: skip
     cleaned = {label: clean(label) for label in set(labels[grouping])}
+    if grouping == "site":  # stands for itself, also while it has no machine
+        cleaned = {site: clean(site)}
     names = sorted(set(cleaned.values()), key=lambda name: (not name, _natural(name), name))
     place = {name: i for i, name in enumerate(names)}
     group = np.array([place[cleaned[label]] for label in labels[grouping]], np.int64)

@@ -113,7 +113,7 @@ def newest_finished(kept: Kept, zone: Zone, today: date) -> Days | None:
     for back in range(1, MOST_DAYS + 1):
         day = today - timedelta(days=back)
         start_s, end_s = _start_s(zone, day), _start_s(zone, day + timedelta(days=1))
-        if any(kept.accounts(span, start_s, end_s) for span in (Span.DAY, Span.HOUR)):
+        if _account_of_day(kept, start_s, end_s) is not None:
             return Days(day, day)
     return None
 
@@ -156,8 +156,10 @@ def books_of(kept: Kept, days: Days, zone: Zone, clock: tzinfo, now_s: float, *,
 
 
 def _account_of_day(kept: Kept, start_s: float, end_s: float) -> Account | None:
-    if rolled := kept.accounts(Span.DAY, start_s, end_s):
-        return rolled[0]
+    """One that was rolled up in another time zone begins or ends at other instants: it is another day."""
+    for rolled in kept.accounts(Span.DAY, start_s, end_s):
+        if (rolled.start_s, rolled.end_s) == (start_s, end_s):
+            return rolled
     hours = kept.accounts(Span.HOUR, start_s, end_s)
     return total(Span.DAY, hours) if hours else None
 

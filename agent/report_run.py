@@ -126,7 +126,8 @@ def csv_text(document: Document, grouping: str) -> str:
     rows = document["groups"][grouping]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([grouping, *list(rows[0])[1:]])
+    keys = list((rows or document["groups"]["site"])[0])  # a site without machines has no rows but its own
+    writer.writerow([grouping, *keys[1:]])
     writer.writerows([_cell(value) for value in row.values()] for row in rows)
     return text.getvalue()
 

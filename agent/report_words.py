@@ -25,6 +25,7 @@ UNNAMED = {
     "model": "(model not known)",
     "feeder": "(no feeder)",
     "tariff": "(the site's)",
+    "machine": "(no name)",
 }
 PRICE_UNITS = {
     "hashprice_usd_ph_day": ("hashprice", "USD/PH/day", 2),
@@ -149,5 +150,5 @@ def losers(document: Document, most: int = 10) -> str | None:
     if not losing["machines"]:
         return None
     count = losing["machines"]
-    names = ", ".join(losing["worst"][:most]) + (" ..." if count > most else "")
+    names = ", ".join(name or UNNAMED["machine"] for name in losing["worst"][:most]) + (" ..." if count > most else "")
     return f"{count:,} machine{'s'[: count != 1]} cost more than earned, {-losing['margin_usd']:,.2f} USD: {names}"

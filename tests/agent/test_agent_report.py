@@ -252,6 +252,20 @@ def test_a_day_that_was_rolled_up_needs_no_hours_and_several_days_name_the_missi
     assert newest_finished(Shelf(rolled), zone_of(UTC), MARCH_12) is None
 
 
+def test_a_day_of_another_time_zone_is_another_day() -> None:
+    """History keeps old days as they were when the operator names another zone; here 19 of 24 hours are of March 12."""
+    utc_days, until_s = Shelf(account(FARM)), START_S + 5 * DAY_S
+    assert books_of(utc_days, Days(MARCH_12, MARCH_12), zone_of(CHICAGO), CHICAGO, until_s).accounts == ()
+    found = books_of(utc_days, Days(date(2024, 3, 11), MARCH_12), zone_of(CHICAGO), CHICAGO, until_s)
+    assert (found.accounts, len(found.missing)) == ((), 2)
+    assert newest_finished(utc_days, zone_of(CHICAGO), date(2024, 3, 20)) is None
+    with_hours = Shelf(account(FARM), *hours(START_S, 5))  # 00:00 UTC is 19:00 of March 11 in Chicago
+    found = books_of(with_hours, Days(date(2024, 3, 11), MARCH_12), zone_of(CHICAGO), CHICAGO, until_s)
+    told_in = report_document("north", found)
+    assert told_in["days_missing"] == ["2024-03-12"]
+    assert row(told_in, "site", "north")["energy_kwh"] == 5.0
+
+
 def test_without_charts_the_hours_of_a_day_that_was_rolled_up_are_not_read() -> None:
     class NoHours(Shelf):
         def accounts(self, span: Span, from_s: float, until_s: float) -> tuple[Account, ...]:

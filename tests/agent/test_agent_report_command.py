@@ -25,7 +25,7 @@ from agent.history import History
 from agent.report import GROUPINGS, report_document
 from agent.report_books import Books, Days
 from agent.report_run import homes_of
-from fleet.account import Account, PriceSpan, Span, total
+from fleet.account import COLUMN, Account, PriceSpan, Span, total
 from fleet.localtime import zone_of
 
 KATHMANDU = ZoneInfo("Asia/Kathmandu")  # 5 h 45 min before UTC
@@ -294,3 +294,33 @@ def test_a_history_of_nothing_has_no_day(tmp_path: Path, capsys: pytest.CaptureF
     kept(path, [], [])
     code, errors = failed(capsys, path)
     assert (code, "no finished day in it yet" in errors) == (1, True)
+
+
+@pytest.mark.parametrize("words", [(), ("--by", "machine"), ("--csv", "-"), ("--html", "-"), ("--json",)], ids=" ".join)
+def test_a_site_without_machines_has_a_report_of_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    """An agent that only looks for machines keeps hours of nobody before it finds the first."""
+    path, page = config_file(tmp_path), tmp_path / "page.html"
+    kept(path, [account_of(roster_of(0), START_S + 3600.0 * hour) for hour in range(24)], [])
+    text = said(capsys, path, *(str(page) if word == "-" and "--html" in words else word for word in words))
+    if "--csv" in words:
+        assert len(list(csv.reader(io.StringIO(text)))) == 1
+    elif "--json" in words:
+        assert [row["energy_kwh"] for row in json.loads(text)["groups"]["site"]] == [None]
+    else:
+        assert "0 machines; known of the time: power –" in text
+    if "--html" in words:
+        assert "By site" in page.read_text()
+
+
+def test_a_machine_whose_name_cannot_be_printed_may_lose_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, nameless = config_file(tmp_path), replace(roster_of(1), ids=("\x00",))
+    account = account_of(nameless, START_S)
+    account.counts[:, COLUMN["cost_usd"]] = 10**12
+    kept(path, [account], [])
+    assert "1 machine cost more than earned" in (text := said(capsys, path, "--html", str(tmp_path / "page.html")))
+    assert "(no name)" in text
+    assert "(no name)" in (tmp_path / "page.html").read_text()
