@@ -61,6 +61,24 @@ POLICY = {
     "hold_release_min": 2.0,
 }
 
+ECONOMICS = {
+    # Between what the two feeders earn: one of them has better machines.
+    "alternative_usd_per_kwh": 0.066,
+    # Round numbers that make the newest machines worth their places, and the oldest not.
+    "keep": {
+        "months": 24,
+        "uptime_ratio": 0.95,
+        "slot_usd_month": 8.0,
+        "repair_usd_month": 3.0,
+        "labour_usd_month": 2.0,
+        "resale_usd_th": 1.5,
+        "residual_usd_th": 0.3,
+        "discount_per_year": 0.15,
+        "hashprice_decline_per_year": 0.2,
+        "hashprice_sigma_per_root_year": 0.3,
+    },
+}
+
 
 class Failed(Exception):
     """The demo cannot go on; the text is for the user. `code` is the exit code."""
@@ -110,6 +128,8 @@ def _run(config: Path | None, directory: Path, children: ExitStack) -> int:
     if mqtt_url:
         _say(f"  MQTT         {mqtt_url}   (mosquitto_sub -L {mqtt_url}/hashwatt/# -v)")
     _say(f"  files        {directory}  (logs; the virtual farm's configuration, inventory and journal)")
+    _say(f"  money        {_near(Path(sys.executable).with_name('hashwatt'))} ladder --config {_near(config)}")
+    _say("               the same with worth, and with report --day today; in another terminal")
     _say("  Ctrl-C ends everything.")
     return _watch(url, agent, log, mqtt_url or "")
 
@@ -136,6 +156,7 @@ def _virtual_site(directory: Path, children: ExitStack) -> tuple[Path, str | Non
             poll={"tick_s": 2.0},
             usd_per_kwh=USD_PER_KWH,
             policy=POLICY,
+            economics=ECONOMICS,
             listen=f"127.0.0.1:{_usual_or_free(USUAL_LISTEN)}",
             mqtt_url=mqtt_url,
         )
@@ -225,6 +246,12 @@ def _usual_or_free(port: int) -> int:
 
 def _tail(path: Path, lines: int = 8) -> str:
     return "\n".join(path.read_text("utf-8", "replace").splitlines()[-lines:]) if path.exists() else ""
+
+
+def _near(path: Path) -> Path:
+    """The same file in fewer letters, where it lies below the directory that we were started in."""
+    path, here = path.absolute(), Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _say(text: str) -> None:

@@ -393,6 +393,7 @@ class Farm:
         feeds: Sequence[str] = tuple(FEEDS),
         poll: Mapping[str, Any] | None = None,
         policy: Mapping[str, Any] | None = None,
+        economics: Mapping[str, Any] | None = None,
     ) -> str:
         """A complete agent configuration for this farm; the feeds must be running, for their ports."""
         sections: list[tuple[str, dict[str, Any]]] = [
@@ -409,7 +410,7 @@ class Farm:
             sections.append(("[[pdus]]", {"targets": self.spec.pdu_targets, "profile": "auto", "snmp": snmp}))
         sections += [
             ("[market]", {feed: {"url": self.feeds[feed].url} for feed in feeds}),
-            ("[economics]", {"pool_fee": 0.01, "overhead": 0.05}),
+            ("[economics]", {"pool_fee": 0.01, "overhead": 0.05, **(economics or {})}),
             ("[pools]", {"expected": [POOL_HOST, *self.recorded.pools]}),
             ("[tariff]", {"usd_per_kwh": usd_per_kwh}),
             ("[policy]", dict(policy or {})),

@@ -74,6 +74,7 @@ def test_the_demo_shows_live_numbers_and_ends_without_a_trace(tmp_path: Path, nu
         if demo.poll() is None:
             demo.kill()
     assert re.search(r"metrics +http://127\.0\.0\.1:\d+/metrics", said)
+    assert re.search(r"money +\S+/bin/hashwatt ladder --config \S+/run/hashwatt\.toml\n", said)
     assert "200 machines" in said
     assert (demo.returncode, errors) == (0, "")
     assert len(children) >= 2  # farm and agent at least
