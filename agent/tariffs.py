@@ -119,6 +119,8 @@ class JsonSection(Section, frozen=True):
     stale_min: Annotated[float, Meta(ge=0, le=7 * 24 * 60)] = 0.0
     expire_min: Annotated[float, Meta(ge=0, le=7 * 24 * 60)] = 0.0
     interval_min: Annotated[float, Meta(ge=0.5, le=24 * 60)] = 5.0
+    at_least: float | None = None  # of a value as it is printed: an answer with one outside is refused
+    at_most: float | None = None
     header: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,64}$")] | None = None
     token: Secret | None = field(name="token_file", default=None)
     insecure: bool = False
@@ -330,6 +332,9 @@ def _json_job(series: str, unit: str, section: JsonSection) -> Job:
     ):  # fmt: skip
         if told is not None:
             options[key] = told
+    for key, bound in (("at_least", section.at_least), ("at_most", section.at_most)):
+        if bound is not None:
+            options[key] = bound
     if section.token is not None:
         options["token"] = section.token.reveal()
     if section.step_min is not None:
@@ -480,6 +485,8 @@ def _check_json(section: JsonSection, key: str, *, is_price: bool) -> None:
     if (section.header is None) != (section.token is None):
         missing = "header" if section.header is None else "token_file"
         raise ConfigError(f"{key}.{missing}", "is missing: header and token_file stand together")
+    if section.at_least is not None and section.at_most is not None and section.at_least >= section.at_most:
+        raise ConfigError(f"{key}.at_least", "must be below at_most")
     if section.body is not None:
         try:
             msgspec.json.decode(section.body)

@@ -36,6 +36,8 @@ class JsonOptions:
     step_s: float | None = None
     soft_s: float = 0.0
     hold_s: float = 0.0
+    at_least: float = -math.inf  # of a value as it is printed: one outside refuses the answer
+    at_most: float = math.inf
     body: str | None = None
     header: str | None = None
     token: str | None = field(default=None, repr=False)
@@ -87,12 +89,20 @@ def parse_json_series(body: object, options: JsonOptions, now_s: float, age_s: f
         if start_s in prices:
             raise malformed("two rows for one time")
         raw = _at(row, options.value, "value")
-        prices[start_s] = math.nan if raw is None else number(raw, "value") / KWH_PER[options.per]
+        prices[start_s] = math.nan if raw is None else _bounded(number(raw, "value"), options) / KWH_PER[options.per]
     try:
         step_s = options.step_s or smallest_step_s(sorted(prices))
     except SeriesError as error:
         raise malformed(printable(str(error))) from None
     return series_of(options.name, prices, step_s, options.unit, soft_s=options.soft_s, hold_s=options.hold_s)
+
+
+def _bounded(value: float, options: JsonOptions) -> float:
+    if not options.at_least <= value <= options.at_most:
+        raise malformed(f"a value of {value:g} is not between {options.at_least:g} and {options.at_most:g}")
+    if "/" in options.unit and value <= 0.0:
+        raise malformed("a rate of exchange is above zero")
+    return value
 
 
 def _at(value: object, path: str | None, name: str) -> object:

@@ -100,6 +100,7 @@ def test_a_series_asks_for_a_job_and_another_currency_for_its_rate(tmp_path: Pat
         'subscription_key_file = "token"\n[exchange.EUR]\nusd_per_unit = 1.1\n'
         "as_of = 2026-08-20T00:00:00Z\ngood_for_h = 2\n"
         '[exchange.CHF.json]\nurl = "https://rates.example/chf"\nvalue = "usd"\nstep_min = 1440\n'
+        "at_least = 0.5\nat_most = 2\n"
     )
     config = config_of(tmp_path, text, SITE + 'inventory = "m.csv"\n')
     assert "t0ken" not in f"{config!r}"
@@ -116,6 +117,7 @@ def test_a_series_asks_for_a_job_and_another_currency_for_its_rate(tmp_path: Pat
     assert jobs["entsoe"].options is not None
     assert jobs["entsoe"].options["token"] == "t0ken"
     assert (jobs["price_json:grid"].options or {})["soft_s"] == 420.0
+    assert [(jobs["CHF/USD"].options or {})[key] for key in ("at_least", "at_most")] == [0.5, 2.0]
     rates = known_rates(config.exchange)
     assert [rates["EUR/USD"].now(T0 + late)[1] for late in (0.0, 2 * HOUR)] == [InputState.FRESH, InputState.STALE_HARD]
     assert (
@@ -173,6 +175,10 @@ BAD = [
         "tariff.at_least_per_kwh", "must be below at_most_per_kwh",
     ),
     ("[tariff.json]\nurl='https://x'\nvalue='v'\nstart='s'\nper='kwh'\nbody='{'\n", "tariff.json.body", "not JSON"),
+    (
+        "[exchange.EUR.json]\nurl='https://x'\nvalue='v'\nstep_min=5\nat_least=2\nat_most=1\n",
+        "exchange.EUR.json.at_least", "must be below at_most",
+    ),
     ("[exchange.eur]\nusd_per_unit=1.1\n", "exchange.eur", "is not a currency of three capital letters"),
     ("[exchange.EUR]\n", "exchange.EUR.usd_per_unit", "is missing"),
     ("[exchange.EUR]\nusd_per_unit=1.1\ngood_for_h=3\n", "exchange.EUR.as_of", "is missing"),
