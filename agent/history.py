@@ -42,6 +42,7 @@ APPLICATION = 0x4857_0100
 CHUNK = 64  # rows deleted in one commit, so that no commit becomes long
 LOG_BYTES = 4 << 20  # of a log that is left for later
 ROW_BYTES = 512  # of a row beside its content
+MOST_SERIAL, LATEST_S = 1 << 62, 1e11  # what is larger, and every text, is damage
 HOUR_S = 3600.0
 UNROLLED_S = 26 * HOUR_S  # hours that may not stand in a day yet: what is left of the longest day and the hour after it
 
@@ -108,7 +109,10 @@ class Row:
         return replace(self, seal=hashlib.sha256(told + b"\0" + self.content).hexdigest()[:32])
 
     def is_sound(self) -> bool:
-        return self.sealed().seal == self.seal
+        try:
+            return self.sealed().seal == self.seal
+        except (TypeError, ValueError):  # SQLite gives another type where that of a cell is damaged
+            return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,13 @@ class Head:
     @property
     def key(self) -> tuple[str, float]:
         return self.span, self.start_s
+
+    def is_whole(self) -> bool:
+        """SQLite gives another type where that of a cell is damaged."""
+        counts, instants = (self.parts, self.serial, self.size), (self.start_s, self.end_s)
+        return all(isinstance(value, int) for value in counts) and all(
+            isinstance(value, float) and abs(value) <= LATEST_S for value in instants
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,7 +232,7 @@ class History:
 
         Errors: HistoryError, also for items that only a newer version knows.
         """
-        return tuple(self._accounts_of(self._rows(span, from_s, until_s)))
+        return tuple(self._read_accounts(span, from_s, until_s))
 
     def prices(self, from_s: float, until_s: float) -> tuple[PriceSpan, ...]:
         """Those with from_s <= start_s < until_s, ascending by time, then by name; unreadable ones as in `accounts`."""
@@ -285,8 +296,9 @@ class History:
 
     def _take_over(self) -> None:
         """Go on where the last run ended; a smaller cap than before holds at once."""
+        highest = sa.select(sa.func.max(_spans.c.serial)).where(_spans.c.serial <= MOST_SERIAL)
         with self._home.transaction() as connection:
-            written = connection.execute(sa.select(sa.func.max(_spans.c.serial))).scalar() or 0
+            written = connection.execute(highest).scalar() or 0
         self._serial = max(written, time.time_ns() // 1000)  # grows on, should a new file stand in the place of this
         self._make_room(0)
 
@@ -333,19 +345,20 @@ class History:
         self._home.settle()
 
     def _rows(self, span: str, from_s: float, until_s: float) -> list[Row]:
-        query = (
-            sa.select(*(_spans.c[name] for name in Row.__dataclass_fields__))
-            .where(_spans.c.span == span, _spans.c.start_s >= from_s, _spans.c.start_s < until_s)
-            .order_by(_spans.c.start_s)
-        )
-        with self._home.transaction() as connection:
-            return [Row(*row) for row in connection.execute(query)]
+        return [Row(*row) for row in self._select(_SPANS, span, from_s, until_s)]
 
-    def _accounts_of(self, rows: Iterable[Row]) -> Iterator[Account]:
+    def _select(self, query: sa.Select[Any], span: str, from_s: float, until_s: float) -> list[tuple[Any, ...]]:
+        within = (_spans.c.span == span, _spans.c.start_s >= from_s, _spans.c.start_s < until_s)
+        with self._home.transaction() as connection:
+            return [tuple(row) for row in connection.execute(query.where(*within).order_by(_spans.c.start_s))]
+
+    def _read_accounts(self, span: str, from_s: float, until_s: float) -> Iterator[Account]:
+        """Rows with their rosters, in one question: between two a writer may put a row with another roster in place."""
         rosters: dict[str, Roster | None] = {}
-        for row in rows:
+        for told in self._select(_SPANS_WITH_ROSTERS, span, from_s, until_s):
+            row, content = Row(*told[:-1]), told[-1]
             if row.roster not in rosters:
-                rosters[row.roster] = self._roster(row.roster)
+                rosters[row.roster] = _roster_of(row.roster, content)
             roster = rosters[row.roster]
             try:
                 if roster is None or not row.is_sound():
@@ -364,15 +377,6 @@ class History:
         except RecordError:
             self.lost[row.name] = None
             return ()
-
-    def _roster(self, key: str) -> Roster | None:
-        with self._home.transaction() as connection:
-            content = connection.execute(sa.select(_rosters.c.content).where(_rosters.c.key == key)).scalar()
-        try:
-            roster = decode(Roster, content or b"")
-        except RecordError:
-            return None
-        return roster if _key_of(roster) == key else None
 
     # -- days of hours
 
@@ -397,7 +401,7 @@ class History:
 
     def _make_day(self, start_s: float, end_s: float, parts: int) -> None:
         day: Account | None = None
-        for hour in self._accounts_of(self._rows(Span.HOUR, start_s, end_s)):  # one by one: a large farm's are heavy
+        for hour in self._read_accounts(Span.HOUR, start_s, end_s):  # one by one: a large farm's are heavy
             day = total(Span.DAY, (hour,) if day is None else (day, hour))
         if day is not None:
             rosters: dict[str, bytes] = {}
@@ -409,7 +413,8 @@ class History:
         told = [*(_spans.c[name] for name in Head.__dataclass_fields__ if name != size.name), size]
         query = sa.select(*told).where(*which)
         with self._home.transaction() as connection:
-            return [Head(*row) for row in connection.execute(query.order_by(_spans.c.start_s, _spans.c.span))]
+            heads = [Head(*row) for row in connection.execute(query.order_by(_spans.c.start_s, _spans.c.span))]
+        return [head for head in heads if head.is_whole()]
 
     # -- what leaves
 
@@ -440,7 +445,9 @@ class History:
 
     def _newest_s(self) -> float:
         with self._home.transaction() as connection:
-            newest: float | None = connection.execute(sa.select(sa.func.max(_spans.c.start_s))).scalar()
+            newest: float | None = connection.execute(
+                sa.select(sa.func.max(_spans.c.start_s)).where(_spans.c.start_s <= LATEST_S)
+            ).scalar()
         return -math.inf if newest is None else newest
 
     def _count(self, span: str) -> int:
@@ -479,6 +486,10 @@ def _is(span: Any, start_s: Any) -> tuple[sa.ColumnElement[bool], ...]:
     return _spans.c.span == span, _spans.c.start_s == start_s
 
 
+_SPANS = sa.select(*(_spans.c[name] for name in Row.__dataclass_fields__))
+_SPANS_WITH_ROSTERS = _SPANS.add_columns(_rosters.c.content.label("words")).select_from(
+    _spans.outerjoin(_rosters, _rosters.c.key == _spans.c.roster)
+)
 _REPLACED = sa.delete(_spans).where(*_is(sa.bindparam("of_span"), sa.bindparam("from_s")))
 _REPLACED_DAYS = sa.delete(_spans).where(  # a day replaces those of another time zone that it has hours of
     _spans.c.span == sa.bindparam("of_span"),
@@ -577,6 +588,15 @@ def _key_of(roster: Roster) -> str:
     """Equal rosters have equal keys; the names may hold anything that a device says."""
     told = repr([getattr(roster, name) for name in Roster.__dataclass_fields__])
     return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _roster_of(key: str, content: bytes | None) -> Roster | None:
+    """The roster of a key; None where it is missing or damaged."""
+    try:
+        roster = decode(Roster, content or b"")
+    except RecordError:
+        return None
+    return roster if _key_of(roster) == key else None
 
 
 def _planes(counts: Counts) -> npt.NDArray[np.uint8]:

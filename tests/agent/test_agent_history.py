@@ -22,6 +22,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from history_farm import HOUR_S, MIDNIGHT_S, account_of, prices_of, roster_of
 from hypothesis import given
 from hypothesis import strategies as st
@@ -208,6 +209,51 @@ def test_no_flipped_bit_changes_a_number(path: Path) -> None:
             named += bool(history.lost)
         path.write_bytes(sound)
     assert named > 100
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [(name, value) for name in ("start_s", "end_s", "parts", "serial", "content", "seal") for value in ("x", b"x", 7)],
+)
+def test_a_cell_whose_type_is_damaged_costs_its_row_and_nothing_else(path: Path, column: str, value: object) -> None:
+    """SQLite keeps the type with each cell, so a flipped bit makes a number of bytes and a text of a number."""
+    roster = roster_of(3)
+    hours = [account_of(roster, MIDNIGHT_S + i * HOUR_S) for i in range(26)]
+    with closing(History.open(path)) as history:
+        history.keep(hours)
+        history.tidy(MIDNIGHT_S + 23 * HOUR_S, UTC_ZONE)
+    raw(path, f"UPDATE spans SET {column} = ? WHERE start_s = ?", value, hours[3].start_s)
+    with closing(History.open(path)) as history:
+        read = history.accounts(Span.HOUR, *EVER)
+        assert len(read) >= 25
+        assert all(any(same(account, hour) for hour in hours) for account in read)
+        history.keep([later := account_of(roster, MIDNIGHT_S + 26 * HOUR_S)])
+        history.tidy(MIDNIGHT_S + 27 * HOUR_S, UTC_ZONE)
+        assert len(history.accounts(Span.DAY, *EVER)) == 1
+        assert len(history.heads()) >= 27
+        assert same(history.accounts(Span.HOUR, later.start_s, later.end_s)[0], later)
+
+
+def test_a_reader_never_takes_a_row_for_damaged_that_is_being_replaced(path: Path) -> None:
+    """The running hour gets another roster, and the old one is let go, right behind the first question of a reader."""
+    first, second = roster_of(3), roster_of(4)
+    with closing(History.open(path)) as writer, closing(History.read_only(path)) as reader:
+        writer.keep([account_of(first, MIDNIGHT_S)])
+        is_asked: list[bool] = []
+
+        def replace_it(*_: object) -> None:
+            if not is_asked:
+                is_asked.append(True)
+                writer.keep([account_of(second, MIDNIGHT_S)])
+                writer.let_go(MIDNIGHT_S, UTC_ZONE)
+
+        sa.event.listen(sa.Engine, "after_cursor_execute", replace_it)
+        try:
+            assert len(reader.accounts(Span.HOUR, *EVER)) == 1
+        finally:
+            sa.event.remove(sa.Engine, "after_cursor_execute", replace_it)
+        assert (is_asked, reader.lost) == ([True], {})
+        assert [account.roster for account in reader.accounts(Span.HOUR, *EVER)] == [second]
 
 
 def flipped(value: Any, noise: random.Random) -> Any:
