@@ -123,9 +123,9 @@ def minutes(first: int, last: int) -> list[float]:
 def test_hours_are_written_every_five_minutes_and_at_their_end() -> None:
     shelf = Shelf()
     with books_on(shelf) as books:
-        take(books, *minutes(50, 54))
+        take(books, *minutes(50, 51))
         assert shelf.reached_s() == {0.0: 60.0}  # at the second tick: a sheet is first written when it is opened
-        take(books, *minutes(55, 62))
+        take(books, *minutes(52, 62))
         assert shelf.reached_s() == {0.0: 600.0}  # at the edge; the new hour will be five minutes later
     assert shelf.reached_s() == {0.0: 600.0, 1.0: 120.0}
     assert shelf.is_closed
@@ -133,6 +133,19 @@ def test_hours_are_written_every_five_minutes_and_at_their_end() -> None:
     assert shelf.hours[HOUR_S + 3600].end_s == HOUR_S + 3720.0  # so far
     assert {start_s - HOUR_S for _, start_s in shelf.spans} == {3000.0, 3300.0, 3600.0}
     assert [at_s - HOUR_S for at_s in shelf.tidied] == [3060.0, 3720.0]  # once in every hour
+
+
+def test_a_young_run_is_written_whenever_it_is_twice_as_old() -> None:
+    """At its first sheet, 10 s, 20 s, ... later, and from five minutes on every five minutes; also behind a clock that
+    jumped back."""
+    written: list[float] = []
+    shelf = Shelf()
+    with books_on(shelf) as books:
+        for at_s in [*range(0, 1500, 2), *range(300, 1100, 2)]:
+            keeps = shelf.keeps
+            take(books, float(at_s))
+            written += [float(at_s)] * (shelf.keeps - keeps)
+        assert written == [2, 12, 24, 48, 96, 192, 384, 684, 984, 1284, 300, 600, 900]
 
 
 def test_a_slow_disk_costs_no_tick_and_no_hour() -> None:
@@ -157,8 +170,8 @@ def test_what_waits_for_a_disk_is_as_it_was_handed_in() -> None:
             books.take(cycle_at(at_s))
         shelf.is_free.set()
         books.wait()
-        assert shelf.reached_s() == {0.0: 960.0}
-        assert shelf.hours[HOUR_S].end_s == HOUR_S + 960.0
+        assert shelf.reached_s() == {0.0: 1080.0}
+        assert shelf.hours[HOUR_S].end_s == HOUR_S + 1080.0
 
 
 def test_a_disk_that_fails_is_counted_said_once_and_made_up_for(caplog: pytest.LogCaptureFixture) -> None:
@@ -271,10 +284,10 @@ def test_a_crash_loses_what_is_younger_than_five_minutes() -> None:
     shelf = Shelf()
     crashed = Bookkeeper(lambda: shelf, UTC)  # type: ignore[arg-type,return-value]
     take(crashed, *minutes(0, 9))
-    assert shelf.reached_s() == {0.0: 360.0}
+    assert shelf.reached_s() == {0.0: 480.0}
     with books_on(shelf) as books:
         take(books, *minutes(12, 14))
-    assert shelf.reached_s() == {0.0: 480.0}
+    assert shelf.reached_s() == {0.0: 600.0}
     crashed._clerk.close(10.0)
 
 
