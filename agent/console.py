@@ -47,7 +47,7 @@ def watch(
 ) -> int:
     """Show the agent at `url`: one picture and an exit code, or a live view until Ctrl-C or until `until` is set.
 
-    `also` is a further address for the last line of the live view, which hides what was printed before it.
+    `also` is what else the last line of the live view shall say, which hides what was printed before it.
 
     Returns 0, or 1 where `once` found no agent. The live view outlasts an agent that stops answering.
     """
@@ -86,9 +86,8 @@ def _live(url: str, console: Console, stop: threading.Event, also: str) -> None:
                 document = fetch(url)
             except Unreachable as error:
                 trouble = _trouble(url, error, " Trying again every 2 seconds; Ctrl-C ends.")
-            footer = trouble or Text(
-                "   ".join(filter(None, (f"{url}/", "/metrics", also, "Ctrl-C ends"))), style="dim"
-            )
+            told = "   ".join(filter(None, (f"{url}/", "/metrics", "Ctrl-C ends", also)))
+            footer = trouble or Text(told, style="dim", no_wrap=True, overflow="ellipsis")
             size = console.size
             body = Text("") if document is None else frame(document, time.time(), size.height - 1, size.width)
             live.update(Group(body, footer), refresh=True)

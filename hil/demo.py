@@ -131,7 +131,8 @@ def _run(config: Path | None, directory: Path, children: ExitStack) -> int:
     _say(f"  money        {_near(Path(sys.executable).with_name('hashwatt'))} ladder --config {_near(config)}")
     _say("               the same with worth, and with report --day today; in another terminal")
     _say("  Ctrl-C ends everything.")
-    return _watch(url, agent, log, mqtt_url or "")
+    also = (mqtt_url, f"hashwatt ladder, worth, report --config {_near(config)}")
+    return _watch(url, agent, log, "   ".join(filter(None, also)))
 
 
 def _virtual_site(directory: Path, children: ExitStack) -> tuple[Path, str | None]:
