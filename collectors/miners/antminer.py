@@ -88,7 +88,8 @@ def _watts_of(reply: Any) -> tuple[float, str] | None:
     """Watts and their key, where this firmware has them."""
     row = _last(cgminer.section(reply, "STATS"))
     for key in ("watt", "power", "Power", "chain_power", "total_power"):
-        said = row.get(key)
+        if (said := row.get(key)) is None:
+            continue
         watts = evidence.positive(said.partition(" (")[0] if isinstance(said, str) else said)  # Hiveon: "456.78 (AB)"
         if watts is not None:
             return watts, key
@@ -276,6 +277,7 @@ _PLACES = tuple(
     for slot in range(1, MAX_SLOTS + 1)
 )
 """Where a board's heat stands: one key for all sensors of a kind on most firmware, else one key for each."""
+_BOARD, _CHIP = Sensor.BOARD, Sensor.CHIP
 _ABSENT = (None, "0-0-0-0", "", 0)
 _DEGREES = re.compile(r"[0-9]+(?:\.[0-9]+)?")  # a dash parts them: frost cannot be told here
 
@@ -288,21 +290,22 @@ def _temperatures(details: Fields, is_coolant: bool) -> Iterator[Temperature]:
     """
     boards = _sensors(details)
     index = evidence.board_indices(boards)
-    water: dict[Sensor, list[float]] = {Sensor.INLET: [], Sensor.OUTLET: []}
+    inlet: list[float] = []
+    outlet: list[float] = []
     for slot, (pcb, chip, pic) in boards.items():
         if is_coolant:
             wet, rest = _listed(pcb), _listed(pic)
-            water[Sensor.INLET] += wet[:1]
-            water[Sensor.OUTLET] += wet[2:3]
+            inlet += wet[:1]
+            outlet += wet[2:3]
             pcb, chip = wet[1:2] + wet[3:] + rest[1:], chip if _hottest(chip) is not None else rest[:1]
-        for sensor, place in ((Sensor.BOARD, pcb), (Sensor.CHIP, chip)):
+        for sensor, place in ((_BOARD, pcb), (_CHIP, chip)):
             hottest = _hottest(place)
             if hottest is not None:
-                yield Temperature(sensor, index[slot], hottest)
-    for sensor, degrees in water.items():
+                yield evidence.temperature(sensor, index[slot], hottest)
+    for sensor, degrees in ((Sensor.INLET, inlet), (Sensor.OUTLET, outlet)) if is_coolant else ():
         hottest = _hottest(degrees)
         if hottest is not None:
-            yield Temperature(sensor, 0, hottest)
+            yield evidence.temperature(sensor, 0, hottest)
 
 
 def _sensors(details: Fields) -> dict[int, tuple[object, object, object]]:
@@ -331,6 +334,8 @@ def _apart(details: Fields, keys: tuple[str, ...]) -> list[Any] | None:
 def _chain(details: Fields) -> dict[int, Fields]:
     """Boards as the pages list them, by their number from 0; by position where numbers are missing or doubled."""
     said = details.get("chain")
+    if said is None:
+        return {}
     rows = [row for row in said[:MAX_SLOTS] if isinstance(row, dict)] if isinstance(said, list) else []
     numbers = [number for row in rows if (number := cgminer.integer(row.get("index"))) is not None]
     is_numbered = len(set(numbers)) == len(rows) and all(0 <= number < MAX_SLOTS for number in numbers)
@@ -357,14 +362,16 @@ def _hottest(said: object) -> float | None:
     return max((degrees for value in _listed(said) if (degrees := evidence.celsius(value)) is not None), default=None)
 
 
+_FANS = tuple(f"fan{i}" for i in range(1, MAX_FANS + 1))
+
+
 def _fans_rpm(details: Fields, is_hydro: bool) -> tuple[float | None, ...]:
     """Speeds of the fans that are there. S17 and older list eight places and turn a few: `fan_num` tells how many."""
     listed = details.get("fan")
     if isinstance(listed, list):
         speeds = [evidence.not_negative(speed) for speed in listed[:MAX_FANS]]
     else:
-        places = [f"fan{i}" for i in range(1, MAX_FANS + 1) if f"fan{i}" in details]
-        speeds = [evidence.not_negative(details[place]) for place in places]
+        speeds = [evidence.not_negative(details[place]) for place in _FANS if place in details]
     if is_hydro and not any(speeds):
         return ()
     count = cgminer.integer(details.get("fan_num"))

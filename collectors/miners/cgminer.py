@@ -355,11 +355,9 @@ def number(value: object) -> float | None:
 
     A unit is dropped only where it does not scale the number: kilo and mega may not vanish silently.
     """
-    if isinstance(value, float):
-        return value if -_MAX_NUMBER <= value <= _MAX_NUMBER else None  # not so for nan either
-    if isinstance(value, int):
-        return None if isinstance(value, bool) or not -_MAX_NUMBER <= value <= _MAX_NUMBER else float(value)
-    if not isinstance(value, str) or len(value) > MAX_TEXT_CHARS:
+    if type(value) is float or type(value) is int:  # a decoder gives plain types only, and a bool is no int here
+        return float(value) if -_MAX_NUMBER <= value <= _MAX_NUMBER else None  # not so for nan either
+    if type(value) is not str or len(value) > MAX_TEXT_CHARS:
         return None
     matched = _QUANTITY.fullmatch(value.strip())
     if matched is None or (matched[2] or "").lower() not in _PLAIN_UNITS:
@@ -376,7 +374,9 @@ def integer(value: object) -> int | None:
 
 def flag(value: object) -> bool | None:
     """True or False in any spelling that firmware uses: true, "true", 1, "1", "Y", "on"; anything else is None."""
-    word = str(value).strip().lower() if isinstance(value, (bool, int, str)) else ""
+    if value is True or value is False:
+        return value
+    word = str(value).strip().lower() if isinstance(value, (int, str)) else ""
     if word in ("true", "1", "y", "yes", "on"):
         return True
     return False if word in ("false", "0", "n", "no", "off") else None
@@ -384,6 +384,8 @@ def flag(value: object) -> bool | None:
 
 def text(value: object, limit: int = MAX_TEXT_CHARS) -> str | None:
     """Printable characters of a text or whole number, at most `limit` of them; None where nothing is left."""
+    if type(value) is str and len(value) <= limit and value.isprintable():
+        return value.strip() or None  # nearly every one
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         return None
     if isinstance(value, int) and abs(value) > 2**64:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from collectors.miners.cgminer import number
@@ -128,7 +129,7 @@ def state(
     hashing = now_hs if now_hs is not None else money_hs
     if hashing:
         young = uptime_s is not None and uptime_s < WARM_UP_S
-        return OperatingState.WARMING_UP if is_ramping or (is_ramping is None and young) else OperatingState.MINING
+        return OperatingState.WARMING_UP if is_ramping or (is_ramping is None and young) else _MINING
     if is_asleep:
         return OperatingState.SLEEPING
     if hashing is None:
@@ -146,6 +147,9 @@ def celsius(value: object) -> float | None:
     return degrees if degrees is not None and degrees != 0.0 and -40.0 <= degrees <= 150.0 else None
 
 
+_BOARD, _CHIP, _MINING = Sensor.BOARD, Sensor.CHIP, OperatingState.MINING  # a lookup in an enum costs a call
+
+
 class Heat(dict[tuple[Sensor, int], float]):
     """The hottest value of each place, while a reply is walked."""
 
@@ -155,15 +159,17 @@ class Heat(dict[tuple[Sensor, int], float]):
         degrees = celsius(value)
         if degrees is None or board is None:
             return
-        place = (sensor, board if sensor in _OF_BOARDS else 0)
-        if degrees > self.get(place, -math.inf):
+        place = (sensor, board if sensor is _BOARD or sensor is _CHIP else 0)
+        hottest = self.get(place)
+        if hottest is None or degrees > hottest:
             self[place] = degrees
 
     def temperatures(self) -> tuple[Temperature, ...]:
-        return tuple([Temperature(sensor, board, degrees) for (sensor, board), degrees in self.items()])
+        return tuple([temperature(sensor, board, degrees) for (sensor, board), degrees in self.items()])
 
 
-_OF_BOARDS = frozenset((Sensor.BOARD, Sensor.CHIP))
+temperature = lru_cache(maxsize=4096)(Temperature)
+"""Thousands of machines have the same few temperatures: each is made once and kept once for all of them."""
 
 
 def positive(value: object) -> float | None:

@@ -27,7 +27,7 @@ def decoded(ask: Ask, raw: bytes) -> Any:
     """JSON of any type, or the text of a page. Errors: those of `cgminer.decode`."""
     if ask.is_text:
         return raw[:MAX_PAGE_CHARS].decode("utf-8", errors="replace")
-    if ask.via is Via.RPC:
+    if ask.is_rpc:
         return cgminer.decode(raw)
     cgminer.Receiver().feed(raw)  # only for its depth cap: the length was bounded on the way in
     cgminer.check_members(raw)
@@ -53,7 +53,7 @@ def accepted(ask: Ask, answer: Any) -> Any:
     """The same answer, unless it refuses. Errors: PollError DENIED or UNSUPPORTED by what the refusal says."""
     if ask.any_status:
         return answer
-    if ask.via is Via.RPC:
+    if ask.is_rpc:
         cgminer.require(answer, ask.what)
     elif ask.via is Via.FRAMED:
         _require_framed(answer, ask.what)
@@ -77,7 +77,7 @@ def take(said: Said, ask: Ask, answer: Any) -> None:
     """Digest one accepted answer into `said`, with the warnings that decoding it left."""
     if isinstance(answer, cgminer.Reply) and answer.warnings:  # a page that had to be mended is one, too
         said.warnings += answer.warnings
-    if ask.via is Via.RPC and "STATUS" not in answer:
+    if ask.is_rpc and "STATUS" not in answer:
         said.warnings += (cgminer.NO_STATUS,)
     said[ask.name] = answer if ask.digest is None else ask.digest(answer)
 

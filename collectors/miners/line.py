@@ -40,7 +40,7 @@ class Line:
 
     async def ask(self, ask: Ask, deadline_at: float) -> Any:
         """The decoded and accepted answer to one question."""
-        if ask.via is Via.RPC and not ask.is_text:
+        if ask.is_rpc and not ask.is_text:
             receiver = cgminer.Receiver()
             await collect(receiver, self.host, self._port(ask.port), ask.request, deadline_at)
             return hearing.accepted(ask, receiver.finish())

@@ -5,13 +5,14 @@ averages since the start, its total is one board's), so the rates come from `sum
 the tuner's model unless `power` says that the supply measures. Boards come unordered, and most have no chip sensor:
 the chip temperatures of `stats` repeat the board's. Several pools get work at once where there are groups.
 
-Rates, watts and state are asked at every look. Boards, fans and sensors are half of all the bytes and change slowly, so
-they come with the pools at every tenth, and only what the reading needs of them is kept. The whole boards are asked for
-once more where somebody wants everything.
+Rates and watts are asked at every look. Boards, fans, sensors and settings are most of the bytes and change slowly, so
+they come with the pools at every tenth, and when the machine stops or begins to hash; only what the reading needs of
+them is kept. The whole boards are asked for once more where somebody wants everything.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -67,9 +68,6 @@ class Boards:
 _NO_SENSORS = Sensed((), (), is_whole=False)
 _NO_BOARDS = Boards(_NO_SENSORS, is_ramping=False, expected_hs=None, errors=())
 
-_kept = lru_cache(maxsize=4096)(Temperature)
-"""Thousands of machines have the same few temperatures: each is kept once for all of them."""
-
 
 def _boards_together(reply: Fields) -> Boards:
     rows = _rows(reply, "DEVS")[:_MAX_KEPT]
@@ -104,7 +102,7 @@ def _sensed(rows: tuple[Fields, ...], heat: evidence.Heat) -> Sensed:
     numbers = tuple(sorted({number for row in rows if (number := _board_of(row)) is not None}))
     return Sensed(
         numbers,
-        tuple(_kept(sensor, board, degrees) for (sensor, board), degrees in heat.items()),
+        heat.temperatures(),
         is_whole=all((Sensor.BOARD, number) in heat for number in numbers),
     )
 
@@ -145,6 +143,46 @@ def _presets(reply: Fields) -> tuple[Preset, ...]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `config` says of the machine and of what it was told to do. None = not said."""
+
+    machine: hardware.Hardware = hardware.UNNAMED
+    mac: str | None = None
+    serial: str | None = None
+    hostname: str | None = None
+    mode: str | None = None
+    power_limit_w: float | None = None
+    is_asleep: bool | None = None
+    is_tuning: bool | None = None
+
+
+_NO_SETTINGS = Settings()
+
+
+def _settings(reply: Fields) -> Settings:
+    said = _head(reply, "CONFIG")
+    return Settings(
+        machine=hardware.named(said.get("Model")),
+        mac=normalise_mac(text(said.get("MACAddr"))),
+        serial=text(said.get("SerialNumber")),
+        hostname=text(said.get("Hostname")),
+        mode=_word(text(said.get("Profile"))),
+        power_limit_w=evidence.positive(said.get("ActualPowerTarget")),
+        is_asleep=_CURTAILED.get((text(said.get("CurtailMode")) or "").lower()),
+        is_tuning=flag(said.get("IsTuning")),
+    )
+
+
+_CURTAILED = {"none": False, "sleep": True, "idle": True}
+"""`CurtailMode` is "None" awake and "Sleep" curtailed; another word is not one that we know."""
+
+
+def _word(said: str | None) -> str | None:
+    """A word that many machines say: kept once for all of them."""
+    return None if said is None else sys.intern(said)
+
+
 def _identity(reply: Fields) -> tuple[str | None, str | None]:
     """(firmware version, model) of a `version` reply."""
     fields = _head(reply, "VERSION")
@@ -158,9 +196,9 @@ def read(said: Said) -> MinerReading:
     """One look. Errors: PollError MALFORMED where no answer of this look has fields; boards of an earlier one are no
     answer."""
     summary = _head(said.get("summary"), "SUMMARY")
-    config = _head(said.get("config"), "CONFIG")
+    settings: Settings = said.get("config", _NO_SETTINGS)
     devs = _rows(said.get("boards"), "DEVS") if said.is_deep else ()
-    if not (summary or config or devs):
+    if not (summary or devs):
         raise PollError(FaultKind.MALFORMED, "summary is empty")
     warnings: list[str] = []
 
@@ -171,7 +209,7 @@ def read(said: Said) -> MinerReading:
         warnings.append(evidence.UPTIME_UNKNOWN)
 
     version: tuple[str | None, str | None] = said.get("version", (None, None))
-    machine = hardware.named(config.get("Model"))
+    machine = settings.machine
     if machine is hardware.UNNAMED:
         machine = hardware.named(version[1])
     power = _head(said.get("power"), "POWER")
@@ -187,16 +225,16 @@ def read(said: Said) -> MinerReading:
         make=machine.make,
         model=machine.model,
         firmware=version[0],
-        mac=normalise_mac(text(config.get("MACAddr"))),
-        serial=text(config.get("SerialNumber")),
-        hostname=text(config.get("Hostname")),
+        mac=settings.mac,
+        serial=settings.serial,
+        hostname=settings.hostname,
         algorithm=machine.algorithm,
         state=evidence.state(
             now_hs,
             money.hs if money else None,
             uptime_s,
-            is_asleep=_is_asleep(config),
-            is_ramping=_is_ramping(config, boards, is_hashing=bool(now_hs or (money and now_hs is None))),
+            is_asleep=settings.is_asleep,
+            is_ramping=_is_ramping(settings, boards, is_hashing=bool(now_hs or (money and now_hs is None))),
             has_error=bool(boards.errors),
         ),
         hashrate_hs=money.hs if money else None,
@@ -207,8 +245,8 @@ def read(said: Said) -> MinerReading:
         reported_power_w=watts,
         power_side=None if watts is None else "ac" if flag(power.get("PSU")) else "model",
         power_key=None if watts is None else "Watts",
-        power_limit_w=evidence.positive(config.get("ActualPowerTarget")),
-        mode=text(config.get("Profile")),
+        power_limit_w=settings.power_limit_w,
+        mode=settings.mode,
         presets=said.get("profiles", ()),
         temperatures=_temperatures(said.get("temps", _NO_SENSORS), boards.sensed),
         fans_rpm=said.get("fans", ()),
@@ -232,20 +270,12 @@ def _rates(summary: Fields, uptime_s: float | None) -> list[evidence.Rate]:
     return (evidence.rates(summary, GIGA, _SHORTEST) if is_ripe else []) or evidence.rates(summary, GIGA, _WINDOWS)
 
 
-_CURTAILED = {"none": False, "sleep": True, "idle": True}
-
-
-def _is_asleep(config: Fields) -> bool | None:
-    """`CurtailMode` is "None" awake and "Sleep" curtailed; another word is not one that we know."""
-    return _CURTAILED.get((text(config.get("CurtailMode")) or "").lower())
-
-
-def _is_ramping(config: Fields, boards: Boards, *, is_hashing: bool) -> bool | None:
+def _is_ramping(settings: Settings, boards: Boards, *, is_hashing: bool) -> bool | None:
     """A board that ramps says so. The tuner works on machines that hash at full rate, too: `IsTuning` tells of a
     start only where nothing is hashed. None = neither says that it starts."""
     if boards.is_ramping:
         return True
-    return True if not is_hashing and flag(config.get("IsTuning")) else None
+    return True if not is_hashing and settings.is_tuning else None
 
 
 def _temperatures(temps: Sensed, devs: Sensed) -> tuple[Temperature, ...]:
@@ -323,7 +353,7 @@ MAKE = Make(
     asks=(
         Ask("summary", "summary", joins=True),
         Ask("power", "power", joins=True, is_needed=False),
-        Ask("config", "config", joins=True, is_needed=False),
+        Ask("config", "config", when=When.SLOW, joins=True, is_needed=False, digest=_settings),
         Ask("devs", "devs", when=When.SLOW, joins=True, is_needed=False, digest=_boards_together),
         Ask("fans", "fans", when=When.SLOW, joins=True, is_needed=False, digest=_fans),
         Ask("temps", "temps", when=When.SLOW, joins=True, is_needed=False, digest=_sensors),

@@ -74,9 +74,13 @@ class Ask:
     any_status: bool = False  # an answer that refuses is an answer, too
     digest: Callable[[Any], Any] | None = None
     request: bytes = field(init=False, repr=False, compare=False)  # what goes over the wire, RPC and FRAMED
+    is_rpc: bool = field(init=False, repr=False, compare=False)  # looked at for every answer, where an enum's member
+    is_kept: bool = field(init=False, repr=False, compare=False)  # costs as much as the rest; kept between looks
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "request", _request(self))
+        object.__setattr__(self, "is_rpc", self.via is Via.RPC)
+        object.__setattr__(self, "is_kept", self.when in (When.SLOW, When.ONCE))
 
 
 def _request(ask: Ask) -> bytes:

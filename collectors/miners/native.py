@@ -6,6 +6,9 @@ never cost it: one that is refused, denied or hangs is left alone for a hundred 
 
 A machine keeps its make as long as it answers like one. Whoever was away is asked again who it is, because another one
 may stand there now; a MAC or serial that differs from the last look's is a fault of this look, never a reading.
+
+What changes seldom is asked at every tenth look and kept, as long as it is the same run of the same machine: its uptime
+goes on, and it hashes as it did. Whatever breaks with that is asked everything in the same look, before it counts.
 """
 
 from __future__ import annotations
@@ -25,6 +28,9 @@ NEEDS_PYASIC = "needs pyasic"
 SLOW_EVERY = 10
 FORGIVE_EVERY = 100
 RARE_S = 4 * 3600.0
+UPTIME_SLACK_S = 10.0
+"""An uptime that has grown by so much more than the time that has passed is another machine's."""
+
 MAC_OF_NEIGHBOUR = "mac_from_neighbour_table"
 JOINED, SINGLE = "+joined", "+single"
 
@@ -34,6 +40,8 @@ _CUT = (FaultKind.REFUSED, FaultKind.DENIED, FaultKind.UNSUPPORTED)
 """One port of a machine is closed to us, the others need not be."""
 
 _LEFT_ALONE = (*_GONE, FaultKind.UNSUPPORTED, FaultKind.DENIED, FaultKind.OVERSIZE)
+
+_RARE = When.RARE
 
 _NONE: frozenset[str] = frozenset()  # one for all machines: a new one each would be their largest part
 
@@ -52,8 +60,8 @@ class NativeMiner:
     """
 
     __slots__ = (
-        "_deadline_s", "_identity", "_joins", "_kept", "_left_alone", "_line",
-        "_looks", "_mac_of", "_make", "_rare_after", "_slow_at", "_told", "_uptime_s", "_way",
+        "_deadline_s", "_identity", "_is_hashing", "_joins", "_kept", "_left_alone", "_line",
+        "_looks", "_mac_of", "_make", "_rare_after", "_slow_at", "_started_at", "_told", "_uptime_s", "_way",
     )  # fmt: skip
 
     def __init__(
@@ -71,6 +79,8 @@ class NativeMiner:
         self._left_alone = _NONE
         self._identity: tuple[str | None, str | None] = (None, None)
         self._uptime_s: float | None = None
+        self._started_at = 0.0  # of the run that its uptime tells of, on the clock of the loop
+        self._is_hashing = False
         self._slow_at = 0.0
         self._rare_after = 0.0
         self._recall(way)
@@ -78,9 +88,15 @@ class NativeMiner:
     async def read(self, is_deep: bool = False) -> MinerReading:
         """One look. Errors: PollError; UNSUPPORTED, detail `needs pyasic: ...`, where only a library reads it."""
         now = asyncio.get_running_loop().time()
+        is_full = is_deep or self._make is None or not self._looks % SLOW_EVERY
         try:
             said = await self.listen(now + self._deadline_s, is_deep)
-            return self._judged(said, now)
+            reading = self._heard(said)
+            if not is_full and self._has_turned(reading, now):
+                self._start_over()
+                said = await self.listen(now + self._deadline_s)
+                reading = self._heard(said)
+            return self._judged(reading, said, now)
         except PollError as error:
             self._doubt(error)
             raise
@@ -249,9 +265,9 @@ class NativeMiner:
         if ask.what == "version":
             self._check_is_same_make(answer)
         hearing.take(said, ask, answer)
-        if ask.when in (When.SLOW, When.ONCE):
+        if ask.is_kept:
             self._kept[ask.name] = said[ask.name]
-        elif ask.when is When.RARE:
+        elif ask.when is _RARE:
             self._put_off_rare()
 
     def _put_off_rare(self) -> None:
@@ -278,11 +294,29 @@ class NativeMiner:
 
     # --- what it said
 
-    def _judged(self, said: Said, now: float) -> MinerReading:
+    def _heard(self, said: Said) -> MinerReading:
+        assert self._make is not None
+        return self._make.read(said)
+
+    def _has_turned(self, reading: MinerReading, now: float) -> bool:
+        """Whether this is another run, or another machine at the same address, or one that has stopped or begun to
+        hash: then nothing that is kept may be told of it."""
+        uptime_s, before_s = reading.uptime_s, self._uptime_s
+        is_other_run = (
+            uptime_s is not None
+            and before_s is not None
+            and (uptime_s < before_s or now - uptime_s < self._started_at - UPTIME_SLACK_S)
+        )
+        return is_other_run or _is_hashing(reading) is not self._is_hashing
+
+    def _start_over(self) -> None:
+        """Ask everything again."""
+        self._kept, self._looks, self._rare_after = {}, 0, 0.0
+
+    def _judged(self, reading: MinerReading, said: Said, now: float) -> MinerReading:
         """The reading, with what only line and past can add. Errors: PollError; IDENTITY for another machine."""
         make = self._make
         assert make is not None
-        reading = make.read(said)
         mac, warnings = reading.mac, reading.warnings
         if mac is None and self._mac_of is not None:
             mac = self._mac_of(self._line.host, now)
@@ -293,10 +327,9 @@ class NativeMiner:
             raise PollError(FaultKind.IDENTITY, f"was {before[0] or before[1]}, now {mac or reading.serial}")
         self._identity = (mac or before[0], reading.serial or before[1])
         if reading.uptime_s is not None:
-            if self._uptime_s is not None and reading.uptime_s < self._uptime_s:
-                self._kept, self._looks = {}, -1  # it has started again, perhaps with another firmware
-                self._rare_after = 0.0
             self._uptime_s = reading.uptime_s
+            self._started_at = now - reading.uptime_s
+        self._is_hashing = _is_hashing(reading)
         self._looks += 1
         reading.driver, reading.mac, reading.way, reading.pace_s = make.key, mac, self._way, make.pace_s
         if warnings or said.warnings:
@@ -304,6 +337,11 @@ class NativeMiner:
         if self._kept and (slow_age_s := round(now - self._slow_at, 1)) > 0.0:
             reading.slow_age_s = slow_age_s
         return reading
+
+
+def _is_hashing(reading: MinerReading) -> bool:
+    now_hs = reading.hashrate_now_hs
+    return bool(reading.hashrate_hs if now_hs is None else now_hs)
 
 
 def _key_of(way: str) -> str:

@@ -288,15 +288,18 @@ def _is_ramping(totals: Fields, rows: Sequence[tuple[int, Fields]]) -> bool | No
     return None if stable is None else True
 
 
+_BOARD, _CHIP, _INLET = Sensor.BOARD, Sensor.CHIP, Sensor.INLET
+
+
 def _temperatures(totals: Fields, rows: Sequence[tuple[int, Fields]], psu: object) -> tuple[Temperature, ...]:
     """Hottest board and chip of each board; where boards are not told, of the machine, at place 0."""
     heat = evidence.Heat()
     places = evidence.board_indices([number for number, _ in rows])
     for number, row in rows or ((0, totals),):
         place = places.get(number, 0)
-        heat.feel(Sensor.BOARD, place, row.get("Temperature"))
-        heat.feel(Sensor.CHIP, place, row.get("Chip Temp Max"))
-    heat.feel(Sensor.INLET, 0, totals.get("Env Temp"))
+        heat.feel(_BOARD, place, row.get("Temperature"))
+        heat.feel(_CHIP, place, row.get("Chip Temp Max"))
+    heat.feel(_INLET, 0, totals.get("Env Temp"))
     if isinstance(psu, dict):
         heat.feel(Sensor.PSU, 0, _message(psu).get("temp0"))
     return heat.temperatures()

@@ -569,9 +569,37 @@ async def test_a_machine_that_has_started_again_says_again_who_it_is() -> None:
         await miner.read()
         server.answers["summary"] = young
         await miner.read()
-        assert server.asked.count("version") == 1
+        assert server.asked.count("version") == 2
         await miner.read()
     assert server.asked.count("version") == 2
+
+
+async def test_another_run_by_its_uptime_counts_only_after_everything_was_asked() -> None:
+    """The address may be another machine's by now: what was kept of the first is not told of the second."""
+    of_another = wire(SUMMARY | {"SUMMARY": [SUMMARY["SUMMARY"][0] | {"Elapsed": 90_000_000}]})  # type: ignore[index]
+    async with scripted_miner(answers()) as server:
+        miner = open_at(server)
+        first = await miner.read()
+        assert (first.uptime_s or 0.0) < 80_000_000
+        server.answers["summary"] = of_another
+        server.answers["pools"] = wire({"STATUS": [{"STATUS": "S"}], "POOLS": []})
+        second = await miner.read()
+    assert first.pool_host is not None
+    assert (second.uptime_s, second.pool_host) == (90_000_000, None)
+
+
+async def test_a_machine_that_stops_hashing_is_asked_everything_at_once() -> None:
+    idle = SUMMARY["SUMMARY"][0] | {"GHS 5s": 0.0, "rate_5s": 0.0}  # type: ignore[index]
+    async with scripted_miner(answers()) as server:
+        miner = open_at(server)
+        await miner.read()
+        await miner.read()
+        assert server.asked.count("pools") == 1
+        server.answers["summary"] = wire(SUMMARY | {"SUMMARY": [idle]})
+        await miner.read()
+        assert server.asked.count("pools") == 2
+        await miner.read()
+    assert server.asked.count("pools") == 2
 
 
 async def test_a_reading_says_how_old_its_slow_answers_are() -> None:

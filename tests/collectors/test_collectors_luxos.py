@@ -187,8 +187,8 @@ async def test_one_connection_carries_a_look() -> None:
         "version",
         "summary+power+config+devs+fans+temps+pools",
         "profiles",  # alone, and not again for hours
-        "summary+power+config",  # heat and fans of the first look hold for ten
-        "summary+power+config",
+        "summary+power",  # heat, fans and settings of the first look hold for ten
+        "summary+power",
     ]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from honesty import assert_honest
@@ -303,11 +303,11 @@ async def test_another_machine_and_one_that_started_again_are_asked_anew() -> No
     async with scripted_miner(luxos_answers(wire(captured(LUXOS, "profiles")))) as server:
         miner = NativeMiner(Line(server.host, {4028: server.port}), 30.0)
         await miner.read()
-        young = wire({"summary": [{"STATUS": [{"STATUS": "S"}], "SUMMARY": [{"Elapsed": 10, "GHS 5s": 1.0}]}]})
-        kept, server.answers["*"] = server.answers["*"], young
-        await miner.read()  # shows that it has started again
-        server.answers["*"] = kept
-        assert (await miner.read()).presets
+        whole = json.loads(cast(bytes, server.answers["*"]).rstrip(b"\0"))
+        whole["summary"] = [{"STATUS": [{"STATUS": "S"}], "SUMMARY": [{"Elapsed": 10, "GHS 5s": 1.0}]}]
+        server.answers["*"] = wire(whole)
+        assert (await miner.read()).presets  # it has started again
+        assert not (await miner.read()).presets
     assert server.asked.count("profiles") == 2
 
 
