@@ -135,9 +135,8 @@ class Server:
             raise self._error(_words(error) if isinstance(error, ImportError) else type(error).__name__) from None
 
     def _error(self, words: str) -> Exception:
-        if self._secret:
-            words = words.replace(self._secret, "***")
-        return self._form.error(f"{self._form.noun} at {printable(self.name)}: {words}")
+        told = f"{self._form.noun} at {printable(self.name)}: {words}"
+        return self._form.error(told.replace(self._secret, "***") if self._secret else told)
 
 
 def _commented(table: sa.Table, comment: str) -> sa.Table:

@@ -118,8 +118,10 @@ def test_a_server_keeps_what_a_file_keeps(url: str) -> None:
         np.testing.assert_array_equal(day.counts, sum(hour.counts for hour in hours))
         prices = opened.prices(*EVER)
         assert (len(prices), prices[0].mean, prices[1].mean) == (24, 1.0, 0.05)
-        with pytest.raises(HistoryError):
-            opened.keep(hours)
+        for write in (lambda: opened.keep(hours), lambda: opened.tidy(MIDNIGHT_S + DAY_S, ZONE)):
+            with pytest.raises(HistoryError):
+                write()
+        assert len(opened.accounts(Span.HOUR, *EVER)) == 24
 
 
 def test_only_what_has_ended_is_copied_and_only_once(path: Path, url: str, clock: Clock) -> None:
@@ -268,6 +270,7 @@ def test_what_cannot_be_reached_is_one_line_without_a_password(
         (url.replace("correct%20horse", "wrong"), "password authentication failed"),
         (url.replace(str(postgres.port), str(free_port)), "refused"),
         (url + "x", "does not exist"),
+        (postgres.url("correct%20horse"), r"\"\*\*\*\" does not exist"),
         ("postgresql://u:correct%20horse@127.0.0.1:port/x", "no URL"),
         (url + "?sslmode=verify-full", "SSL"),
     ):
