@@ -156,6 +156,8 @@ def run(
     one look where none answers. `url` is another agent to ask.
     Errors: ConfigError for levels that cannot be computed and for a file that cannot be written.
     """
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise ConfigError("--url", f"{clean(url, 80)!r} does not begin with http:// or https://")
     found = _fleet(config, basis, url)
     if found is None:
         return 1

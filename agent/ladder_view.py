@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.console import DASH, age, power
-from agent.svg import HUES, QUARTERS, Plot, grid_lines, stroke, words
+from agent.svg import HUES, INK, Plot, grid_lines, round_values, stroke, words
 
 Document = Mapping[str, Any]
 
@@ -178,11 +178,14 @@ def svg(document: Document) -> str:
         words(LEFT, 24, f"{document['site']}: power under water by hashprice", "start", 16),
         words(LEFT, 42, f"{document['priced']:,} of {document['machines']:,} machines priced", "start"),
         words((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10, "hashprice, USD/PH/day", "middle"),
-        *grid_lines(plot, [share * most_w for share in QUARTERS], power),
+        *grid_lines(plot, round_values(0.0, most_w), power),
+        *(
+            words(plot.x(hashprice), HEIGHT - BOTTOM + 18, f"{hashprice:.6g}", "middle")
+            for hashprice in round_values(low, high, 8)
+        ),
+        words(WIDTH - RIGHT + 14, TOP - 8, "price of power", "start"),
+        *(_now(plot, level["hashprice_usd_ph_day"]) for level in levels if level["is_now"]),
     ]
-    for share in QUARTERS:
-        hashprice = low + share * (high - low)
-        parts.append(words(plot.x(hashprice), HEIGHT - BOTTOM + 18, f"{hashprice:.1f}", "middle"))
     for i, price in enumerate(document["power_usd_kwh"]):
         hue = HUES[i % len(HUES)]
         points = [(level["hashprice_usd_ph_day"], level["rungs"][i]["freed_w"]) for level in levels]
@@ -190,3 +193,10 @@ def svg(document: Document) -> str:
         parts += [f'<circle cx="{plot.x(x):.1f}" cy="{plot.y(y):.1f}" r="3" fill="{hue}"/>' for x, y in points]
         parts.append(words(WIDTH - RIGHT + 14, TOP + 12 + 18 * i, f"{price:.4f} USD/kWh", "start", 12, hue))
     return "\n".join((*parts, "</svg>\n"))
+
+
+def _now(plot: Plot, hashprice: float) -> str:
+    """Where the market stands."""
+    at = plot.x(hashprice)
+    line = f'<path d="M{at:.1f} {plot.top:g}V{plot.bottom:g}" stroke="{INK}" stroke-dasharray="3 4"/>'
+    return line + words(at, plot.top - 6, "now", "middle", 11)

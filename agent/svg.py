@@ -14,7 +14,6 @@ from math import ceil, floor, log10
 HUES = ("#1b6ca8", "#2a9d5c", "#e08e0b", "#c8372d", "#7b3fa0", "#5b6770", "#0fa3b1", "#9c6644")
 INK, GRID = "#222", "#ddd"
 PAGE_INK, PAGE_GRID = "currentColor", "#8886"
-QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True, slots=True)

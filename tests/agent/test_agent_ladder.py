@@ -153,6 +153,13 @@ def test_an_option_that_cannot_be_is_one_line(
     assert "\x1b" not in errors
 
 
+def test_an_address_of_an_agent_that_is_none_is_a_slip_of_the_pen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["ladder", "--url", "127.0.0.1:9851", "--config", config_file(tmp_path)]) == 2
+    assert capsys.readouterr() == ("", "--url: '127.0.0.1:9851' does not begin with http:// or https://\n")
+
+
 def test_a_fleet_of_which_nothing_is_known_is_a_failure_that_says_why(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -191,7 +198,9 @@ def test_the_picture_is_sound_and_escapes_what_it_is_told(tmp_path: Path, capsys
     lines = tree.findall(f"{space}polyline")
     assert [len(line.attrib["points"].split()) for line in lines] == [ladder.CURVE_POINTS] * 2
     assert len(tree.findall(f"{space}circle")) == 2 * len(document["levels"])
-    assert "<b>&north: power under water by hashprice" in [text.text for text in tree.findall(f"{space}text")]
+    texts = [text.text for text in tree.findall(f"{space}text")]
+    assert "<b>&north: power under water by hashprice" in texts
+    assert {"0 W", "25", "30", "now", "price of power"} <= set(texts)
 
 
 def test_ten_thousand_machines_answer_within_two_seconds_of_cpu(
