@@ -319,7 +319,7 @@ def _check(args: argparse.Namespace) -> int:
     config = _config_of(args)
     preflight.check_profiles(config)
     preflight.check_libraries(config)
-    preflight.check_listener(config)
+    preflight.check_listener(config, beside_agent=True)
     preflight.check_journal(config)
     preflight.check_history(config)
     sys.stdout.write(preflight.summary(config))

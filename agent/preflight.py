@@ -19,9 +19,10 @@ from agent.tariffs import source_in_words
 from collectors.catalogue import LIBRARIES
 
 
-def check_listener(config: Config) -> None:
+def check_listener(config: Config, *, beside_agent: bool = False) -> None:
     """Read the listener's web-config file and bind it for a moment.
 
+    With `beside_agent` a port may be in use while an agent runs on the same journal: it is that agent's.
     Errors: ConfigError where the file is wrong or too weak for a public listener, or the port is in use or not ours.
     """
     _check_protection(config)
@@ -34,7 +35,15 @@ def check_listener(config: Config) -> None:
             listener.bind((host, port))
             listener.listen(1)
         except OSError as error:
+            if beside_agent and error.errno == errno.EADDRINUSE and _has_agent(config):
+                return
             raise ConfigError("prometheus.listen", _listen_problem(config, error), config.source.name) from None
+
+
+def _has_agent(config: Config) -> bool:
+    from agent.sqlitefile import is_locked  # with SQLAlchemy, which takes its time
+
+    return is_locked(config.journal_path)
 
 
 def _check_protection(config: Config) -> None:

@@ -151,6 +151,21 @@ def printable(error: object) -> str:
     return "".join(c if c.isprintable() else "?" for c in str(error))[:200]
 
 
+def is_locked(path: Path) -> bool:
+    """Whether an agent has this file as its own at this moment; False where nobody may know."""
+    try:
+        fd = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
 def _lock(path: Path, form: Form) -> int:
     """Hold `<file>.lock` while the agent runs: two agents on one memory would undo each other's work."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import resource
@@ -143,6 +144,22 @@ def test_a_port_in_use_is_one_line(tmp_path: Path, command: str) -> None:
         done = hashwatt(command, "--config", str(path))
     assert done.returncode == 2
     assert done.stderr == f"hashwatt.toml: prometheus.listen: 127.0.0.1:{port} is in use\n"
+
+
+def test_a_port_that_the_running_agent_has_is_no_mistake(tmp_path: Path) -> None:
+    """An operator edits the file while the agent runs, and checks it before the restart."""
+    (tmp_path / "state").mkdir()
+    lock_file = tmp_path / "state" / "hashwatt.db.lock"
+    with socket.create_server(("127.0.0.1", 0)) as taken, lock_file.open("w") as lock:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        path = config_file(tmp_path, f'[prometheus]\nlisten = "{listen}"\n')
+        said = f"hashwatt.toml: prometheus.listen: {listen} is in use\n"
+        assert hashwatt("check", "--config", str(path)).stderr == said
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = hashwatt("check", "--config", str(path))
+        assert done.returncode == 0
+        assert done.stdout.startswith("hashwatt.toml is good\n")
+        assert hashwatt("run", "--config", str(path)).stderr == said
 
 
 @pytest.mark.parametrize("command", ["check", "run", "once"])
