@@ -27,6 +27,7 @@ from fleet.account import (
     PRICE_SPAN_S,
     Account,
     PriceSpan,
+    Roster,
     Sheet,
     Span,
     arranged,
@@ -59,6 +60,7 @@ class Bookkeeper:
         self._newest: Cycle | None = None
         self._sheet: Sheet | None = None
         self._site: Site | None = None  # whose rows the sheet has
+        self._words: Roster | None = None  # one for all drafts while nobody is called otherwise
         self._begun_s, self._handed_s = math.nan, -math.inf
 
     def take(self, cycle: Cycle, is_clock_trusted: bool = True) -> None:
@@ -137,19 +139,22 @@ class Bookkeeper:
         since_s = self._handed_s - PRICE_SPAN_S
         self._handed_s = cycle.at_s
         prices = [price for price in sheet.prices.values() if price.start_s > since_s]
-        self._clerk.take(Draft(sheet, cycle, prices))
+        if (words := roster_of(cycle)) != self._words:
+            self._words = words
+        self._clerk.take(Draft(sheet, self._words, cycle.at_s, prices))
 
 
 @dataclass(frozen=True, eq=False)
 class Draft:
-    """A sheet on its way into the history, and a cycle that knows the words for its machines."""
+    """A sheet on its way into the history, and the words for its machines. It may wait long: no cycle is held by it."""
 
     sheet: Sheet
-    cycle: Cycle
+    words: Roster
+    at_s: float
     prices: Sequence[PriceSpan]
 
     def account(self) -> Account:
-        return settle(arranged(self.sheet, roster_of(self.cycle)))
+        return settle(arranged(self.sheet, self.words))
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,25 +264,34 @@ class Clerk:
         return had_work
 
     def _write(self) -> None:
-        """Write what lies on the desk; what cannot be written stays there for the next time."""
+        """Write what lies on the desk, an hour at a time: many at once might never fit. What cannot be written stays
+        there for the next time."""
         with self._desk:
-            drafts, prices = dict(self._drafts), dict(self._prices)
+            drafts = [self._drafts[start_s] for start_s in sorted(self._drafts)]
+            prices = dict(self._prices)
         if not drafts:
             return
-        newest = drafts[max(drafts)]
+        newest = drafts[-1]
         history = self._history()
-        history.keep([draft.account() for draft in drafts.values()], tuple(prices.values()))
-        with self._desk:  # what came since is newer
-            self._drafts = {at_s: draft for at_s, draft in self._drafts.items() if drafts.get(at_s) is not draft}
-            self._prices = {key: price for key, price in self._prices.items() if prices.get(key) is not price}
+        for draft in drafts:
+            due = {key: price for key, price in prices.items() if draft is newest or key[1] < draft.sheet.end_s}
+            history.keep([draft.account()], tuple(due.values()))
+            prices = {key: price for key, price in prices.items() if key not in due}
+            self._is_kept(draft, due)
         self.written_s = newest.sheet.until_s
         if newest.sheet.start_s != self._tidied_s:
-            history.tidy(newest.cycle.at_s, self._zone)
+            history.tidy(newest.at_s, self._zone)
             self._tidied_s = newest.sheet.start_s
         self.size_bytes = float(history.size_bytes())
         if not self._is_well:
             log.info("history: written again")
             self._is_well = True
+
+    def _is_kept(self, kept: Draft, prices: Mapping[tuple[str, float], PriceSpan]) -> None:
+        """Clear it from the desk; what came there since is newer, and stays."""
+        with self._desk:
+            self._drafts = {at_s: draft for at_s, draft in self._drafts.items() if draft is not kept}
+            self._prices = {key: price for key, price in self._prices.items() if prices.get(key) is not price}
 
     def _look_up(self) -> None:
         with self._desk:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -257,6 +259,42 @@ def test_hours_that_wait_for_a_disk_hold_bounded_memory(monkeypatch: pytest.Monk
         assert books.figures()[metrics.HISTORY_ERRORS] == before
     assert shelf.reached_s() == {0.0: 60.0, 6.0: 3600.0, 7.0: 3600.0, 8.0: 3600.0, 9.0: 3600.0, 10.0: 360.0}
     assert {(start_s - HOUR_S) // 3600 for _, start_s in shelf.spans} <= {0, 6, 7, 8, 9, 10}
+
+
+def test_hours_that_waited_long_are_written_one_at_a_time() -> None:
+    """All at once they may be more than a small history ever takes, and would then wait for good."""
+
+    class Small(Shelf):
+        def keep(self, accounts: Sequence[Account], prices: Sequence[PriceSpan] = ()) -> None:
+            if len(accounts) > 1:
+                raise HistoryError("too small")
+            super().keep(accounts, prices)
+
+    shelf = Small()
+    with books_on(shelf) as books:
+        take(books, 0.0, 60.0)
+        shelf.error = HistoryError("away")
+        take(books, *minutes(2, 300))
+        shelf.error = None
+        take(books, *minutes(301, 310))
+    assert shelf.reached_s() == {0.0: 3600.0, 1.0: 3600.0, 2.0: 3600.0, 3.0: 3600.0, 4.0: 3600.0, 5.0: 600.0}
+    assert {start_s for _, start_s in shelf.spans} == {HOUR_S + 300.0 * n for n in range(62)}
+
+
+def test_what_waits_holds_no_cycle() -> None:
+    """The columns of one are some times what is booked of it."""
+    shelf = Shelf()
+    with books_on(shelf) as books:
+        take(books, 0.0, 60.0)
+        shelf.error = HistoryError("away")
+        told = []
+        for at_s in minutes(2, 180):
+            books.take(cycle := cycle_at(at_s))
+            told.append(weakref.ref(cycle))
+        del cycle
+        books.wait()
+        gc.collect()
+        assert sum(each() is not None for each in told) <= 2
 
 
 # --- restarts --------------------------------------------------------------------------------------------------------
