@@ -8,6 +8,7 @@ needs when it runs, so that `--help` costs next to nothing on a small gateway.
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import sys
@@ -32,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     args.config = getattr(args, "config", None)
     args.debug = getattr(args, "debug", False)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that this terminal cannot show is no reason to show nothing
+        sys.stdout.reconfigure(errors="backslashreplace")
     _log_to_stderr("debug" if args.debug else "info")
     command: Callable[[argparse.Namespace], int] = args.command
     try:

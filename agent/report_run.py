@@ -21,6 +21,7 @@ from exporters.wording import clean
 from fleet.localtime import Zone, zone_of
 
 STDOUT = "-"
+_FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")  # the wide ones begin a formula where people write them
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,4 +135,4 @@ def csv_text(document: Document, grouping: str) -> str:
 
 def _cell(value: object) -> object:
     """A text that a spreadsheet would take for a formula gets an apostrophe before it."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

@@ -37,12 +37,18 @@ PDU_DOUBTS: tuple[str, ...] = tuple((bit.name or "").lower() for bit in PduDoubt
 KINDS: tuple[str, ...] = tuple(kind.value for kind in ROW_KINDS)
 OPERATING_STATES: tuple[str, ...] = tuple(state.value for state in STATES)
 
-_CONTROLS = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029))
+_CONTROLS = dict.fromkeys(
+    (
+        *(*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029),
+        *(0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)),  # turn round what stands behind them
+        *(0xFFFE, 0xFFFF),  # no characters, and no XML may hold them
+    )
+)
 _NOT_IN_TOPIC = re.compile(r"[^A-Za-z0-9_-]")
 
 
 def clean(text: str, limit: int = MAX_TEXT_BYTES) -> str:
-    """`text` without control characters, line ends and lone surrogates, at most `limit` bytes of UTF-8."""
+    """`text` without control characters of any kind, line ends and lone surrogates, at most `limit` bytes of UTF-8."""
     return text.translate(_CONTROLS).encode("utf-8", "ignore")[:limit].decode("utf-8", "ignore")
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sqlite3
+import sys
 import time
 from contextlib import closing
 from dataclasses import replace
@@ -160,6 +161,24 @@ def test_a_text_is_no_formula_in_a_spreadsheet(tmp_path: Path, capsys: pytest.Ca
     kept(path, [account_of(roster_of(1, '=HYPERLINK("x")'), START_S)], [])
     (line,) = csv.DictReader(io.StringIO(said(capsys, path, "--csv", "-")))
     assert line["model"] == '\'=HYPERLINK("x")'
+
+
+def test_a_wide_sign_begins_a_formula_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = config_file(tmp_path)
+    kept(path, [account_of(roster_of(1, "\uff1dcmd"), START_S)], [])
+    (line,) = csv.DictReader(io.StringIO(said(capsys, path, "--csv", "-")))
+    assert line["model"] == "'\uff1dcmd"
+
+
+@pytest.mark.parametrize("words", [("--by", "model"), ("--csv", "-")], ids=" ".join)
+def test_a_terminal_that_cannot_show_a_name_shows_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    path, shown = config_file(tmp_path), io.BytesIO()
+    kept(path, [account_of(roster_of(1, "M\u00fcller \u26cf"), START_S)], [])
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, "latin-1", write_through=True))
+    assert cli.main(["report", "--config", str(path), "--day", str(MAY_1), *words]) == 0
+    assert "M\u00fcller \\u26cf" in shown.getvalue().decode("latin-1")
 
 
 def test_the_usual_day_is_the_newest_finished_one(farm: Path, capsys: pytest.CaptureFixture[str]) -> None:

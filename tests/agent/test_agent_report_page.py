@@ -68,7 +68,7 @@ def test_the_page_is_sound_alone_and_complete() -> None:
 
 
 def test_whatever_a_device_or_the_inventory_says_is_only_text() -> None:
-    nasty = '<script>alert("1")</script>&amp;\x1b[2J\u2028'
+    nasty = '<script>alert("1")</script>&amp;\x1b[2J\u2028\ufffe\u202e'
     roster = Roster((nasty, "b"), (nasty, "S21"), (nasty, ""), (nasty, ""), (nasty, ""), (nasty, ""))
     hours, prices = a_day(roster)
     hours[0].counts[:, COLUMN["cost_usd"]] = 10**12  # both lose

@@ -192,6 +192,8 @@ def test_no_text_from_a_device_can_break_the_page(ids, model):
         ("two\nlines", 'machine="twolines"'),
         ("bell\x07\x1b[0m", 'machine="bell[0m"'),
         ("half\ud800pair", 'machine="halfpair"'),
+        ("turned\u202eround\u2066\u200f", 'machine="turnedround"'),
+        ("no\ufffe\uffffne", 'machine="none"'),
         ("x" * 200, f'machine="{"x" * 128}"'),
         ("é" * 100, f'machine="{"é" * 64}"'),
     ],
