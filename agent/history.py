@@ -550,9 +550,13 @@ class _FileHome:
             connection.exec_driver_sql("PRAGMA busy_timeout = 0")  # a reader may not hold up the caller
             excess = 1
             while excess > 0:
-                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").all()
+                is_read = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
                 pages, free = self._pages(connection)
-                excess = min(free, pages - self._max_bytes // PAGE_BYTES, self._wal_bytes // PAGE_BYTES // 4)
+                excess = (
+                    0
+                    if is_read
+                    else min(free, pages - self._max_bytes // PAGE_BYTES, self._wal_bytes // PAGE_BYTES // 4)
+                )
                 if excess > 0:
                     driver: Any = connection.connection.driver_connection
                     driver.executescript(f"PRAGMA incremental_vacuum({excess})")  # a plain execute frees one page
