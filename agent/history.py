@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
@@ -594,8 +595,10 @@ def _key_of(roster: Roster) -> str:
     return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+@lru_cache(maxsize=1)
 def _roster_of(key: str, content: bytes | None) -> Roster | None:
-    """The roster of a key; None where it is missing or damaged."""
+    """The roster of a key; None where it is missing or damaged. One for all days that have the same: a year of rosters
+    of a large farm is heavy."""
     try:
         roster = decode(Roster, content or b"")
     except RecordError:

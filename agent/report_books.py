@@ -113,7 +113,7 @@ def newest_finished(kept: Kept, zone: Zone, today: date) -> Days | None:
     for back in range(1, MOST_DAYS + 1):
         day = today - timedelta(days=back)
         start_s, end_s = _start_s(zone, day), _start_s(zone, day + timedelta(days=1))
-        if _account_of_day(kept, start_s, end_s) is not None:
+        if _account_of_day(kept, start_s, end_s, end_s) is not None:
             return Days(day, day)
     return None
 
@@ -136,7 +136,7 @@ def books_of(kept: Kept, days: Days, zone: Zone, clock: tzinfo, now_s: float, *,
     """
     each = [(day, _start_s(zone, day), _start_s(zone, day + timedelta(days=1))) for day in days.each()]
     start_s, end_s = each[0][1], each[-1][2]
-    found = [(day, _account_of_day(kept, *span)) for day, *span in each]
+    found = [(day, _account_of_day(kept, first_s, last_s, now_s)) for day, first_s, last_s in each]
     accounts = tuple(account for _, account in found if account is not None)
     until_s = end_s
     if now_s < end_s:
@@ -155,10 +155,11 @@ def books_of(kept: Kept, days: Days, zone: Zone, clock: tzinfo, now_s: float, *,
     )
 
 
-def _account_of_day(kept: Kept, start_s: float, end_s: float) -> Account | None:
-    """One that was rolled up in another time zone begins or ends at other instants: it is another day."""
+def _account_of_day(kept: Kept, start_s: float, end_s: float, now_s: float) -> Account | None:
+    """One that was rolled up in another time zone begins or ends at other instants: it is another day. A day that is
+    not over was rolled up under a clock that was wrong: its hours go on."""
     for rolled in kept.accounts(Span.DAY, start_s, end_s):
-        if (rolled.start_s, rolled.end_s) == (start_s, end_s):
+        if (rolled.start_s, rolled.end_s) == (start_s, end_s) and end_s <= now_s:
             return rolled
     hours = kept.accounts(Span.HOUR, start_s, end_s)
     return total(Span.DAY, hours) if hours else None

@@ -269,7 +269,9 @@ def test_hours_that_waited_long_are_written_one_at_a_time() -> None:
             if len(accounts) > 1:
                 raise HistoryError("too small")
             super().keep(accounts, prices)
+            given.append({price.start_s - accounts[0].start_s for price in prices})
 
+    given: list[set[float]] = []
     shelf = Small()
     with books_on(shelf) as books:
         take(books, 0.0, 60.0)
@@ -277,6 +279,10 @@ def test_hours_that_waited_long_are_written_one_at_a_time() -> None:
         take(books, *minutes(2, 300))
         shelf.error = None
         take(books, *minutes(301, 310))
+        counts = [len(starts) for starts in given[given.index(set(300.0 * n for n in range(12))) :]]
+        assert counts[:5] == [12] * 5  # each with its own prices
+        assert max(counts[5:]) <= 2  # and then the new alone
+        assert all(0.0 <= start_s < 3600.0 for starts in given for start_s in starts)
     assert shelf.reached_s() == {0.0: 3600.0, 1.0: 3600.0, 2.0: 3600.0, 3.0: 3600.0, 4.0: 3600.0, 5.0: 600.0}
     assert {start_s for _, start_s in shelf.spans} == {HOUR_S + 300.0 * n for n in range(62)}
 

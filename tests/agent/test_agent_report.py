@@ -238,6 +238,16 @@ def test_a_day_that_is_not_over_is_measured_by_what_has_come_of_it() -> None:
     assert row(told_in, "site", "north")["power_coverage_ratio"] == 1.0
 
 
+def test_a_day_that_a_wrong_clock_called_finished_is_as_long_as_its_hours() -> None:
+    """A clock some days ahead had the day rolled up of its first two hours; it went on for four more."""
+    two_hours = account({"a": (("S21", "", ""), {"covered_s": 7_200_000, "energy_j": 7_200_000})})
+    found = books_of(
+        Shelf(two_hours, *hours(START_S, 6)), Days(MARCH_12, MARCH_12), zone_of(UTC), UTC, START_S + 6 * 3600
+    )
+    told_in = report_document("north", found)
+    assert (row(told_in, "site", "north")["energy_kwh"], told_in["until"][:16]) == (6.0, "2024-03-12T06:00")
+
+
 def test_a_day_that_was_rolled_up_needs_no_hours_and_several_days_name_the_missing() -> None:
     rolled = account(FARM)
     later = hours(START_S + 2 * DAY_S, 24)
