@@ -279,7 +279,7 @@ def test_hours_that_waited_long_are_written_one_at_a_time() -> None:
         take(books, *minutes(2, 300))
         shelf.error = None
         take(books, *minutes(301, 310))
-        counts = [len(starts) for starts in given[given.index(set(300.0 * n for n in range(12))) :]]
+        counts = [len(starts) for starts in given[given.index({300.0 * n for n in range(12)}) :]]
         assert counts[:5] == [12] * 5  # each with its own prices
         assert max(counts[5:]) <= 2  # and then the new alone
         assert all(0.0 <= start_s < 3600.0 for starts in given for start_s in starts)

@@ -211,6 +211,16 @@ def test_no_flipped_bit_changes_a_number(path: Path) -> None:
     assert named > 100
 
 
+def test_a_roster_in_the_place_of_another_names_nobody(path: Path) -> None:
+    """Whole and readable, but not the one that the hour was kept with: other machines' names beside these numbers."""
+    with closing(History.open(path)) as history:
+        history.keep([account_of(roster_of(3), MIDNIGHT_S)])
+    raw(path, "UPDATE rosters SET content = ?", encode(roster_of(3, "Antminer S9")))
+    with closing(History.read_only(path)) as history:
+        assert history.accounts(Span.HOUR, *EVER) == ()
+        assert list(history.lost) == ["hour of 2026-09-11 00:00 UTC"]
+
+
 @pytest.mark.parametrize(
     ("column", "value"),
     [(name, value) for name in ("start_s", "end_s", "parts", "serial", "content", "seal") for value in ("x", b"x", 7)],
