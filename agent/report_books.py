@@ -50,9 +50,10 @@ class Days:
 class Books:
     """What is known of some days.
 
-    `accounts`: one per day that was kept, ascending. `steps`: the same in the pieces that a chart shows, hours of a
-    single day and days of several. `until_s`: how far the days have come; their end where they are over. `missing`:
-    days of which nothing was kept; `lost`: what was kept and cannot be read, in words.
+    `accounts`: one per day that was kept, ascending, or their sum where nobody asks for steps. `steps`: the same in the
+    pieces that a chart shows, hours of a single day and days of several. `until_s`: how far the days have come; their
+    end where they are over. `missing`: days of which nothing was kept; `lost`: what was kept and cannot be read, in
+    words.
     """
 
     days: Days
@@ -132,12 +133,20 @@ def books_of_newest(kept: Kept, zone: Zone, clock: tzinfo, now_s: float, *, with
 def books_of(kept: Kept, days: Days, zone: Zone, clock: tzinfo, now_s: float, *, with_hours: bool = True) -> Books:
     """What history has of these days. `clock` is the time zone that `zone` was made of.
 
-    Without hours a single day that was rolled up has no steps, and its hours need not be read.
+    Without hours there are no steps: those of a day that was rolled up need not be read, and days are only summed up.
     """
     each = [(day, _start_s(zone, day), _start_s(zone, day + timedelta(days=1))) for day in days.each()]
     start_s, end_s = each[0][1], each[-1][2]
-    found = [(day, _account_of_day(kept, first_s, last_s, now_s)) for day, first_s, last_s in each]
-    accounts = tuple(account for _, account in found if account is not None)
+    accounts: list[Account] = []
+    missing: list[date] = []
+    for day, first_s, last_s in each:
+        account = _account_of_day(kept, first_s, last_s, now_s)
+        if account is None:
+            missing.append(day)
+        elif accounts and not with_hours:  # one after the other: a year of a large farm is heavy
+            accounts[0] = total(Span.DAY, (accounts[0], account))
+        else:
+            accounts.append(account)
     until_s = end_s
     if now_s < end_s:
         # what came after the last account is not known to anybody yet
@@ -148,10 +157,10 @@ def books_of(kept: Kept, days: Days, zone: Zone, clock: tzinfo, now_s: float, *,
         start_s=start_s,
         end_s=end_s,
         until_s=until_s,
-        accounts=accounts,
-        steps=() if not with_hours else accounts if len(each) > 1 else kept.accounts(Span.HOUR, start_s, end_s),
+        accounts=tuple(accounts),
+        steps=() if not with_hours else tuple(accounts) if len(each) > 1 else kept.accounts(Span.HOUR, start_s, end_s),
         prices=kept.prices(start_s, end_s),
-        missing=tuple(day for day, account in found if account is None),
+        missing=tuple(missing),
     )
 
 

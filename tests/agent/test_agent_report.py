@@ -276,6 +276,19 @@ def test_a_day_of_another_time_zone_is_another_day() -> None:
     assert row(told_in, "site", "north")["energy_kwh"] == 5.0
 
 
+def test_without_charts_several_days_are_summed_up_one_by_one_to_the_same() -> None:
+    moved = {name: ((words[0], "r7", words[2]), items) for name, (words, items) in FARM.items() if name != "b"}
+    shelf = Shelf(account(FARM), account(moved, START_S + DAY_S), account(moved, START_S + 3 * DAY_S))
+    both = [
+        books_of(shelf, Days(MARCH_12, date(2024, 3, 15)), zone_of(UTC), UTC, 2e9, with_hours=with_hours)
+        for with_hours in (True, False)
+    ]
+    assert [len(books.accounts) for books in both] == [3, 1]
+    whole, summed = (report_document("north", books) | {"steps": []} for books in both)
+    assert summed == whole
+    assert (row(summed, "machine", "a")["rack"], row(summed, "machine", "b")["rack"]) == ("r7", "r10")
+
+
 def test_without_charts_the_hours_of_a_day_that_was_rolled_up_are_not_read() -> None:
     class NoHours(Shelf):
         def accounts(self, span: Span, from_s: float, until_s: float) -> tuple[Account, ...]:
