@@ -503,6 +503,24 @@ while True:
 """
 
 
+def test_each_commit_is_on_the_disk_before_a_call_returns(path: Path) -> None:
+    """A kill cannot tell, only a power cut: SQLite's own word for it, synchronous = FULL, is 2."""
+    asked: list[int] = []
+
+    def ask(connection: sa.Connection, cursor: Any, statement: str, *_: object) -> None:
+        if statement.startswith("INSERT INTO spans"):
+            cursor.execute("PRAGMA synchronous")
+            asked.append(cursor.fetchone()[0])
+
+    sa.event.listen(sa.Engine, "after_cursor_execute", ask)
+    try:
+        with closing(History.open(path)) as history:
+            history.keep([account_of(roster_of(1), MIDNIGHT_S)])
+    finally:
+        sa.event.remove(sa.Engine, "after_cursor_execute", ask)
+    assert asked == [2]
+
+
 def test_kills_lose_nothing_that_was_acknowledged(path: Path) -> None:
     tests = Path(__file__).parent
     chance, kept = random.Random(7), 0

@@ -149,6 +149,18 @@ def test_a_figure_of_less_than_its_time_is_marked() -> None:
     ]  # fmt: skip
 
 
+def test_an_uptime_beside_a_hashrate_that_was_never_known_is_marked() -> None:
+    """It only ever warmed up."""
+    warming = account({"a": (("S21", "", ""), {"running_s": 600_000})})
+    uptime = next(figure for figure in FIGURES if figure.name == "uptime_ratio")
+    assert told(row(report_document("n", books(warming)), "site", "n"), uptime) == f"100.0 %{MARK}"
+
+
+def test_seconds_that_were_rounded_up_cover_no_more_than_all() -> None:
+    site = row(report_document("n", books(account({"a": (("", "", ""), {"covered_s": 86_400_001})}))), "site", "n")
+    assert site["power_coverage_ratio"] == 1.0
+
+
 def test_a_loss_that_rounds_to_nothing_has_no_sign() -> None:
     margin = next(figure for figure in FIGURES if figure.name == "margin_usd")
     full = {"price_coverage_ratio": 1.0}
