@@ -131,19 +131,26 @@ def _evidence(counts: Counts) -> Counts:
     """Per machine what divides each other: energy and hashes, cost and energy, time running and time watched.
 
     Where two were known at different times they are 0: a machine whose watts were known all day and whose hashrate
-    only at night has no J/TH of that day.
+    only at night has no J/TH of that day. Where the times agree but for a little, so much of the energy is taken as
+    belongs to the other: a flat tariff stays what it is.
     """
     covered, hashing, priced = (counts[:, COLUMN[name]] for name in ("covered_s", "hashrate_s", "priced_s"))
     worked = _agree(covered, hashing)
     paid = _agree(covered, priced)
     energy = counts[:, COLUMN["energy_j"]]
     columns = (
-        np.where(worked, energy, 0), np.where(worked, counts[:, COLUMN["hashes"]], 0),
-        np.where(paid, counts[:, COLUMN["cost_usd"]], 0), np.where(paid, energy, 0),
+        _share(energy, hashing, covered, worked), np.where(worked, counts[:, COLUMN["hashes"]], 0),
+        np.where(paid, counts[:, COLUMN["cost_usd"]], 0), _share(energy, priced, covered, paid),
         # one that warms up runs, and its hashrate is not known yet
         np.maximum(hashing, counts[:, COLUMN["running_s"]]),
     )  # fmt: skip
     return np.stack(columns, axis=1)
+
+
+def _share(energy: Counts, part: Counts, whole: Counts, known: Flags) -> Counts:
+    """`energy * part / whole`, in whole joules; 0 where it is not known."""
+    ratio = np.divide(part, whole, out=np.zeros(len(energy)), where=known)
+    return np.rint(energy * ratio).astype(np.int64)
 
 
 def _agree(one: Counts, other: Counts) -> Flags:

@@ -119,6 +119,16 @@ def test_two_that_were_known_at_different_times_do_not_divide_each_other() -> No
     assert both["usd_per_kwh"] == pytest.approx(0.063, rel=1e-12)
 
 
+def test_times_that_differ_a_little_change_no_price_and_no_efficiency() -> None:
+    """3 kW at 0.05 USD/kWh and 100 TH/s all day; the price was known ten minutes later, the hashrate five."""
+    late = account({"a": (("S21", "", ""), WHOLE_DAY | {
+        "hashrate_s": 86_100_000, "hashes": 8_610_000_000, "energy_j": 259_200_000, "priced_s": 85_800_000,
+        "cost_usd": 3_575_000_000,
+    })})  # fmt: skip
+    site = row(report_document("n", books(late)), "site", "n")
+    assert (site["usd_per_kwh"], site["efficiency_j_per_th"]) == pytest.approx((0.05, 30.0), rel=1e-12)
+
+
 def test_a_group_is_exactly_its_machines() -> None:
     told_in = document()
     site = row(told_in, "site", "north")
