@@ -211,6 +211,9 @@ def _cycle_of_journal(path: Path) -> Cycle | None:
     from agent.journal import JournalError, newest_decision
     from agent.record import RecordError, decode_cycle_inputs
 
+    if not path.exists():
+        sys.stderr.write(f"there is no journal at {path} yet; hashwatt run writes it\n")
+        return None
     try:
         row = newest_decision(path)
         if row is None:

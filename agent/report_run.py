@@ -51,6 +51,8 @@ def run(place: HistoryPlace, wanted: Wanted, now: Callable[[], float] = time.tim
         raise ConfigError("--by", f"{clean(wanted.by, 40)!r} is none of {', '.join(GROUPINGS)}")
     if wanted.as_json and wanted.csv == STDOUT:
         raise ConfigError("--csv", "- and --json both want standard output")
+    if wanted.html == STDOUT:
+        raise ConfigError("--html", "wants the name of a file")
     books = _books(place, wanted, now())
     if books is None:
         return 1

@@ -373,6 +373,8 @@ def test_the_journal_answers_beside_the_agent_that_writes_it(
     record = encode_cycle_inputs(
         small_site(), small_snapshot(), Market(quotes), Signals(), Policy(), Memory(), AT_S, ()
     )
+    assert cli.main(["ladder", "--journal", "--config", path]) == 1
+    assert f"there is no journal at {load(path).journal_path} yet; hashwatt run" in capsys.readouterr().err
     journal = Journal.open(load(path).journal_path)
     try:
         assert newest_decision(journal.path) is None

@@ -228,6 +228,7 @@ def test_what_is_not_there_is_one_line_and_what_cannot_be_is_another(
         ((day, "--json", "--csv=-"), "--csv: - and --json both want standard output"),
         ((day, "--csv=/nowhere/at/all.csv"), "--csv: No such file or directory: /nowhere/at/all.csv"),
         ((day, "--html=/nowhere/at/all.html"), "--html: No such file or directory"),
+        ((day, "--html=-"), "--html: wants the name of a file"),
     ):
         code, errors = failed(capsys, path, *words)
         assert (code, errors.startswith(told)) == (2, True), errors
