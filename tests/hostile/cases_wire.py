@@ -635,7 +635,8 @@ OTHERS = [
         IDENTITY,
         {},
         {
-            "summary+power+config+devs+fans+temps": Sends(REFUSAL),
+            "summary+power": Sends(REFUSAL),
+            "summary": changed("luxos", "summary SUMMARY.0.Elapsed", 5),  # no look of it is told of the first machine
             "config": changed("luxos", "config CONFIG.0.MACAddr", "62:f7:5e:00:00:01"),
         },
     ),
