@@ -16,11 +16,13 @@ from agent.report_words import (
     DASH,
     FIGURES,
     LEGEND,
+    MARK,
     UNNAMED,
     Document,
     Figure,
     Row,
     heading,
+    is_marked,
     label,
     losers,
     state,
@@ -31,6 +33,8 @@ from agent.svg import HUES, PAGE_GRID, PAGE_INK, Plot, area, bar, grid_lines, ro
 
 WIDTH, LEFT, RIGHT, PANEL, GAP = 860.0, 70.0, 30.0, 150.0, 34.0
 BLUE, GREEN, RED = HUES[0], HUES[1], HUES[3]
+PALE = "70"  # behind a hue: for a bar of which not enough is known
+_FIGURE = {figure.name: figure for figure in FIGURES}
 MOST_CURVE_POINTS = 600
 MOST_TICKS = 12
 
@@ -132,6 +136,8 @@ def _numbers(row: Row, figures: Sequence[Figure]) -> str:
 def _charts(document: Document) -> Iterator[str]:
     if steps := document["steps"]:
         yield "<h2>Energy and margin</h2>"
+        if any(is_marked(step, _FIGURE[key]) for step in steps for key in ("energy_kwh", "margin_usd")):
+            yield f'<p class="note">Pale bars: {escape(LEGEND.removeprefix(f"{MARK} "))}.</p>'
         yield _picture("energy and margin over time", _energy_and_margin(document, steps), 2)
     courses = [(name, price["course"]) for name, price in document["prices"].items()]
     panels = [
@@ -210,8 +216,9 @@ def _energy_and_margin(document: Document, steps: Sequence[Row]) -> list[str]:
         for step in steps:
             if (value := step[key]) is not None:
                 hue = BLUE if key == "energy_kwh" else GREEN if value >= 0.0 else RED
-                shown = f"{step['from'][:16].replace('T', ' ')}: {value:,.{digits}f} {unit}"
-                parts.append(bar(plot, _at(step["from"]), _at(step["until"]), value, hue, shown))
+                is_part = is_marked(step, _FIGURE[key])
+                shown = f"{step['from'][:16].replace('T', ' ')}: {value:,.{digits}f} {unit}{MARK * is_part}"
+                parts.append(bar(plot, _at(step["from"]), _at(step["until"]), value, hue + PALE * is_part, shown))
     return parts
 
 

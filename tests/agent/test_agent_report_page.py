@@ -97,6 +97,18 @@ def test_a_bar_for_every_hour_that_was_kept_at_its_place() -> None:
     assert clock == ["00:00", "03:00", "06:00", "09:00", "12:00", "15:00", "18:00", "21:00", "00:00"]
 
 
+def test_a_bar_of_which_not_enough_is_known_is_pale_and_marked() -> None:
+    hours, prices = a_day()
+    assert not [told for told in texts(page(books(hours, prices))) if "Pale" in told]
+    hours[3].counts[:, COLUMN["covered_s"]] //= 2  # its watts; what is known of its margin is whole
+    tree = page(books(hours, prices))
+    bars = list(tree.iter(f"{SVG}rect"))
+    pale = [bar for bar in bars if bar.attrib["fill"].endswith(report_html.PALE)]
+    assert pale == [bars[3]]
+    assert (pale[0].findtext(f"{SVG}title") or "").endswith(" kWh*")
+    assert "Pale bars: known for less than 99 % of the time: the figure is of that part alone." in texts(tree)
+
+
 def test_a_price_that_nobody_knew_is_a_gap() -> None:
     hours, prices = a_day()
     kept = [price for price in prices if not START_S + 7200 <= price.start_s < START_S + 10_800]
