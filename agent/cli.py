@@ -277,7 +277,7 @@ def _once(args: argparse.Namespace) -> int:
 
         console.show_once(document)
     snapshot = cycle.snapshot
-    has_devices = len(snapshot) or len(snapshot.pdus.ids)
+    has_devices = len(snapshot) or len(snapshot.pdus.ids) or config.miners  # a range may hold none
     has_answer = (snapshot.up == 1.0).any() or (snapshot.pdus.up == 1.0).any()
     return WORLD_FAILED if has_devices and not has_answer else OK
 

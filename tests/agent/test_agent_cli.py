@@ -146,6 +146,11 @@ def test_a_port_in_use_is_one_line(tmp_path: Path, command: str) -> None:
     assert done.stderr == f"hashwatt.toml: prometheus.listen: 127.0.0.1:{port} is in use\n"
 
 
+def test_a_range_where_nobody_answers_is_a_failure(tmp_path: Path) -> None:
+    path = config_file(tmp_path, '[[miners]]\ntargets = ["127.99.254.248/30"]\n')
+    assert hashwatt("once", "--config", str(path)).returncode == 1
+
+
 def test_a_port_that_the_running_agent_has_is_no_mistake(tmp_path: Path) -> None:
     """An operator edits the file while the agent runs, and checks it before the restart."""
     (tmp_path / "state").mkdir()
