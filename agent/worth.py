@@ -7,6 +7,7 @@ journal. What keeping a machine costs and what it would fetch are the operator's
 from __future__ import annotations
 
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -39,7 +40,8 @@ def run(config: Config, basis: str, by: str | None, *, as_json: bool = False, sv
         return 1
     terms = capital_of(config)
     warnings = [clean(warning, 400) for warning in config.warnings if is_warning_of_capital(warning)]
-    document = worth_document(cycle, judge(cycle, terms), basis, [*warnings, *_strange_models(config, cycle, terms)])
+    warnings += _strange_models(config, cycle, terms)
+    document = worth_document(cycle, judge(cycle, terms), basis, warnings, time.time())
     from agent import worth_view
 
     if svg is not None:
@@ -66,7 +68,7 @@ def _strange_models(config: Config, cycle: Cycle, terms: CapitalTerms) -> list[s
     return [f"economics.keep.models.{clean(name)!r}: no machine of this model was seen" for name in strange]
 
 
-def worth_document(cycle: Cycle, appraisal: Appraisal, basis: str, warnings: list[str]) -> Document:
+def worth_document(cycle: Cycle, appraisal: Appraisal, basis: str, warnings: list[str], now_s: float) -> Document:
     """Both verdicts as a JSON-ready object. What is not known is None, and a sum covers the `judged` machines alone."""
     money, worth = cycle.economics, appraisal.worth
     reasons = Counter(REASONS[code] for code in money.reason.tolist() if code)
@@ -74,6 +76,7 @@ def worth_document(cycle: Cycle, appraisal: Appraisal, basis: str, warnings: lis
         "site": clean(cycle.site.name),
         "basis": basis,
         "at": instant(cycle.at_s),
+        "age_s": max(now_s - cycle.at_s, 0.0),
         "hashprice_usd_ph_day": number(cycle.valuation.hashprice_usd_ph_day),
         "power_usd_kwh": number(cycle.valuation.power_usd_per_kwh),
         "warnings": warnings,

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from agent.console import DASH, money, power
+from agent.console import DASH, age, money, power
 from agent.svg import GRID, HUES, words
 
 Document = Mapping[str, Any]
@@ -36,7 +36,7 @@ def heading(document: Document) -> Iterable[str]:
     """What the verdicts rest on, and how many of each there are."""
     from_what = {"look": "one look", "journal": "the journal's newest decision"}[document["basis"]]
     told = f"{document['site']}: {document['priced']:,} of {document['machines']:,} machines priced"
-    yield f"{told}, by {from_what} of {document['at']}"
+    yield f"{told}, by {from_what} of {document['at']}, {age(document['age_s'])} ago"
     if document["unpriced"]:
         yield "not priced: " + ", ".join(f"{why.replace('_', ' ')} {n:,}" for why, n in document["unpriced"].items())
     market = (_fixed(document["hashprice_usd_ph_day"], 2), _fixed(document["power_usd_kwh"], 4))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,7 @@ def test_the_journal_is_judged_by_the_words_of_today(tmp_path: Path, capsys: pyt
         journal.commit_decision(Memory(), record, "newest", AT_S)
         document = said(capsys, "--journal", "--config", path)
         assert (document["basis"], document["retire"]["unknown"], document["dispatch"]["stop"]) == ("journal", 4, 2)
+        assert document["age_s"] == pytest.approx(time.time() - AT_S, abs=60.0)  # the newest may be an old one
         document = said(capsys, "--journal", "--config", config_file(tmp_path))
         assert (document["basis"], document["retire"]["retire"]) == ("journal", 2)
     finally:
