@@ -95,8 +95,11 @@ class SqliteFile:
         """
 
         def connect() -> sqlite3.Connection:
+            # SQLite makes a log to read by; who may not, reads a file that has none, so no agent, as it lies there
+            is_at_rest = not path.with_name(path.name + "-wal").exists() and not os.access(path.parent, os.W_OK)
+            options = "mode=ro&immutable=1" if is_at_rest else "mode=ro"
             return sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S, check_same_thread=False
+                f"{path.absolute().as_uri()}?{options}", uri=True, timeout=BUSY_S, check_same_thread=False
             )
 
         engine = sa.create_engine("sqlite://", creator=connect, poolclass=StaticPool)

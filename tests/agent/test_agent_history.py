@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import re
 import resource
@@ -555,6 +556,19 @@ def test_a_second_agent_is_refused_and_a_reader_is_not(path: Path) -> None:
         with pytest.raises(HistoryError):
             reader.keep([account_of(roster_of(3), MIDNIGHT_S)])
     first.close()
+
+
+def test_who_may_only_read_the_folder_reads_what_an_agent_left(path: Path) -> None:
+    with closing(History.open(path)) as history:
+        history.keep([account := account_of(roster_of(2), MIDNIGHT_S)])
+    path.parent.chmod(0o555)
+    try:
+        if os.access(path.parent, os.W_OK):
+            pytest.skip("root may write everywhere")
+        with closing(History.read_only(path)) as history:
+            assert same(history.accounts(Span.HOUR, *EVER)[0], account)
+    finally:
+        path.parent.chmod(0o755)
 
 
 def test_a_damaged_file_is_moved_aside_and_a_reader_only_says_so(path: Path) -> None:
