@@ -299,16 +299,21 @@ def test_a_damaged_file_is_one_line_and_a_damaged_hour_is_named(farm: Path, caps
     assert str(path) in errors
 
 
-def test_ten_thousand_machines_answer_within_two_seconds_of_cpu(
+def test_ten_times_the_machines_cost_little_more_than_ten_times_the_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = config_file(tmp_path)
-    roster = roster_of(10_000)
-    kept(path, [account_of(roster, START_S + 3600.0 * hour) for hour in range(24)], prices_of(START_S))
-    for words in ((), ("--csv", "-"), ("--html", str(tmp_path / "report.html"))):
-        start_s = time.process_time()
-        said(capsys, path, *words)
-        assert time.process_time() - start_s < 2.0
+    """How long 10,000 take by the clock is told by benchmarks/report.py."""
+    cpu_s: dict[int, list[float]] = {}
+    for machines in (1_000, 10_000):
+        (folder := tmp_path / str(machines)).mkdir()
+        path = config_file(folder)
+        roster = roster_of(machines)
+        kept(path, [account_of(roster, START_S + 3600.0 * hour) for hour in range(24)], prices_of(START_S))
+        for words in ((), ("--csv", "-"), ("--html", str(tmp_path / "report.html"))):
+            start_s = time.process_time()
+            said(capsys, path, *words)
+            cpu_s.setdefault(machines, []).append(time.process_time() - start_s)
+    assert all(many < 20.0 * few for few, many in zip(*cpu_s.values(), strict=True))
     assert (tmp_path / "report.html").stat().st_size < 4e6
 
 
