@@ -83,7 +83,7 @@ def _models(document: Document) -> Table:
 def _feeders(document: Document) -> Table:
     table = _table(
         ("feeder",),
-        ("machines", "unpriced", "power", "hash USD/kWh", "elsewhere", "earns less", "worth more elsewhere"),
+        ("machines", "unpriced", "priced", "power", "hash USD/kWh", "elsewhere", "earns less", "worth more elsewhere"),
     )
     for row in document["feeders"]:
         below, more = row["below_alternative_w"], row["is_worth_more"]
@@ -91,6 +91,7 @@ def _feeders(document: Document) -> Table:
             Text(row["feeder"]),
             f"{row['machines']:,}",
             f"{row['unpriced']:,}",
+            f"{100.0 * row['priced_ratio']:.1f} %",
             power(row["power_w"]),
             _fixed(row["mining_usd_kwh"], 4),
             _fixed(row["alternative_usd_kwh"], 4),

@@ -560,6 +560,7 @@ def feeder_rows(feeders: Sequence[FeederValue]) -> list[Document]:
             "feeder": name,
             "machines": each.machines,
             "unpriced": each.unpriced,
+            "priced_ratio": each.priced_ratio,
             "power_w": number(each.power_w),
             "mining_usd_kwh": number(each.mining_usd_kwh),
             "alternative_usd_kwh": number(each.alternative_usd_kwh),

@@ -34,6 +34,9 @@ MONTHS_PER_YEAR = 12
 HOURS_PER_MONTH = 8766.0 / MONTHS_PER_YEAR
 """Of a year of 365.25 days."""
 
+PRICED_ENOUGH = 0.95
+"""Share of a feeder's machines that must have a margin before it is judged: in a real hall one is always silent."""
+
 CHUNK_ROWS = 8192
 """Machines that are judged at once: their columns stay in the cache, and no step is long."""
 
@@ -168,7 +171,8 @@ class FeederValue:
     """One feeder: what hash makes of its power, and what another use would pay for the same.
 
     `alternative_usd_kwh` is gross of the price of power, as mining's revenue is. `is_worth_more`: None where the
-    alternative is not told, or where a machine of the feeder is unpriced: then nobody knows what hash earns there.
+    alternative is not told, or where fewer than `PRICED_ENOUGH` of its machines are priced: then nobody knows what hash
+    earns there.
     """
 
     feeder: str
@@ -179,6 +183,11 @@ class FeederValue:
     mining_usd_kwh: float  # revenue per kWh with the site's overhead; NaN where no machine is priced
     alternative_usd_kwh: float
     is_worth_more: bool | None
+
+    @property
+    def priced_ratio(self) -> float:
+        """Share of its machines that all the numbers are of."""
+        return (self.machines - self.unpriced) / self.machines
 
 
 def by_feeder(site: Site, economics: Economics, alternative_usd_kwh: Mapping[str, float]) -> tuple[FeederValue, ...]:
@@ -225,6 +234,7 @@ def _feeder(
     is_told = not math.isnan(alternative)
     is_any_priced = machines > unpriced
     mining = revenue_usd_h / (power_w / WATTS_PER_KW * (1.0 + overhead)) if power_w > 0.0 else math.nan
+    is_known = is_told and power_w > 0.0 and machines - unpriced >= PRICED_ENOUGH * machines
     return FeederValue(
         feeder=name,
         machines=machines,
@@ -233,7 +243,7 @@ def _feeder(
         below_w=below_w if is_told and is_any_priced else math.nan,
         mining_usd_kwh=mining,
         alternative_usd_kwh=alternative,
-        is_worth_more=alternative > mining if is_told and unpriced == 0 else None,
+        is_worth_more=alternative > mining if is_known else None,
     )
 
 

@@ -183,12 +183,12 @@ def test_nothing_priced_is_exit_1(
     out = capsys.readouterr().out
     assert "0 of 4 machines priced" in out
     assert "hashprice – USD/PH/day" in out
-    assert "F1 2 2 – W – 0.2110 – –" in [" ".join(line.split()) for line in out.splitlines()]
+    assert "F1 2 2 0.0 % – W – 0.2110 – –" in [" ".join(line.split()) for line in out.splitlines()]
 
 
 @pytest.mark.parametrize(("by", "lines"), [
     ("model", ["Antminer S19j Pro 2 0 2 0 0 2 0 -120 200"]),
-    ("feeder", ["F1 2 0 6450 W 0.0620 0.2110 6450 W yes", "F2 2 1 2950 W 0.0452 – – –"]),
+    ("feeder", ["F1 2 0 100.0 % 6450 W 0.0620 0.2110 6450 W yes", "F2 2 1 50.0 % 2950 W 0.0452 – – –"]),
     ("machine", ["b Antminer S19j Pro F1 stop retire -0.0142 -60 0 100", "d Antminer S21 F2 unreachable – – – – –"]),
 ])  # fmt: skip
 def test_one_table_when_asked(path: str, capsys: pytest.CaptureFixture[str], by: str, lines: list[str]) -> None:

@@ -91,7 +91,7 @@ def test_a_document_counts_verdicts_and_watts() -> None:
     }  # fmt: skip
     assert [feeder["feeder"] for feeder in feeders] == ["F1", "F3", "dark"]  # hall 2 has no alternative
     assert feeders[0] == {
-        "feeder": "F1", "machines": 2, "unpriced": 0, "power_w": 6450.0, "mining_usd_kwh": 0.062,
+        "feeder": "F1", "machines": 2, "unpriced": 0, "priced_ratio": 1.0, "power_w": 6450.0, "mining_usd_kwh": 0.062,
         "alternative_usd_kwh": 0.05, "below_alternative_w": 2950.0, "is_worth_more": False,
     }  # fmt: skip
     assert (feeders[2]["power_w"], feeders[2]["is_worth_more"]) == (None, None)

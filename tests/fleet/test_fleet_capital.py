@@ -118,6 +118,28 @@ def test_a_feeder_is_judged_as_one() -> None:
     assert by_feeder(site, money, {"A": 0.08})[0].is_worth_more is True
 
 
+@pytest.mark.parametrize(
+    ("silent", "told"), [(0, True), (1, True), (2, None), (20, None)], ids=["all", "95 %", "90 %", "none"]
+)
+def test_a_feeder_with_a_silent_machine_is_judged_by_the_others(silent: int, told: bool | None) -> None:
+    site = Site("north", tuple(Machine(f"m{i}", feeder="A") for i in range(20)), terms=EconomicTerms(overhead=0.0))
+    dark, lit = [NAN] * silent, 20 - silent
+    money = make_economics(
+        20, power_w=[3000.0] * lit + dark, revenue_usd_h=[0.15] * lit + dark, margin_usd_h=[0.0] * lit + dark,
+        breakeven_usd_kwh=[0.05] * lit + dark,
+    )  # fmt: skip
+    [feeder] = by_feeder(site, money, {"A": 0.06})
+    assert (feeder.is_worth_more, feeder.unpriced, feeder.priced_ratio) == (told, silent, lit / 20)
+    [feeder] = by_feeder(site, money, {"A": 0.04})
+    assert feeder.is_worth_more is (None if told is None else False)
+
+
+def test_priced_machines_that_draw_nothing_say_nothing_of_their_feeder() -> None:
+    site = Site("north", (Machine("a", feeder="A"),))
+    [feeder] = by_feeder(site, make_economics(1, power_w=[0.0], revenue_usd_h=[0.0], margin_usd_h=[0.0]), {"A": 0.06})
+    assert (feeder.unpriced, feeder.is_worth_more) == (0, None)
+
+
 def test_the_worth_of_one_machine_by_integration() -> None:
     """V = sum over months of E[max(m, 0)] e^(-rho t) - rent - repair - labour + what it fetches at the end."""
     terms = KeepTerms(
