@@ -26,7 +26,9 @@ test: env
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	.venv/bin/coverage run -m pytest -q tests/fleet
+	.venv/bin/coverage erase
+	.venv/bin/coverage run -m pytest -q -n auto tests/fleet
+	.venv/bin/coverage combine -q
 	.venv/bin/coverage report --skip-covered
 	.venv/bin/pytest -q -n auto --ignore=tests/fleet $(ARGS)
 
