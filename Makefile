@@ -20,7 +20,8 @@ env: .venv/built
 run: env
 	@.venv/bin/python -m hil.demo $(if $(CONFIG),--config $(CONFIG))
 
-# The fleet is measured by its own tests alone, so its branch coverage is not borrowed from an end-to-end run.
+# The fleet is measured by its own tests alone, so its branch coverage is not borrowed from an end-to-end run. Stories wait
+# more than they work, so one of them fits beside the cores.
 test: env
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -30,7 +31,7 @@ test: env
 	.venv/bin/coverage run -m pytest -q -n auto tests/fleet
 	.venv/bin/coverage combine -q
 	.venv/bin/coverage report --skip-covered
-	.venv/bin/pytest -q -n auto --ignore=tests/fleet $(ARGS)
+	.venv/bin/pytest -q -n $$(($$(nproc) + 1)) --ignore=tests/fleet $(ARGS)
 
 # Coverage-guided: 200,000 executions of each target, or RUNS=n of TARGETS="a b". The engine has an environment of its own.
 RUNS = 200000
