@@ -182,10 +182,13 @@ def _parser() -> argparse.ArgumentParser:
     worth = add("worth", _worth, "does each machine pay its power, is it worth its place, its power more elsewhere")
     of_whom = worth.add_mutually_exclusive_group()
     for name, text in (
-        ("look", "ask every machine once (this is the default)"),
-        ("journal", "the fleet as it was at the newest decision in the journal, also of an agent that runs"),
+        ("look", "one look at every machine, also where an agent runs"),
+        ("journal", "the fleet as it was at the newest decision in the journal"),
     ):
-        of_whom.add_argument(f"--{name}", dest="basis", action="store_const", const=name, default="look", help=text)
+        of_whom.add_argument(f"--{name}", dest="basis", action="store_const", const=name, default="auto", help=text)
+    of_whom.add_argument(
+        "--url", metavar="URL", help="the agent to ask (default: where the configuration listens, else one look)"
+    )
     worth.add_argument("--by", choices=("machine", "model", "feeder"), help="one table (default: models and feeders)")
     worth.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     worth.add_argument(
@@ -313,7 +316,8 @@ def _worth(args: argparse.Namespace) -> int:
     preflight.check_profiles(config)
     preflight.check_libraries(config)
     _log_to_stderr("debug" if args.debug else "warning")
-    return worth.run(config, args.basis, args.by, as_json=args.json, svg=args.svg)
+    basis = "agent" if args.url is not None else args.basis
+    return worth.run(config, basis, args.by, url=args.url, as_json=args.json, svg=args.svg)
 
 
 def _check(args: argparse.Namespace) -> int:

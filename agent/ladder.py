@@ -14,21 +14,19 @@ import math
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated
+from typing import TypeVar
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
-from msgspec import Meta
 
 from agent.config import Config, ConfigError
+from agent.fleet_page import Census, census_of_agent, decode, else_nan, named
 from agent.plan import site_of, tariffs_in_use
-from agent.running import Unreachable, ask, url_of
+from agent.running import Unreachable, url_of
 from agent.tariffs import known_rates
 from exporters.census import census
 from exporters.wording import REASONS, clean, instant, number, unique_names
@@ -56,10 +54,10 @@ from fleet.tariff import price_now
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Document = dict[str, object]
+Found = TypeVar("Found")
 
 NO_MODEL = "(model not known)"
 NO_FEEDER = "(no feeder)"
-MAX_CENSUS_BYTES = 64 * 1024 * 1024
 MOST_LEVELS = 50
 CURVE_POINTS = 201
 
@@ -156,12 +154,10 @@ def run(
     one look where none answers. `url` is another agent to ask.
     Errors: ConfigError for levels that cannot be computed and for a file that cannot be written.
     """
-    if url is not None and not url.startswith(("http://", "https://")):
-        raise ConfigError("--url", f"{clean(url, 80)!r} does not begin with http:// or https://")
-    found = _fleet(config, basis, url)
-    if found is None:
+    fleet = _fleet(config, basis, url)
+    if fleet is None:
         return 1
-    document = ladder_document(found, grid, time.time())
+    document = ladder_document(fleet, grid, time.time())
     from agent import ladder_view
 
     if svg is not None:
@@ -183,10 +179,27 @@ def _fleet(config: Config, basis: str, url: str | None) -> Fleet | None:
     """The fleet to judge; None, with a line on standard error, where the agent or the journal has none."""
     if basis == "nameplates":
         return fleet_of_nameplates(config, time.time())
+    return found(config, basis, url, fleet_of_agent, fleet_of_cycle)
+
+
+def found(
+    config: Config,
+    basis: str,
+    url: str | None,
+    of_agent: Callable[[str, str | None], Found],
+    of_cycle: Callable[[Cycle, str], Found],
+) -> Found | None:
+    """A fleet by asking the agent ("agent"; "auto" takes one look where none answers), by "look" or from the "journal".
+
+    `of_agent` gets its address, and the site that it must be of; it raises Unreachable. None, with a line on standard
+    error, where there is no fleet. Errors: ConfigError for a `url` that is none.
+    """
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise ConfigError("--url", f"{clean(url, 80)!r} does not begin with http:// or https://")
     if basis in ("auto", "agent"):
         at = url or url_of(config.prometheus)
         try:
-            return fleet_of_agent(at, None if url else config.site.name)
+            return of_agent(at, None if url else config.site.name)
         except Unreachable as error:
             trouble = f"no fleet from an agent at {clean(at)}: {clean(str(error), 200)}"
         if basis == "agent":
@@ -195,7 +208,7 @@ def _fleet(config: Config, basis: str, url: str | None) -> Fleet | None:
         sys.stderr.write(f"{trouble}; one look at every machine instead\n")
         basis = "look"
     cycle = cycle_of(config, basis)
-    return None if cycle is None else fleet_of_cycle(cycle, basis)
+    return None if cycle is None else of_cycle(cycle, basis)
 
 
 def cycle_of(config: Config, basis: str) -> Cycle | None:
@@ -236,107 +249,35 @@ def fleet_of_cycle(cycle: Cycle, basis: str) -> Fleet:
 
 def fleet_of_agent(url: str, site: str | None = None) -> Fleet:
     """The newest cycle of the agent at `url`; only if it is of `site`, where one is named. Errors: Unreachable."""
-    body = ask(url, "fleet.json", MAX_CENSUS_BYTES)
-    try:
-        fleet = fleet_of_census(body, "agent")
-    except ValueError as error:
-        raise Unreachable(f"its answer is no fleet ({error})") from None
-    if site is not None and fleet.site != clean(site):
-        raise Unreachable(f"it is the agent of the site {fleet.site!r}")
-    return fleet
-
-
-Share = Annotated[float, Meta(ge=0, lt=1)]
-Above0 = Annotated[float, Meta(gt=0, le=1e30)]
-AtLeast0 = Annotated[float, Meta(ge=0, le=1e30)]
-Price = Annotated[float, Meta(ge=-1e6, le=1e6)]
-
-
-class _Terms(msgspec.Struct):
-    pool_fee: Share
-    reject: Share
-    overhead: AtLeast0
-
-
-class _MarketNumbers(msgspec.Struct):
-    difficulty: Above0 | None
-    reward_btc: Above0 | None
-    hashprice_usd_ph_day: Above0 | None
-    power_usd_kwh: Price | None
-
-
-class _Words(msgspec.Struct):
-    model: list[str]
-    feeder: list[str]
-    power_source: list[str]
-    unpriced: list[str]
-
-
-class _Machines(msgspec.Struct):
-    id: list[str]
-    model: list[int]
-    feeder: list[int]
-    hashrate_hs: list[AtLeast0 | None]
-    power_w: list[AtLeast0 | None]
-    standby_w: list[AtLeast0 | None]
-    power_source: list[int]
-    unpriced: list[int]
-    power_usd_kwh: list[Price | None]
-
-
-class _Census(msgspec.Struct):
-    """`exporters.census` as it is read: from a port, so nothing in it is taken for granted."""
-
-    site: str
-    at: datetime
-    terms: _Terms
-    market: _MarketNumbers
-    words: _Words
-    machines: _Machines
+    return _fleet_told(census_of_agent(url, Census, site), "agent")
 
 
 def fleet_of_census(body: bytes, basis: str) -> Fleet:
     """The fleet that a census tells. Errors: ValueError in a few words, for whatever is none."""
-    try:
-        told = msgspec.json.decode(body, type=_Census)
-    except msgspec.MsgspecError as error:
-        raise ValueError(clean(str(error), 100)) from None
+    return _fleet_told(decode(body, Census), basis)
+
+
+def _fleet_told(told: Census, basis: str) -> Fleet:
     machines, words, market = told.machines, told.words, told.market
-    if not 1970 < told.at.year < 2100:
-        raise ValueError(f"it is of the year {told.at.year}")
-    if len({len(getattr(machines, name)) for name in _Machines.__struct_fields__}) != 1:
-        raise ValueError("its columns have several lengths")
     return Fleet(
         basis=basis,
-        site=clean(told.site),
+        site=told.site,
         at_s=told.at.timestamp(),
         ids=unique_names(tuple(machines.id)),
-        models=_named(words.model, machines.model, NO_MODEL),
-        feeders=_named(words.feeder, machines.feeder, ""),
+        models=named(words.model, machines.model, NO_MODEL),
+        feeders=named(words.feeder, machines.feeder, ""),
         hashrate_hs=np.array(machines.hashrate_hs, np.float64),
         power_w=np.array(machines.power_w, np.float64),
         standby_w=np.array(machines.standby_w, np.float64),
-        power_sources=_named(words.power_source, machines.power_source, ""),
-        unpriced=_named(words.unpriced, machines.unpriced, ""),
+        power_sources=named(words.power_source, machines.power_source, ""),
+        unpriced=named(words.unpriced, machines.unpriced, ""),
         own_usd_per_kwh=np.array(machines.power_usd_kwh, np.float64),
         terms=EconomicTerms(told.terms.pool_fee, told.terms.reject, told.terms.overhead),
-        difficulty=_else_nan(market.difficulty),
-        reward_btc=_else_nan(market.reward_btc),
-        hashprice_usd_ph_day=_else_nan(market.hashprice_usd_ph_day),
-        usd_per_kwh=_else_nan(market.power_usd_kwh),
+        difficulty=else_nan(market.difficulty),
+        reward_btc=else_nan(market.reward_btc),
+        hashprice_usd_ph_day=else_nan(market.hashprice_usd_ph_day),
+        usd_per_kwh=else_nan(market.power_usd_kwh),
     )
-
-
-def _named(words: Sequence[str], places: Sequence[int], none: str) -> list[str]:
-    """The word at each place; -1 is none. Errors: ValueError for a place that is not there."""
-    told = [*map(clean, words), none]
-    if places and not -1 <= min(places) <= max(places) < len(words):
-        raise ValueError("a word is missing")
-    return [told[place] for place in places]
-
-
-def _else_nan(value: float | None) -> float:
-    return math.nan if value is None else value
 
 
 def fleet_of_nameplates(config: Config, now_s: float) -> Fleet:

@@ -1,7 +1,8 @@
 """The command `hashwatt worth`: does a machine pay its power now, is it worth its place, and its power more elsewhere?
 
-The fleet is the one that `hashwatt ladder` judges: of one look at every machine, or of the newest decision in the
-journal. What keeping a machine costs and what it would fetch are the operator's words of today, whatever it is of.
+The fleet is the one that `hashwatt ladder` judges: of the agent that runs, of one look at every machine, or of the
+newest decision in the journal. What keeping a machine costs and what it would fetch are the operator's words of today,
+whatever it is of.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import numpy.typing as npt
 
 from agent.capital import is_warning_of_capital
 from agent.config import Config, ConfigError
-from agent.ladder import NO_MODEL, cycle_of
+from agent.fleet_page import WorthCensus, census_of_agent, holding_of_census
+from agent.ladder import NO_MODEL, found
 from agent.plan import capital_of
+from agent.running import Unreachable
 from exporters.report import feeder_rows
 from exporters.wording import DISPATCHES, KEEPS, REASONS, clean, instant, names, number, numbers, unique_names
-from fleet.capital import Appraisal, CapitalTerms, judge
-from fleet.cycle import Cycle
+from fleet.capital import Appraisal, CapitalTerms, Holding, holding_of, judge_holding
 from fleet.site import fold_model
 
 Codes = npt.NDArray[np.uint8]
@@ -30,18 +32,28 @@ Document = dict[str, object]
 GROUPINGS = ("machine", "model", "feeder")
 
 
-def run(config: Config, basis: str, by: str | None, *, as_json: bool = False, svg: str | None = None) -> int:
+def run(
+    config: Config,
+    basis: str,
+    by: str | None,
+    *,
+    url: str | None = None,
+    as_json: bool = False,
+    svg: str | None = None,
+) -> int:
     """Prints the worth of the fleet; 0, or 1 where no machine has a margin.
 
-    Errors: ConfigError for a file that cannot be written.
+    `basis` is agent, look, journal, or "auto": the agent, and one look where none answers. `url` is another agent to
+    ask. Errors: ConfigError for a file that cannot be written.
     """
-    cycle = cycle_of(config, basis)
-    if cycle is None:
+    told = found(config, basis, url, _of_agent, lambda cycle, basis: (basis, holding_of(cycle)))
+    if told is None:
         return 1
+    basis, holding = told
     terms = capital_of(config)
     warnings = [clean(warning, 400) for warning in config.warnings if is_warning_of_capital(warning)]
-    warnings += _strange_models(config, cycle, terms)
-    document = worth_document(cycle, judge(cycle, terms), basis, warnings, time.time())
+    warnings += _strange_models(config, holding, terms)
+    document = worth_document(holding, judge_holding(holding, terms), basis, warnings, time.time())
     from agent import worth_view
 
     if svg is not None:
@@ -59,35 +71,44 @@ def run(config: Config, basis: str, by: str | None, *, as_json: bool = False, sv
     return 0 if document["priced"] else 1
 
 
-def _strange_models(config: Config, cycle: Cycle, terms: CapitalTerms) -> list[str]:
+def _of_agent(url: str, site: str | None) -> tuple[str, Holding]:
+    """The newest cycle of the agent at `url`. Errors: Unreachable."""
+    told = census_of_agent(url, WorthCensus, site)
+    try:
+        return "agent", holding_of_census(told)
+    except ValueError as error:
+        raise Unreachable(f"its answer is no fleet ({error})") from None
+
+
+def _strange_models(config: Config, holding: Holding, terms: CapitalTerms) -> list[str]:
     """Terms for models that the fleet does not have: a slip of the pen would leave a model to the general ones."""
     if not terms.keep_by_model:
         return []
-    present = {fold_model(model) for model in set(_models(cycle))}
+    present = {fold_model(model) for model in set(_models(holding))}
     strange = [name for name in config.economics.keep.models if fold_model(name) not in present]
     return [f"economics.keep.models.{clean(name)!r}: no machine of this model was seen" for name in strange]
 
 
-def worth_document(cycle: Cycle, appraisal: Appraisal, basis: str, warnings: list[str], now_s: float) -> Document:
+def worth_document(holding: Holding, appraisal: Appraisal, basis: str, warnings: list[str], now_s: float) -> Document:
     """Both verdicts as a JSON-ready object. What is not known is None, and a sum covers the `judged` machines alone."""
-    money, worth = cycle.economics, appraisal.worth
+    money, worth = holding.economics, appraisal.worth
     reasons = Counter(REASONS[code] for code in money.reason.tolist() if code)
     return {
-        "site": clean(cycle.site.name),
+        "site": clean(holding.site.name),
         "basis": basis,
-        "at": instant(cycle.at_s),
-        "age_s": max(now_s - cycle.at_s, 0.0),
-        "hashprice_usd_ph_day": number(cycle.valuation.hashprice_usd_ph_day),
-        "power_usd_kwh": number(cycle.valuation.power_usd_per_kwh),
+        "at": instant(holding.at_s),
+        "age_s": max(now_s - holding.at_s, 0.0),
+        "hashprice_usd_ph_day": number(holding.hashprice_usd_ph_day),
+        "power_usd_kwh": number(holding.power_usd_kwh),
         "warnings": warnings,
         "machines": len(appraisal.ids),
         "priced": appraisal.priced,
         "unpriced": dict(sorted((str(reason), count) for reason, count in reasons.items())),
         "dispatch": _counts(money.dispatch, DISPATCHES),
         "retire": _counts(worth.verdict, KEEPS),
-        "models": _by_model(cycle, appraisal),
+        "models": _by_model(holding, appraisal),
         "feeders": feeder_rows(appraisal.feeders),
-        "by_machine": _by_machine(cycle, appraisal),
+        "by_machine": _by_machine(holding, appraisal),
     }
 
 
@@ -97,14 +118,13 @@ def _counts(codes: Codes, words: tuple[str | None, ...]) -> dict[str, int]:
     return {word or "unknown": count for word, count in zip(words, counts, strict=True)}
 
 
-def _models(cycle: Cycle) -> list[str]:
-    told = zip(cycle.snapshot.infos, cycle.site.machines, strict=True)
-    return [clean(info.model or machine.model or NO_MODEL) for info, machine in told]
+def _models(holding: Holding) -> list[str]:
+    return [clean(model or NO_MODEL) for model in holding.models]
 
 
-def _by_model(cycle: Cycle, appraisal: Appraisal) -> list[Document]:
+def _by_model(holding: Holding, appraisal: Appraisal) -> list[Document]:
     """One object per model, in order of name."""
-    of_row = _models(cycle)
+    of_row = _models(holding)
     models = sorted(set(of_row))
     place = {model: i for i, model in enumerate(models)}
     group = np.array([place[model] for model in of_row], np.int64)
@@ -122,7 +142,7 @@ def _by_model(cycle: Cycle, appraisal: Appraisal) -> list[Document]:
     rows = zip(
         models,
         np.bincount(group, minlength=len(models)).tolist(),
-        per_group(cycle.economics.dispatch, DISPATCHES),
+        per_group(holding.economics.dispatch, DISPATCHES),
         per_group(worth.verdict, KEEPS),
         judged,
         total(worth.keep_usd),
@@ -133,13 +153,13 @@ def _by_model(cycle: Cycle, appraisal: Appraisal) -> list[Document]:
     return [dict(zip(keys, row, strict=True)) for row in rows]
 
 
-def _by_machine(cycle: Cycle, appraisal: Appraisal) -> list[Document]:
+def _by_machine(holding: Holding, appraisal: Appraisal) -> list[Document]:
     """One object per machine: first the one by whose going most is gained, last those that are not judged."""
-    money, worth = cycle.economics, appraisal.worth
+    money, worth = holding.economics, appraisal.worth
     columns = {
         "id": unique_names(appraisal.ids),
-        "model": _models(cycle),
-        "feeder": [clean(machine.feeder) if machine.feeder else None for machine in cycle.site.machines],
+        "model": _models(holding),
+        "feeder": [clean(machine.feeder) if machine.feeder else None for machine in holding.site.machines],
         "dispatch": names(money.dispatch, DISPATCHES),
         "margin_usd_h": numbers(money.margin_usd_h),
         "unpriced": names(money.reason, REASONS),

@@ -17,6 +17,7 @@ from agent.svg import GRID, HUES, words
 Document = Mapping[str, Any]
 
 WIDE = 200
+BASES = {"agent": "the agent's newest cycle", "look": "one look", "journal": "the journal's newest decision"}
 
 
 def show(document: Document, groupings: Sequence[str], console: Console | None = None) -> None:
@@ -34,7 +35,7 @@ def show(document: Document, groupings: Sequence[str], console: Console | None =
 
 def heading(document: Document) -> Iterable[str]:
     """What the verdicts rest on, and how many of each there are."""
-    from_what = {"look": "one look", "journal": "the journal's newest decision"}[document["basis"]]
+    from_what = BASES[document["basis"]]
     told = f"{document['site']}: {document['priced']:,} of {document['machines']:,} machines priced"
     yield f"{told}, by {from_what} of {document['at']}, {age(document['age_s'])} ago"
     if document["unpriced"]:

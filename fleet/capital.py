@@ -258,35 +258,71 @@ class Appraisal:
     feeders: tuple[FeederValue, ...]
 
 
-def judge(cycle: Cycle, terms: CapitalTerms) -> Appraisal:
-    """Machines and feeders of a cycle by what the operator says of them. Pure, and long enough for a thread."""
-    names, _ = cycle.site.feeders
-    alternatives = {name: terms.alternative_by_feeder.get(name, terms.alternative_usd_kwh) for name in names}
-    return Appraisal(
+@dataclass(frozen=True, eq=False)
+class Holding:
+    """A fleet at one instant as far as its worth rests on it, whoever tells it. Columns are in row order.
+
+    `models`: as the machine says, else the inventory; empty where neither does. `power`: the price of each tariff in
+    use, the site's first.
+    """
+
+    at_s: float
+    site: Site
+    models: tuple[str, ...]
+    economics: Economics
+    power: tuple[PowerPrice, ...]
+    hashprice_usd_ph_day: float
+    power_usd_kwh: float
+
+
+def holding_of(cycle: Cycle) -> Holding:
+    """What is judged of a cycle."""
+    told = zip(cycle.snapshot.infos, cycle.site.machines, strict=True)
+    return Holding(
         at_s=cycle.at_s,
-        ids=cycle.snapshot.ids,
-        priced=int(np.count_nonzero(~np.isnan(cycle.economics.margin_usd_h))),
-        worth=_worth(cycle, terms),
-        feeders=by_feeder(cycle.site, cycle.economics, alternatives),
+        site=cycle.site,
+        models=tuple(info.model or machine.model or "" for info, machine in told),
+        economics=cycle.economics,
+        power=cycle.power or (flat_price(cycle.site.tariff, cycle.at_s),),
+        hashprice_usd_ph_day=cycle.valuation.hashprice_usd_ph_day,
+        power_usd_kwh=cycle.valuation.power_usd_per_kwh,
     )
 
 
-def _worth(cycle: Cycle, terms: CapitalTerms) -> Worth:
+def judge(cycle: Cycle, terms: CapitalTerms) -> Appraisal:
+    """Machines and feeders of a cycle by what the operator says of them. Pure, and long enough for a thread."""
+    return judge_holding(holding_of(cycle), terms)
+
+
+def judge_holding(holding: Holding, terms: CapitalTerms) -> Appraisal:
+    """The same of a fleet, whoever tells it."""
+    names, _ = holding.site.feeders
+    alternatives = {name: terms.alternative_by_feeder.get(name, terms.alternative_usd_kwh) for name in names}
+    return Appraisal(
+        at_s=holding.at_s,
+        ids=holding.site.ids,
+        priced=int(np.count_nonzero(~np.isnan(holding.economics.margin_usd_h))),
+        worth=_worth(holding, terms),
+        feeders=by_feeder(holding.site, holding.economics, alternatives),
+    )
+
+
+def _worth(holding: Holding, terms: CapitalTerms) -> Worth:
     """`retire` of each machine by the terms of its model and its tariff, a chunk at a time."""
-    count, overhead = len(cycle.snapshot), cycle.site.terms.overhead
+    site, power = holding.site, holding.power
+    count, overhead = len(site), site.terms.overhead
     worth = Worth(np.full(count, np.nan), np.full(count, np.nan), np.full(count, np.nan), np.zeros(count, np.uint8))
-    group = _groups(cycle, tuple(terms.keep_by_model))
-    power = cycle.power or (flat_price(cycle.site.tariff, cycle.at_s),)
-    kept_ratio = 1.0 - cycle.site.profit_shares(power)
-    is_varying = cycle.site.by_tariff([_flagged(price, price.tariff in terms.varying_tariffs) for price in power]) > 0.0
+    group = _groups(holding, tuple(terms.keep_by_model))
+    kept_ratio = 1.0 - site.profit_shares(power)
+    is_varying = site.by_tariff([_flagged(price, price.tariff in terms.varying_tariffs) for price in power]) > 0.0
     for each, keep in enumerate((terms.keep, *terms.keep_by_model.values())):
         chosen = np.flatnonzero(group == each)
         for start in range(0, len(chosen), CHUNK_ROWS):
             rows = chosen[start : start + CHUNK_ROWS]
-            part = _rows_of(cycle.economics, rows)
+            part = _rows_of(holding.economics, rows)
             on_average = energy_cost_usd_per_hour(part.power_w, overhead, keep.power_usd_kwh)
             part = replace(part, energy_cost_usd_h=np.where(is_varying[rows], on_average, part.energy_cost_usd_h))
-            found = retire(part, keep, cycle.site.terms.certainty_sigmas, kept_ratio[rows])
+            found = retire(part, keep, site.terms.certainty_sigmas, kept_ratio[rows])
             for column in fields(Worth):
                 getattr(worth, column.name)[rows] = getattr(found, column.name)
     return worth
@@ -301,11 +337,9 @@ def _rows_of(economics: Economics, rows: Rows) -> Economics:
     return Economics(**{column.name: getattr(economics, column.name)[rows] for column in fields(Economics)})
 
 
-def _groups(cycle: Cycle, models: tuple[str, ...]) -> npt.NDArray[np.int64]:
+def _groups(holding: Holding, models: tuple[str, ...]) -> npt.NDArray[np.int64]:
     """Per machine the place of its model in `models`, counted from 1; 0 where it is none of them."""
     if not models:
-        return np.zeros(len(cycle.snapshot), np.int64)
+        return np.zeros(len(holding.site), np.int64)
     place = {model: i for i, model in enumerate(models, start=1)}
-    told = zip(cycle.snapshot.infos, cycle.site.machines, strict=True)
-    folded = (fold_model(info.model or machine.model or "") for info, machine in told)
-    return np.array([place.get(model, 0) for model in folded], np.int64)
+    return np.array([place.get(fold_model(model), 0) for model in holding.models], np.int64)

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import io
 import json
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from answering_agent import agent_that_answers
 from cycles import make_snapshot, make_valuation
 from rich.console import Console
 
-from agent import cli, ladder, ladder_view, wiring
+from agent import cli, fleet_page, ladder, ladder_view, wiring
 from agent.config import ConfigError, load
 from agent.journal import Journal, JournalError, newest_decision
 from agent.record import encode_cycle_inputs
@@ -414,31 +411,6 @@ def test_reasons_are_those_of_the_appraisal() -> None:
 # --- from a running agent --------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def agent_that_answers(body: bytes, status: int = 200) -> Iterator[str]:
-    """The address of a server that says `body` to every question for the fleet."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status if self.path == "/fleet.json" else 404)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
 def test_the_agent_that_runs_is_asked_first_and_nobody_is_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -519,7 +491,7 @@ def test_an_answer_that_is_no_fleet_of_ours_is_said_in_a_line_and_one_look_taken
 
 
 def test_an_answer_without_an_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ladder, "MAX_CENSUS_BYTES", 1000)
+    monkeypatch.setattr(fleet_page, "MAX_CENSUS_BYTES", 1000)
     with agent_that_answers(b"x" * 1001) as at, pytest.raises(Unreachable, match="longer than 1000 bytes"):
         ladder.fleet_of_agent(f"http://{at}")
 

@@ -11,20 +11,23 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from answering_agent import agent_that_answers
 from cycles import make_snapshot
 
-from agent import cli, wiring, worth_view
+from agent import cli, fleet_page, ladder, wiring, worth_view
 from agent.config import load
 from agent.journal import Journal
 from agent.plan import site_of
 from agent.record import encode_cycle_inputs
+from exporters.census import census
 from fleet.curtailment import Memory, Policy
 from fleet.cycle import Cycle, think
-from fleet.market import Market, MarketInput, Quote
-from fleet.readings import PowerSource
+from fleet.market import InputState, Market, MarketInput, Quote
+from fleet.readings import PowerSource, Reason
 from fleet.signals import Signals
 from fleet.site import Site
 from fleet.snapshot import MachineInfo, Snapshot
+from fleet.tariff import PowerPrice
 
 AT_S = 1_770_000_000.0
 INVENTORY = """id,model,feeder
@@ -54,11 +57,15 @@ hashprice_sigma_per_root_year = 0.0
 FEEDERS = "[feeders.F1]\nalternative_usd_per_kwh = 0.211\n"
 
 
-def config_file(folder: Path, more: str = KEEP + FEEDERS, tariff: str = "usd_per_kwh = 0.05") -> str:
+def config_file(
+    folder: Path, more: str = KEEP + FEEDERS, tariff: str = "usd_per_kwh = 0.05", listen: str = "127.0.0.1:1"
+) -> str:
+    """Where the agent would listen nobody does, unless a test says where."""
     (folder / "inventory.csv").write_text(INVENTORY)
     path = folder / "hashwatt.toml"
     path.write_text(
         f'[site]\nname = "north"\ninventory = "inventory.csv"\n[journal]\npath = "{folder}/hashwatt.db"\n'
+        f'[prometheus]\nlisten = "{listen}"\n'
         f"[tariff]\n{tariff}\n[economics]\npool_fee = 0.0\nreject = 0.0\noverhead = 0.0\n{more}"
     )
     return str(path)
@@ -116,6 +123,118 @@ def test_both_questions_of_one_look(path: str, capsys: pytest.CaptureFixture[str
     assert (d["unpriced"], d["dispatch"], d["retire"], d["keep_usd"], d["resale_usd"]) == (
         "unreachable", None, None, None, None,
     )  # fmt: skip
+
+
+def hosted_cycle(path: str) -> Cycle:
+    """The machine `a` pays a host, and the others the site's tariff."""
+    site = site_in(path)
+    site = replace(site, machines=(replace(site.machines[0], tariff="hosted"), *site.machines[1:]))
+    power = (
+        PowerPrice("", 0.05, "flat", InputState.FRESH),
+        PowerPrice("hosted", 0.03, "flat", InputState.FRESH, profit_share=0.5),
+    )
+    return think(site, snapshot_of(), HASHPRICE_32, Signals(), Policy(), Memory(), AT_S, power)
+
+
+def test_the_agent_that_runs_is_asked_first_and_nobody_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delattr(wiring, "once")
+    cycle = hosted_cycle(config_file(tmp_path))
+    with agent_that_answers(census(cycle)) as at:
+        document = said(capsys, "--config", config_file(tmp_path, listen=at))
+        named = said(capsys, "--config", config_file(tmp_path), "--url", f"http://{at}")
+        assert named == document | {"age_s": named["age_s"]}
+        assert cli.main(["worth", "--config", config_file(tmp_path, listen=at)]) == 0
+        assert "by the agent's newest cycle of 2026-02-02T02:40:00.000Z" in capsys.readouterr().out
+    assert (document["basis"], document["priced"]) == ("agent", 3)
+    a = next(machine for machine in document["by_machine"] if machine["id"] == "a")
+    # 0.2667 USD/h less 3.5 kW at 0.03, of which the host takes half
+    assert a["keep_usd"] == pytest.approx(8766 * 0.5 * (32 / 24 * 0.2 - 0.105) - 60, abs=1.0)
+    # and all as if the same machines had been looked at
+    monkeypatch.setattr(wiring, "once", lambda _: cycle, raising=False)
+    looked = said(capsys, "--look", "--config", config_file(tmp_path))
+    assert document == looked | {"basis": "agent", "age_s": document["age_s"]}
+
+
+@pytest.mark.parametrize("prices", ["usd_per_kwh = 0.05", 'per_kwh_file = "prices.csv"\nstep_min = 60'])
+def test_a_tariff_that_changes_counts_on_average_also_by_the_agent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], prices: str
+) -> None:
+    (tmp_path / "prices.csv").write_text("time,value\n2030-01-01T00:00:00Z,0.05\n")
+    more = KEEP + "power_usd_kwh = 0.01\n"
+    cycle = cycle_of(config_file(tmp_path))
+    with agent_that_answers(census(cycle)) as at:
+        document = said(capsys, "--config", config_file(tmp_path, more, prices, at))
+    a = next(machine for machine in document["by_machine"] if machine["id"] == "a")
+    usd_kwh = 0.05 if prices.startswith("usd") else 0.01
+    assert a["keep_usd"] == pytest.approx(8766 * (32 / 24 * 0.2 - 3.5 * usd_kwh) - 60, abs=1.0)
+
+
+def told(path: str, *changes: tuple[bytes, bytes]) -> bytes:
+    """What an agent tells, with changes."""
+    body = census(cycle_of(path))
+    for old, new in changes:
+        assert old in body
+        body = body.replace(old, new, 1)
+    return body
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ([(b"hashwatt.fleet/2", b"hashwatt.fleet/1")], "the agent is older than this command"),
+        ([(b'"tariffs":', b'"others":')], "Object missing required field `tariffs`"),
+        ([(b'"profit_share":0.0', b'"profit_share":7')], "Expected `float` <= 1.0"),
+        ([(b'"certainty_sigmas":1.0', b'"certainty_sigmas":-1')], "Expected `float` >= 0.0"),
+        ([(b'"dispatch":[1,', b'"dispatch":[9,')], "a word is missing"),
+        ([(b'"dispatch":[1,', b'"dispatch":[')], "its columns have several lengths"),
+        ([(b'"dispatch":["","run"', b'"dispatch":["","r\\u001b[2Jn"')], "'r[2Jn' is no word of ours"),
+        ([(b'"margin_error_usd_h":[0', b'"margin_error_usd_h":[1e300,0')], "Expected `float` <= 1e+30"),
+    ],
+    ids=["older", "tariffs", "share", "sigmas", "place", "lengths", "word", "huge"],
+)
+def test_an_answer_that_is_no_fleet_is_said_in_a_line_and_one_look_taken(
+    path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: list[tuple[bytes, bytes]], why: str
+) -> None:
+    with agent_that_answers(told(path, *changes)) as at:
+        assert cli.main(["worth", "--json", "--config", config_file(tmp_path, listen=at)]) == 0
+        out, errors = capsys.readouterr()
+        assert json.loads(out)["basis"] == "look"
+        assert f"no fleet from an agent at http://{at}: its answer is no fleet ({why}" in errors
+        assert (errors.count("\n"), "\x1b" in errors) == (1, False)
+        assert cli.main(["worth", "--url", f"http://{at}", "--config", path]) == 1
+        out, errors = capsys.readouterr()
+        assert (out, errors.count("\n")) == ("", 1)
+
+
+def test_a_ladder_reads_also_what_an_older_agent_tells(path: str) -> None:
+    document = json.loads(told(path))
+    new = {"machines": ("tariff", "unpriced_now", "dispatch", "margin_error_usd_h"), "terms": ("certainty_sigmas",),
+           "words": ("tariff", "unpriced_now", "dispatch")}  # fmt: skip
+    for part, names in new.items():
+        for name in names:
+            del document[part][name]
+    del document["tariffs"]
+    older = json.dumps(document | {"schema": "hashwatt.fleet/1"}).encode()
+    assert ladder.fleet_of_census(older, "agent").hashrate_hs[0] == 200e12
+    with pytest.raises(ValueError, match="older than this command"):
+        fleet_page.decode(older, fleet_page.WorthCensus)
+
+
+def test_a_machine_whose_advice_has_just_turned_says_why_it_has_no_margin(path: str) -> None:
+    """It was valued as one that stands, and its basis is gone with the advice."""
+    body = json.loads(told(path))
+    why = body["words"]["unpriced"].index("unreachable")
+    body["machines"]["unpriced"][0], body["machines"]["hashrate_hs"][0], body["machines"]["power_w"][0] = (
+        why,
+        None,
+        None,
+    )
+    holding = fleet_page.holding_of_census(fleet_page.decode(json.dumps(body).encode(), fleet_page.WorthCensus))
+    assert holding.economics.reason.tolist()[0] == Reason.UNREACHABLE
+    assert holding.economics.dispatch.tolist()[0] == 0
+    assert np.isnan(holding.economics.margin_usd_h[0])
 
 
 def test_models_and_feeders_add_up(path: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -226,7 +345,7 @@ def test_a_picture_of_many_says_how_many_more(path: str, capsys: pytest.CaptureF
 
 
 def test_a_picture_that_cannot_be_written_is_one_line(path: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["worth", "--config", path, "--svg", "/no/such/folder/worth.svg"]) == 2
+    assert cli.main(["worth", "--look", "--config", path, "--svg", "/no/such/folder/worth.svg"]) == 2
     out, errors = capsys.readouterr()
     assert (out, errors) == ("", "--svg: No such file or directory: /no/such/folder/worth.svg\n")
 

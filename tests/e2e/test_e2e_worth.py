@@ -43,10 +43,11 @@ def test_an_agent_that_runs_says_who_is_worth_his_place_and_what_a_feeder_could_
         worth = json.load(reply)["worth"]
     assert sum(worth["verdicts"].values()) + worth["unknown"] == 8
     assert worth["below_alternative_feeders"] == 1
-    looked = subprocess.run(
-        [sys.executable, "-m", "agent", "worth", "--json", "--config", str(config)],
-        cwd=ROOT, capture_output=True, timeout=DEADLINE_S, check=True,
-    )  # fmt: skip
-    document = json.loads(looked.stdout)
-    assert (document["basis"], document["machines"], document["warnings"]) == ("look", 8, [])
-    assert document["priced"] > 0
+    for words, basis in ((("--url", agent.url), "agent"), (("--look",), "look")):
+        done = subprocess.run(
+            [sys.executable, "-m", "agent", "worth", "--json", "--config", str(config), *words],
+            cwd=ROOT, capture_output=True, timeout=DEADLINE_S, check=True,
+        )  # fmt: skip
+        document = json.loads(done.stdout)
+        assert (document["basis"], document["machines"], document["warnings"]) == (basis, 8, [])
+        assert document["priced"] > 0

@@ -36,13 +36,17 @@ def test_every_machine_stands_in_columns_and_says_why_it_is_not_priced():
     document = json.loads(census(small_cycle()))
     words = document.pop("words")
     assert document == {
-        "schema": "hashwatt.fleet/1",
+        "schema": "hashwatt.fleet/2",
         "site": "north",
         "at": "2027-01-15T08:00:00.000Z",
-        "terms": {"pool_fee": 0.01, "reject": 0.004, "overhead": 0.05},
+        "terms": {"pool_fee": 0.01, "reject": 0.004, "overhead": 0.05, "certainty_sigmas": 1.0},
         "market": {
             "difficulty": 1.4e14, "reward_btc": 3.145, "hashprice_usd_ph_day": 31.5, "power_usd_kwh": 0.06,
         },
+        "tariffs": [
+            {"name": "", "power_usd_kwh": 0.06, "profit_share": 0.25},
+            {"name": "hosted", "power_usd_kwh": 0.07, "profit_share": 0.0},
+        ],
         "machines": {
             "id": ["a1", "b2", "c3"],
             "model": [0, 1, -1],
@@ -53,12 +57,18 @@ def test_every_machine_stands_in_columns_and_says_why_it_is_not_priced():
             "power_source": [1, 3, 0],
             "unpriced": [0, words["unpriced"].index("conflict"), words["unpriced"].index("unreachable")],
             "power_usd_kwh": [0.06, 0.07, 0.06],
+            "tariff": [-1, 0, -1],
+            "unpriced_now": [0, 0, words["unpriced"].index("unreachable")],
+            "dispatch": [words["dispatch"].index(word) for word in ("run", "stop", "")],
+            "margin_error_usd_h": [0.003, 0.004, None],
         },
     }  # fmt: skip
     assert words["model"] == ["S19j Pro", "M30S++"]
     assert words["feeder"] == ["F1"]
     assert words["power_source"] == WORDS["power_source"]
     assert words["unpriced"][0] == ""
+    assert words["unpriced_now"] == words["unpriced"]
+    assert words["tariff"] == ["hosted"]
 
 
 def test_a_market_that_is_missing_leaves_nobody_unpriced_and_a_stopped_machine_is_what_it_could_be():
