@@ -311,7 +311,8 @@ class History:
             self._named = (account.roster, _key_of(account.roster), encode(account.roster))
         _, key, content = self._named
         rosters[key] = content
-        kept = _Kept(tuple(item.name for item in ITEMS), _planes(counts))
+        items = tuple(item.name for item in ITEMS if item.name not in account.without)
+        kept = _Kept(items, _planes(counts[:, [COLUMN[name] for name in items]]))
         return Row(account.span.value, account.start_s, account.end_s, key, parts, encode(kept)).sealed()
 
     def _slots(self, prices: Sequence[PriceSpan]) -> Iterator[Row]:
@@ -364,11 +365,13 @@ class History:
             try:
                 if roster is None or not row.is_sound():
                     raise RecordError("damaged")
-                counts = _counts(decode(_Kept, row.content), len(roster.ids), self.where)
+                kept = decode(_Kept, row.content)
+                counts = _counts(kept, len(roster.ids), self.where)
             except RecordError:
                 self.lost[row.name] = None
                 continue
-            yield Account(Span(row.span), row.start_s, row.end_s, roster, counts)
+            without = frozenset(COLUMN).difference(kept.items)
+            yield Account(Span(row.span), row.start_s, row.end_s, roster, counts, without)
 
     def _prices_of(self, row: Row) -> tuple[PriceSpan, ...]:
         try:

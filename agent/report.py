@@ -45,7 +45,7 @@ COVERAGES = {
 _SECONDS_OF = {
     "hashes": "hashrate_s", "energy_j": "covered_s", "metered_j": "covered_s", "difficulty_accepted": "accepted_s",
     "difficulty_rejected": "accepted_s", "revenue_usd": "priced_s", "cost_usd": "priced_s",
-    "host_share_usd": "priced_s", "accepted_revenue_usd": "accepted_s",
+    "host_share_usd": "priced_s", "accepted_revenue_usd": "accepted_s", "priced_j": "priced_s",
 }  # fmt: skip
 
 
@@ -84,8 +84,8 @@ def _step(books: Books, step: Account) -> Row:
     """The whole site in a piece of the days."""
     until_s = min(step.end_s, books.until_s)
     one = np.zeros(len(step.counts), np.int64)
-    row = _rows([None], _summed(step.counts, one, 1), np.array([len(one)]), _summed(_evidence(step.counts), one, 1),
-                until_s - step.start_s)[0]  # fmt: skip
+    row = _rows([None], _summed(step.counts, one, 1), np.array([len(one)]), _summed(_evidence(step), one, 1),
+                until_s - step.start_s, step.without)[0]  # fmt: skip
     return {"from": _local(books, step.start_s), "until": _local(books, until_s), **row}
 
 
@@ -107,9 +107,9 @@ def _group_rows(grouping: str, site: str, whole: Account, length_s: float) -> li
     place = {name: i for i, name in enumerate(names)}
     group = np.array([place[cleaned[label]] for label in labels[grouping]], np.int64)
     counts = _summed(whole.counts, group, len(names))
-    evidence = _summed(_evidence(whole.counts), group, len(names))
+    evidence = _summed(_evidence(whole), group, len(names))
     machines = np.bincount(group, minlength=len(names))
-    rows = _rows([name or None for name in names], counts, machines, evidence, length_s)
+    rows = _rows([name or None for name in names], counts, machines, evidence, length_s, whole.without)
     if grouping == "machine":
         for row, machine in zip(rows, np.argsort(group).tolist(), strict=True):
             row |= {of: clean(labels[of][machine]) or None for of in ("owner", "rack", "model", "feeder", "tariff")}
@@ -127,22 +127,27 @@ def _summed(counts: Counts, group: npt.NDArray[np.int64], groups: int) -> Counts
     return sums
 
 
-def _evidence(counts: Counts) -> Counts:
+def _evidence(account: Account) -> Counts:
     """Per machine what divides each other: energy and hashes, cost and energy, time running and time watched.
 
-    Where two were known at different times they are 0: a machine whose watts were known all day and whose hashrate
-    only at night has no J/TH of that day. Where the times agree but for a little, so much of the energy is taken as
-    belongs to the other: a flat tariff stays what it is.
+    Where energy and hashes were known at different times they are 0: a machine whose watts were known all day and whose
+    hashrate only at night has no J/TH of that day. Where the times agree but for a little, so much of the energy is
+    taken as belongs to the other. The energy that was paid is booked beside its cost; where an older version did not
+    book it, it is found in the same way: a flat tariff stays what it is.
     """
-    covered, hashing, priced = (counts[:, COLUMN[name]] for name in ("covered_s", "hashrate_s", "priced_s"))
+    energy, hashes, cost, covered, hashing, priced, running = (
+        account.counts[:, COLUMN[name]]
+        for name in ("energy_j", "hashes", "cost_usd", "covered_s", "hashrate_s", "priced_s", "running_s")
+    )
     worked = _agree(covered, hashing)
-    paid = _agree(covered, priced)
-    energy = counts[:, COLUMN["energy_j"]]
+    paid = _agree(covered, priced) if "priced_j" in account.without else priced > 0
+    paid_energy = account.counts[:, COLUMN["priced_j"]]
+    if "priced_j" in account.without:
+        paid_energy = _share(energy, priced, covered, paid)
     columns = (
-        _share(energy, hashing, covered, worked), np.where(worked, counts[:, COLUMN["hashes"]], 0),
-        np.where(paid, counts[:, COLUMN["cost_usd"]], 0), _share(energy, priced, covered, paid),
-        # one that warms up runs, and its hashrate is not known yet
-        np.maximum(hashing, counts[:, COLUMN["running_s"]]),
+        _share(energy, hashing, covered, worked), np.where(worked, hashes, 0),
+        np.where(paid, cost, 0), paid_energy,
+        np.maximum(hashing, running),  # one that warms up runs, and its hashrate is not known yet
     )  # fmt: skip
     return np.stack(columns, axis=1)
 
@@ -158,11 +163,16 @@ def _agree(one: Counts, other: Counts) -> Flags:
 
 
 def _rows(
-    names: Sequence[str | None], counts: Counts, machines: npt.NDArray[np.int64], evidence: Counts, length_s: float
+    names: Sequence[str | None],
+    counts: Counts,
+    machines: npt.NDArray[np.int64],
+    evidence: Counts,
+    length_s: float,
+    without: frozenset[str],
 ) -> list[Row]:
-    """Counts as amounts and figures, one row per name."""
+    """Counts as amounts and figures, one row per name; an item that is `without` is known of nobody."""
     amounts = {item.name: _amount(counts[:, COLUMN[item.name]], item.unit) for item in ITEMS}
-    known = {name: counts[:, COLUMN[_SECONDS_OF[name]]] > 0 for name in _SECONDS_OF}
+    known = {name: (counts[:, COLUMN[of]] > 0) & (name not in without) for name, of in _SECONDS_OF.items()}
     # accepted work is worth something: where it is 0, nobody knew the market
     known["accepted_revenue_usd"] &= (amounts["accepted_revenue_usd"] != 0.0) | (amounts["difficulty_accepted"] == 0.0)
     revenue, cost, host = (counts[:, COLUMN[name]] for name in ("revenue_usd", "cost_usd", "host_share_usd"))

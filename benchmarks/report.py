@@ -73,7 +73,7 @@ def hour_of(roster: Roster, start_s: float, noise: np.random.Generator) -> Accou
         "hashes": hashes, "covered_s": known_s, "energy_j": energy_j, "metered_j": energy_j, "accepted_s": known_s,
         "difficulty_accepted": noise.poisson(hashes / 2**48) * 65_536.0,
         "difficulty_rejected": noise.poisson(hashes / 2**48 * 0.004) * 65_536.0, "priced_s": known_s,
-        "revenue_usd": revenue_usd, "cost_usd": energy_j / 3.6e6 * 1.05 * usd_kwh,
+        "revenue_usd": revenue_usd, "cost_usd": energy_j / 3.6e6 * 1.05 * usd_kwh, "priced_j": energy_j,
         "accepted_revenue_usd": revenue_usd * noise.normal(1.0, 0.02, n),
     }  # fmt: skip
     counts = np.zeros((n, len(ITEMS)), np.int64)

@@ -74,6 +74,7 @@ ITEMS: tuple[Item, ...] = (
     Item("accepted_revenue_usd", 1e-9),  # by accepted work, within accepted_s while the market was known
     Item("unpriced_revenue_usd", 1e-9),  # while the cost was not known
     Item("unpriced_cost_usd", 1e-9),  # while the revenue was not known
+    Item("priced_j", 1.0),  # the part of `energy_j` that `cost_usd` is of: within priced_s, at the machine
 )
 COLUMN: dict[str, int] = {item.name: i for i, item in enumerate(ITEMS)}
 UNITS: Floats = np.array([item.unit for item in ITEMS])
@@ -102,7 +103,8 @@ class Roster:
 class Account:
     """`counts[i, COLUMN[name]]` of machine `roster.ids[i]` between two instants (Unix seconds).
 
-    An hour that is not over ends where it is booked, and so does one whose rest nobody watched.
+    An hour that is not over ends where it is booked, and so does one whose rest nobody watched. `without`: items that
+    an older version did not book in it or in a part of it; what stands in their columns is no whole.
     """
 
     span: Span
@@ -110,6 +112,7 @@ class Account:
     end_s: float
     roster: Roster
     counts: Counts  # (n, len(ITEMS))
+    without: frozenset[str] = frozenset()
 
     def amount(self, name: str) -> Floats:
         """One item in its own unit, per machine."""
@@ -146,6 +149,7 @@ class Sheet:
     roster: Roster
     sums: Floats  # (len(ITEMS), n)
     prices: dict[tuple[str, float], PriceSpan] = field(default_factory=dict)  # by name and start
+    without: frozenset[str] = frozenset()  # as in `Account`
 
 
 def blank(start_s: float, end_s: float, roster: Roster) -> Sheet:
@@ -156,7 +160,8 @@ def blank(start_s: float, end_s: float, roster: Roster) -> Sheet:
 def reopened(account: Account, end_s: float, prices: Iterable[PriceSpan] = ()) -> Sheet:
     """The hour of an account that was kept before it was over, to go on with."""
     known = {(price.name, price.start_s): price for price in prices}
-    return Sheet(account.start_s, end_s, account.end_s, account.roster, account.counts.T * UNITS[:, None], known)
+    sums = account.counts.T * UNITS[:, None]
+    return Sheet(account.start_s, end_s, account.end_s, account.roster, sums, known, account.without)
 
 
 def arranged(sheet: Sheet, roster: Roster) -> Sheet:
@@ -215,7 +220,7 @@ def settle(sheet: Sheet) -> Account:
     machine is reached for longer than an hour lasts.
     """
     counts: Counts = np.rint(sheet.sums / UNITS[:, None]).T.astype(np.int64, order="C")
-    return Account(Span.HOUR, sheet.start_s, sheet.until_s, sheet.roster, counts)
+    return Account(Span.HOUR, sheet.start_s, sheet.until_s, sheet.roster, counts, sheet.without)
 
 
 def total(span: Span, accounts: Iterable[Account]) -> Account:
@@ -238,7 +243,8 @@ def total(span: Span, accounts: Iterable[Account]) -> Account:
         else:
             counts[[row_of[machine] for machine in account.roster.ids]] += account.counts
     start_s = min(account.start_s for account in newest_first)
-    return Account(span, start_s, max(account.end_s for account in newest_first), roster, counts)
+    without = frozenset().union(*(account.without for account in newest_first))
+    return Account(span, start_s, max(account.end_s for account in newest_first), roster, counts, without)
 
 
 def _age(account: Account) -> tuple[float, float, tuple[tuple[str, ...], ...]]:
@@ -285,6 +291,7 @@ def _held_per_s(cycle: Cycle) -> dict[str, Floats | Bools]:
         "energy_j": np.where(has_watts, power_w, 0.0),
         "metered_j": np.where(has_watts & np.isin(seen.power_source, METERS), power_w, 0.0),
         "priced_s": is_priced,
+        "priced_j": np.where(is_priced, power_w, 0.0),
         "revenue_usd": np.where(is_priced, revenue, 0.0),
         "cost_usd": np.where(is_priced, cost, 0.0),
         "host_share_usd": np.where(is_priced, np.maximum(revenue - cost, 0.0) * profit_share, 0.0),

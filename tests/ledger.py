@@ -18,7 +18,7 @@ UNIT = {
     "reached_s": 1e-3, "running_s": 1e-3, "stopped_s": 1e-3, "hashrate_s": 1e-3, "hashes": 1e9, "covered_s": 1e-3,
     "energy_j": 1.0, "metered_j": 1.0, "accepted_s": 1e-3, "difficulty_accepted": 1.0, "difficulty_rejected": 1.0,
     "priced_s": 1e-3, "revenue_usd": 1e-9, "cost_usd": 1e-9, "host_share_usd": 1e-9, "accepted_revenue_usd": 1e-9,
-    "unpriced_revenue_usd": 1e-9, "unpriced_cost_usd": 1e-9,
+    "unpriced_revenue_usd": 1e-9, "unpriced_cost_usd": 1e-9, "priced_j": 1.0,
 }  # fmt: skip
 MOST_S = 120.0
 STANDING = (OperatingState.SLEEPING, OperatingState.IDLE, OperatingState.FAULTED)
@@ -122,6 +122,7 @@ def passed(before: Cycle, after: Cycle, row: int, seconds: float) -> Amounts:
         revenue = hashprice / 24.0 * (makes_hs / 1e15) * ((1.0 - terms.pool_fee) * (1.0 - terms.reject)) / 3600.0
     if revenue is not None and cost is not None:
         told["priced_s"] = seconds
+        told["priced_j"] = watts * seconds
         told["revenue_usd"] = revenue * seconds
         told["cost_usd"] = cost * seconds
         told["host_share_usd"] = max(revenue - cost, 0.0) * price.profit_share * seconds

@@ -31,6 +31,7 @@ def account_of(roster: Roster, start_s: float, span: Span = Span.HOUR, length_s:
         "hashes": hashes,
         "energy_j": energy_j,
         "metered_j": energy_j,
+        "priced_j": energy_j,
         "difficulty_accepted": noise.poisson(hashes / 2**48) * 65_536.0,
         "difficulty_rejected": noise.poisson(0.3, n) * 65_536.0,
         "revenue_usd": revenue_usd,

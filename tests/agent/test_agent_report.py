@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -31,13 +32,14 @@ FARM: dict[str, tuple[tuple[str, str, str], dict[str, int]]] = {
     "a": (("S21", "r2", "north"), WHOLE_DAY | {
         "hashes": 17_280_000_000, "energy_j": 302_400_000, "metered_j": 151_200_000,
         "difficulty_accepted": 4_000_000_000, "difficulty_rejected": 20_000_000, "revenue_usd": 7_888_000_000,
-        "cost_usd": 5_292_000_000, "host_share_usd": 259_600_000, "accepted_revenue_usd": 7_843_000_001,
+        "cost_usd": 5_292_000_000, "priced_j": 302_400_000, "host_share_usd": 259_600_000,
+        "accepted_revenue_usd": 7_843_000_001,
     }),
     # 0.1 PH/s at 3 kW: 72 kWh, 3.944 against 4.536; advised to stop for two hours
     "b": (("S19", "r10", ""), WHOLE_DAY | {
         "hashes": 8_640_000_000, "energy_j": 259_200_000, "metered_j": 259_200_000, "stopped_s": 7_200_000,
         "difficulty_accepted": 2_000_000_000, "revenue_usd": 3_944_000_000, "cost_usd": 4_536_000_000,
-        "accepted_revenue_usd": 3_900_000_000,
+        "priced_j": 259_200_000, "accepted_revenue_usd": 3_900_000_000,
     }),
     # 3 kW for half a day without a tariff, its hashrate for a quarter of it, its work told while there was no market
     "c": (("S19", "", ""), {
@@ -123,10 +125,24 @@ def test_times_that_differ_a_little_change_no_price_and_no_efficiency() -> None:
     """3 kW at 0.05 USD/kWh and 100 TH/s all day; the price was known ten minutes later, the hashrate five."""
     late = account({"a": (("S21", "", ""), WHOLE_DAY | {
         "hashrate_s": 86_100_000, "hashes": 8_610_000_000, "energy_j": 259_200_000, "priced_s": 85_800_000,
-        "cost_usd": 3_575_000_000,
+        "cost_usd": 3_575_000_000, "priced_j": 257_400_000,
     })})  # fmt: skip
-    site = row(report_document("n", books(late)), "site", "n")
-    assert (site["usd_per_kwh"], site["efficiency_j_per_th"]) == pytest.approx((0.05, 30.0), rel=1e-12)
+    for each in (late, replace(late, without=frozenset({"priced_j"}))):
+        site = row(report_document("n", books(each)), "site", "n")
+        assert (site["usd_per_kwh"], site["efficiency_j_per_th"]) == pytest.approx((0.05, 30.0), rel=1e-12)
+
+
+def test_the_energy_that_was_paid_has_its_price_however_long_the_cost_was_known() -> None:
+    """1 kW while it warmed up for an hour, unpriced, then 3 kW for 23 hours at 0.05 USD/kWh: 69 kWh for 3.45 USD."""
+    started = account({"a": (("S21", "", ""), WHOLE_DAY | {
+        "energy_j": 252_000_000, "priced_s": 82_800_000, "priced_j": 248_400_000, "cost_usd": 3_450_000_000,
+    })})  # fmt: skip
+    site = row(report_document("n", books(started)), "site", "n")
+    assert (site["usd_per_kwh"], site["priced_j"]) == (pytest.approx(0.05, rel=1e-12), 248_400_000.0)
+    older = row(report_document("n", books(replace(started, without=frozenset({"priced_j"})))), "site", "n")
+    assert (older["usd_per_kwh"], older["priced_j"]) == (None, None)  # nobody booked what was paid
+    both = books(started, replace(account(FARM, START_S - DAY_S), without=frozenset({"priced_j"})))
+    assert row(report_document("n", both), "machine", "a")["usd_per_kwh"] is None
 
 
 def test_a_group_is_exactly_its_machines() -> None:

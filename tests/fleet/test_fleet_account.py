@@ -91,7 +91,7 @@ def test_a_minute_of_a_machine_that_runs() -> None:
     cycle = one()
     assert amounts(booked(cycle, later(cycle, 60.0))) == pytest.approx({
         "reached_s": 60.0, "running_s": 60.0, "hashrate_s": 60.0, "covered_s": 60.0, "priced_s": 60.0,
-        "hashes": 6e15, "energy_j": 180_000.0,
+        "hashes": 6e15, "energy_j": 180_000.0, "priced_j": 180_000.0,
         "revenue_usd": 40.0 * 0.1 / 1440,  # a tenth of a PH/s for a minute
         "cost_usd": 3.0 * 0.05 / 60,
     }, rel=1e-6)  # fmt: skip
@@ -107,39 +107,40 @@ def test_a_minute_of_a_machine_that_runs() -> None:
         pytest.param({"power_source": PowerSource.SHARED}, {"metered_j": 180_000.0}, id="its part of a meter"),
         pytest.param(
             {"power_w": NAN},
-            {"covered_s": 0.0, "energy_j": 0.0, "priced_s": 0.0, "revenue_usd": 0.0, "cost_usd": 0.0,
+            {"covered_s": 0.0, "energy_j": 0.0, "priced_s": 0.0, "priced_j": 0.0, "revenue_usd": 0.0, "cost_usd": 0.0,
              "unpriced_revenue_usd": 4.0 / 1440},
             id="no watts: its revenue is not priced",
         ),
         pytest.param(
             {"hashprice": NAN},
-            {"priced_s": 0.0, "revenue_usd": 0.0, "cost_usd": 0.0, "unpriced_cost_usd": 0.0025, "hashrate_s": 60.0},
+            {"priced_s": 0.0, "priced_j": 0.0, "revenue_usd": 0.0, "cost_usd": 0.0, "unpriced_cost_usd": 0.0025,
+             "hashrate_s": 60.0},
             id="no market",
         ),
         pytest.param(
             {"is_sha256": False},
-            {"priced_s": 0.0, "revenue_usd": 0.0, "cost_usd": 0.0, "unpriced_cost_usd": 0.0025},
+            {"priced_s": 0.0, "priced_j": 0.0, "revenue_usd": 0.0, "cost_usd": 0.0, "unpriced_cost_usd": 0.0025},
             id="not SHA-256",
         ),
         pytest.param(
             {"is_expected_pool": False},
-            {"priced_s": 0.0, "revenue_usd": 0.0, "cost_usd": 0.0, "unpriced_cost_usd": 0.0025},
+            {"priced_s": 0.0, "priced_j": 0.0, "revenue_usd": 0.0, "cost_usd": 0.0, "unpriced_cost_usd": 0.0025},
             id="a foreign pool",
         ),
         pytest.param(
             {"is_conflict": True},
-            {"priced_s": 0.0, "revenue_usd": 0.0, "cost_usd": 0.0, "unpriced_cost_usd": 0.0025},
+            {"priced_s": 0.0, "priced_j": 0.0, "revenue_usd": 0.0, "cost_usd": 0.0, "unpriced_cost_usd": 0.0025},
             id="two machines of one name",
         ),
         pytest.param(
             {"power_w": 1.1e6},
-            {"covered_s": 0.0, "energy_j": 0.0, "priced_s": 0.0, "revenue_usd": 0.0, "cost_usd": 0.0,
+            {"covered_s": 0.0, "energy_j": 0.0, "priced_s": 0.0, "priced_j": 0.0, "revenue_usd": 0.0, "cost_usd": 0.0,
              "unpriced_revenue_usd": 4.0 / 1440},
             id="more watts than a machine can draw",
         ),
         pytest.param(
             {"hashrate_hs": 1e300},
-            {"hashrate_s": 0.0, "hashes": 0.0, "priced_s": 0.0, "revenue_usd": 0.0, "cost_usd": 0.0,
+            {"hashrate_s": 0.0, "hashes": 0.0, "priced_s": 0.0, "priced_j": 0.0, "revenue_usd": 0.0, "cost_usd": 0.0,
              "unpriced_cost_usd": 0.0025},
             id="more hashes than fit a whole number",
         ),
@@ -402,6 +403,16 @@ def test_the_total_of_different_rosters() -> None:
     assert whole.roster.ids == ("b", "c", "a")
     assert whole.roster.owners == ("late", "late", "early")
     assert whole.counts[:, 0].tolist() == [7, 7, 1]
+
+
+def test_what_one_hour_lacks_the_day_lacks_and_so_does_an_hour_that_goes_on() -> None:
+    """An item that an older version did not book is no whole in any sum."""
+    older = replace(account_of(0, {"a": 1}), without=frozenset({"priced_j"}))
+    whole = total(Span.DAY, [account_of(1, {"a": 5}), older])
+    assert whole.without == {"priced_j"}
+    assert total(Span.DAY, [account_of(1, {"a": 5})]).without == frozenset()
+    sheet = arranged(reopened(older, older.end_s + 3600.0), roster("a", "b"))
+    assert settle(sheet).without == {"priced_j"}
 
 
 def test_the_total_of_nobody_and_of_nothing() -> None:
