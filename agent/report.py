@@ -55,14 +55,14 @@ _SECONDS_OF = {
 def report_document(site: str, books: Books) -> Document:
     """The report as a JSON-ready object; `books` has at least one account."""
     whole = total(Span.DAY, books.accounts)
-    length_s = books.until_s - books.start_s
-    groups = {grouping: _group_rows(grouping, site, whole, length_s) for grouping in GROUPINGS}
+    groups = {grouping: _group_rows(grouping, site, whole, books.length_s) for grouping in GROUPINGS}
     return {
         "site": clean(site),
         "zone": str(books.zone),
         "first_day": str(books.days.first),
         "last_day": str(books.days.last),
         "from": _local(books, books.start_s),
+        "since": None if books.since_s is None else _local(books, books.since_s),
         "until": _local(books, books.until_s),
         "is_finished": books.is_finished,
         "days_missing": [str(day) for day in books.missing],

@@ -13,12 +13,14 @@ from typing import Protocol
 
 from agent.section import ConfigError
 from exporters.wording import clean
-from fleet.account import Account, PriceSpan, Span, total
+from fleet.account import ITEMS, MAX_STEP_S, Account, PriceSpan, Span, total
 from fleet.localtime import Zone, day_number, start_of_day_s
+from fleet.units import SECONDS_PER_HOUR
 
 MOST_DAYS = 400
 """Of one report; and how far back the newest finished day is looked for."""
 
+_SECONDS = tuple(item.name for item in ITEMS if item.name.endswith("_s"))
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -52,8 +54,9 @@ class Books:
 
     `accounts`: one per day that was kept, ascending, or their sum where nobody asks for steps. `steps`: the same in the
     pieces that a chart shows, hours of a single day and days of several. `until_s`: how far the days have come; their
-    end where they are over. `missing`: days of which nothing was kept; `lost`: what was kept and cannot be read, in
-    words.
+    end where they are over. `since_s`: where the books of the site begin, if they do within these days: nothing was
+    kept of the day before, else a night without an agent is a gap and no beginning. `missing`: days of which nothing
+    was kept; `lost`: what was kept and cannot be read, in words.
     """
 
     days: Days
@@ -66,6 +69,12 @@ class Books:
     prices: tuple[PriceSpan, ...]
     missing: tuple[date, ...] = ()
     lost: tuple[str, ...] = ()
+    since_s: float | None = None
+
+    @property
+    def length_s(self) -> float:
+        """The time that the books could know of."""
+        return self.until_s - (self.start_s if self.since_s is None else self.since_s)
 
     @property
     def is_finished(self) -> bool:
@@ -139,11 +148,16 @@ def books_of(kept: Kept, days: Days, zone: Zone, clock: tzinfo, now_s: float, *,
     start_s, end_s = each[0][1], each[-1][2]
     accounts: list[Account] = []
     missing: list[date] = []
+    since_s: float | None = None
     for day, first_s, last_s in each:
         account = _account_of_day(kept, first_s, last_s, now_s)
         if account is None:
             missing.append(day)
-        elif accounts and not with_hours:  # one after the other: a year of a large farm is heavy
+            continue
+        if not accounts and (missing or _watched_s(account) < account.end_s - account.start_s - MAX_STEP_S):
+            day_before = _account_of_day(kept, _start_s(zone, days.first - timedelta(days=1)), start_s, start_s)
+            since_s = _first_booked_s(kept, first_s, last_s) if day_before is None else None
+        if accounts and not with_hours:  # one after the other: a year of a large farm is heavy
             accounts[0] = total(Span.DAY, (accounts[0], account))
         else:
             accounts.append(account)
@@ -161,7 +175,23 @@ def books_of(kept: Kept, days: Days, zone: Zone, clock: tzinfo, now_s: float, *,
         steps=() if not with_hours else tuple(accounts) if len(each) > 1 else kept.accounts(Span.HOUR, start_s, end_s),
         prices=kept.prices(start_s, end_s),
         missing=tuple(missing),
+        since_s=since_s,
     )
+
+
+def _first_booked_s(kept: Kept, start_s: float, end_s: float) -> float:
+    """When the first hour of a day was begun to be watched, as its longest watched machine says; else `start_s`."""
+    at_s = start_s
+    while at_s < end_s:  # hour by hour: those of a large farm are heavy
+        for hour in kept.accounts(Span.HOUR, at_s, at_s + SECONDS_PER_HOUR):
+            return hour.end_s - _watched_s(hour)
+        at_s += SECONDS_PER_HOUR
+    return start_s
+
+
+def _watched_s(account: Account) -> float:
+    """For how long anything of the machine that was watched longest was known."""
+    return max(float(account.amount(name).max(initial=0.0)) for name in _SECONDS)
 
 
 def _account_of_day(kept: Kept, start_s: float, end_s: float, now_s: float) -> Account | None:

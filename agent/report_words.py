@@ -93,7 +93,16 @@ def label(row: Row, grouping: str) -> str:
 
 def title(document: Document) -> str:
     first, last = document["first_day"], document["last_day"]
-    return f"{document['site']}: {first if first == last else f'{first} to {last}'} ({document['zone']})"
+    days = first if first == last else f"{first} to {last}"
+    return f"{document['site']}: {days}{_since(document)} ({document['zone']})"
+
+
+def _since(document: Document) -> str:
+    """Where the books begin, if they do within these days."""
+    if document["since"] is None:
+        return ""
+    day, minute = document["since"][:10], document["since"][11:16]
+    return f", from {minute}" if day == document["last_day"] else f", from {day} {minute}"
 
 
 def state(document: Document) -> str | None:

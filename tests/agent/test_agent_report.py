@@ -16,9 +16,9 @@ from hypothesis.extra import numpy as hnp
 
 from agent.report import GROUPINGS, Document, report_document
 from agent.report_books import Books, Days, books_of, days_of, newest_finished
-from agent.report_words import DASH, FIGURES, MARK, heading, is_marked, losers, state, told
+from agent.report_words import DASH, FIGURES, MARK, heading, is_marked, losers, state, title, told
 from agent.section import ConfigError
-from fleet.account import COLUMN, ITEMS, Account, Counts, PriceSpan, Roster, Span
+from fleet.account import COLUMN, ITEMS, Account, Counts, PriceSpan, Roster, Span, total
 from fleet.localtime import zone_of
 
 UTC, CHICAGO = ZoneInfo("UTC"), ZoneInfo("America/Chicago")
@@ -274,6 +274,52 @@ def test_a_day_that_is_not_over_is_measured_by_what_has_come_of_it() -> None:
     assert not told_in["is_finished"]
     assert state(told_in) == "SO FAR, until 2024-03-12 06:00: the day is not over"
     assert row(told_in, "site", "north")["power_coverage_ratio"] == 1.0
+
+
+def installed() -> list[Account]:
+    """Hours of MARCH_12 in a zone that is UTC, of a site whose agent was installed at 10:42."""
+    seconds = dict.fromkeys(WHOLE_DAY, 1_080_000) | {"energy_j": 1_080_000}
+    farm = {"a": (("S21", "", ""), seconds), "b": (("S21", "", ""), seconds | {"covered_s": 540_000})}
+    return [account(farm, START_S + 10 * 3600, 3600.0, Span.HOUR), *hours(START_S + 11 * 3600, 13)]
+
+
+@pytest.mark.parametrize("with_hours", [True, False])
+@pytest.mark.parametrize("is_over", [True, False])
+def test_the_day_of_the_installation_counts_from_the_first_booking_of_the_site(is_over: bool, with_hours: bool) -> None:
+    now_s = START_S + (2 * DAY_S if is_over else 14 * 3600)
+    kept = [each for each in installed() if each.end_s <= now_s]
+    if is_over:
+        kept.append(total(Span.DAY, kept))
+        kept[-1] = replace(kept[-1], start_s=START_S)
+    found = books_of(Shelf(*kept), Days(MARCH_12, MARCH_12), zone_of(UTC), UTC, now_s, with_hours=with_hours)
+    told_in = report_document("north", found)
+    assert told_in["since"] == "2024-03-12T10:42:00+00:00"
+    assert title(told_in) == "north: 2024-03-12, from 10:42 (UTC)"
+    a, b = (row(told_in, "machine", name) for name in "ab")
+    assert a["power_coverage_ratio"] == 1.0
+    assert not any(is_marked(a, figure) for figure in FIGURES)
+    assert b["power_coverage_ratio"] == pytest.approx(540 / (found.until_s - START_S - 10.7 * 3600))
+
+
+def test_a_night_without_an_agent_is_a_gap_where_the_day_before_was_kept() -> None:
+    evening = hours(START_S - 2 * 3600, 2)
+    found = books_of(Shelf(*evening, *installed()), Days(MARCH_12, MARCH_12), zone_of(UTC), UTC, START_S + DAY_S)
+    told_in = report_document("north", found)
+    assert (told_in["since"], title(told_in)) == (None, "north: 2024-03-12 (UTC)")
+    assert row(told_in, "machine", "a")["power_coverage_ratio"] == pytest.approx(13.3 / 24)
+
+
+def test_a_month_in_which_the_agent_was_installed_counts_from_then() -> None:
+    days = Days(date(2024, 3, 1), MARCH_12)
+    for kept, since in (
+        (installed(), "2024-03-12T10:42:00+00:00"),
+        ([account(FARM)], "2024-03-12T00:00:00+00:00"),  # its hours are gone
+    ):
+        told_in = report_document("north", books_of(Shelf(*kept), days, zone_of(UTC), UTC, START_S + DAY_S))
+        assert (told_in["since"], len(told_in["days_missing"])) == (since, 11)
+        assert row(told_in, "machine", "a")["power_coverage_ratio"] == 1.0
+    several = {**told_in, "since": "2024-03-11T10:42:00+00:00"}
+    assert title(several) == "north: 2024-03-01 to 2024-03-12, from 2024-03-11 10:42 (UTC)"
 
 
 def test_a_day_that_a_wrong_clock_called_finished_is_as_long_as_its_hours() -> None:
