@@ -83,7 +83,7 @@ uninstall:
 	rm -rf "$(DESTDIR)$(prefix)"
 	rm -f "$(DESTDIR)$(bindir)/hashwatt" "$(DESTDIR)$(unitdir)/hashwatt.service"
 	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
-	@echo "Kept your configuration in $(configdir) and the journal in /var/lib/hashwatt; delete them by hand if you mean it."
+	@echo "Kept your configuration in $(configdir), and journal and history in /var/lib/hashwatt; delete them by hand if you mean it."
 
 # No URL and no host may get into a lock. The gateway's lock is the same pins without the tools that only test; the
 # fuzzer's adds atheris, which has no wheel for every Python that we run on and therefore stays out of .venv.

@@ -11,6 +11,7 @@ with each machine at its own price.
 from __future__ import annotations
 
 import math
+import re
 import sys
 import time
 from collections import Counter, defaultdict
@@ -138,7 +139,11 @@ def _numbers(option: str, text: str | None) -> tuple[float, ...]:
         except ValueError:
             raise ConfigError(option, f"{clean(word, 40)!r} is no number") from None
         if not low <= value <= high:
-            raise ConfigError(option, f"{value:g} is not between {low:g} and {high:g}")
+            # 70,000 is read as 70 and 000
+            hint = (
+                "; thousands are written without a comma" if re.search(r"(?<![\d.])\d{1,3},\d{3}(?!\d)", text) else ""
+            )
+            raise ConfigError(option, f"{value:g} is not between {low:g} and {high:g}{hint}")
         found.append(value)
     if len(found) > MOST_LEVELS:
         raise ConfigError(option, f"{len(found)} levels, at most {MOST_LEVELS}")

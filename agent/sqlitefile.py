@@ -91,7 +91,8 @@ class SqliteFile:
     def read_only(cls, path: Path, form: Form) -> SqliteFile:
         """A file that an agent may be writing at this moment; locks and changes nothing.
 
-        Errors: `form.error`, at the first transaction; also for damage: to move it aside is for the agent.
+        Errors: `form.error`, at the first transaction; also for a file without a table, which an agent has only begun,
+        and for damage: to move it aside is for the agent.
         """
 
         def connect() -> sqlite3.Connection:
@@ -114,11 +115,20 @@ class SqliteFile:
                 yield connection
         except Damaged as error:
             if self._lock_fd is None:
-                raise form.error(f"{form.noun} {self.path}: {error}") from error
+                words = "holds nothing yet" if self._is_blank() else f"{error}"
+                raise form.error(f"{form.noun} {self.path}: {words}") from error
             # a page that the check at the start does not look into: say it to the next start
             with suppress(OSError):
                 _damage_mark(self.path).touch()
             raise form.error(f"{form.noun} {self.path}: {error}; the next start moves it aside") from error
+
+    def _is_blank(self) -> bool:
+        """A sound file in which there is no table."""
+        try:
+            with self._turn, self._engines["NORMAL"].connect() as connection:
+                return not sa.inspect(connection).get_table_names()
+        except (sa.exc.DBAPIError, sqlite3.Error, UnicodeDecodeError):
+            return False
 
     def close(self) -> None:
         with self._turn:

@@ -138,14 +138,25 @@ MEANT = {
     "feeder": ("feeders: what hash earns, and what the alternative pays, USD/kWh", "mining_usd_kwh",
                "alternative_usd_kwh"),
 }  # fmt: skip
+NOBODY = "nobody is judged: [economics.keep] must tell every term, and a machine needs a margin"
+NOT_KNOWN = {
+    "machine": NOBODY,
+    "model": NOBODY,
+    "feeder": "nothing to compare: no machine with a feeder is priced, and no alternative is told",
+}
 NAMED = {"machine": "id", "model": "model", "feeder": "feeder"}
 PAIR = ((HUES[0], "here"), (HUES[2], "elsewhere"))
 
 
 def svg(document: Document, grouping: str) -> str:
-    """Two bars per row: what it is worth here, and elsewhere; a number that is not known has no bar but a dash."""
+    """Two bars per row: what it is worth here, and elsewhere; a number that is not known has no bar but a dash.
+
+    Where no row has a number there is a line of text and no row.
+    """
     title, *keys = MEANT[grouping]
-    rows = document[PARTS[grouping]][:MOST_ROWS]
+    every = document[PARTS[grouping]]
+    is_any_known = any(row[key] is not None for row in every for key in keys)
+    rows = every[:MOST_ROWS] if is_any_known else []
     values = [[row[key] for key in keys] for row in rows]
     known = [value for pair in values for value in pair if value is not None]
     low, high = min((0.0, *known)), max((0.0, *known))
@@ -172,6 +183,8 @@ def svg(document: Document, grouping: str) -> str:
                     f"<title>{escape(told)}</title></rect>"
                 )
             parts.append(words(max(zero, zero + (value or 0.0) * scale) + 6, at + 10, told, "start", 11))
-    if (more := len(document[PARTS[grouping]]) - len(rows)) > 0:
+    if not is_any_known:
+        parts.append(words(20, TOP, NOT_KNOWN[grouping], "start"))
+    elif (more := len(every) - len(rows)) > 0:
         parts.append(words(20, height - 10, f"and {more:,} more", "start"))
     return "\n".join((*parts, "</svg>\n"))

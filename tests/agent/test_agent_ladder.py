@@ -128,9 +128,11 @@ def test_a_fixed_market_that_says_a_part_gives_a_part(tmp_path: Path, capsys: py
     ("words", "told"),
     [
         (("--btc", "x"), "--btc: 'x' is no number"),
-        (("--btc", "1,70000"), "--btc: 1 is not between"),
+        (("--btc", "1,70000"), "--btc: 1 is not between 1000 and 1e+07\n"),
+        (("--btc", "70,000"), "--btc: 70 is not between 1000 and 1e+07; thousands are written without a comma\n"),
         (("--hashprice", "nan"), "--hashprice: nan is not between"),
         (("--hashprice", "-3"), "--hashprice: -3 is not between"),
+        (("--power", "0.05,100"), "--power: 100 is not between -10 and 10\n"),
         (("--power", "60"), "--power: 60 is not between -10 and 10"),
         (("--difficulty", "1e12,2e12"), "--difficulty: is one number"),
         (("--reward", "\x1b[2J"), "--reward: "),

@@ -299,6 +299,20 @@ def test_a_damaged_file_is_one_line_and_a_damaged_hour_is_named(farm: Path, caps
     assert str(path) in errors
 
 
+def test_a_file_that_an_agent_has_only_begun_holds_nothing_yet(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    farm = config_file(tmp_path)
+    path = load(farm).history_path
+    path.write_bytes(b"")
+    assert failed(capsys, farm) == (1, f"history {path}: holds nothing yet\n")
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA user_version = 1")  # a page, and no table in it
+        database.commit()
+    assert path.stat().st_size > 0
+    assert failed(capsys, farm) == (1, f"history {path}: holds nothing yet\n")
+
+
 def test_ten_times_the_machines_cost_little_more_than_ten_times_the_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

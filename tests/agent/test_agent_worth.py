@@ -344,6 +344,22 @@ def test_a_picture_of_many_says_how_many_more(path: str, capsys: pytest.CaptureF
     ElementTree.fromstring(worth_view.svg(none, "feeder"))
 
 
+@pytest.mark.parametrize("by", ["model", "machine", "feeder"])
+def test_a_picture_of_nobody_is_a_line_and_no_empty_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """Nobody is judged without terms, and in the dark no feeder earns anything."""
+    path = config_file(tmp_path, more="")
+    dark = think(site_in(path), snapshot_of(), Market(), Signals(), Policy(), Memory(), AT_S)
+    monkeypatch.setattr(wiring, "once", lambda _: dark if by == "feeder" else cycle_of(path))
+    cli.main(["worth", "--look", "--config", path, "--by", by, "--svg", str(tmp_path / "worth.svg")])
+    space = "{http://www.w3.org/2000/svg}"
+    tree = ElementTree.parse(tmp_path / "worth.svg").getroot()
+    texts = [text.text or "" for text in tree.findall(f"{space}text")]
+    assert len(texts) == 4  # the title, what the two colours are, and the line
+    assert texts[-1] == worth_view.NOT_KNOWN[by]
+
+
 def test_a_picture_that_cannot_be_written_is_one_line(path: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["worth", "--look", "--config", path, "--svg", "/no/such/folder/worth.svg"]) == 2
     out, errors = capsys.readouterr()
