@@ -84,6 +84,8 @@ class Receiver:
             of `finish`.
     """
 
+    __slots__ = ("_buffer", "_depth", "_end", "_in_string", "_max_bytes", "_max_depth", "_position", "_whole")
+
     def __init__(self, max_bytes: int = MAX_REPLY_BYTES, max_depth: int = MAX_DEPTH) -> None:
         self._buffer = bytearray()
         self._max_bytes = max_bytes
