@@ -143,7 +143,7 @@ def state(
 
 def celsius(value: object) -> float | None:
     """Degrees, or None for what no sensor means: exactly 0, -273 and everything outside -40..150."""
-    degrees = number(value)
+    degrees = value if type(value) is float else number(value)  # the bounds are narrower than those of any number
     return degrees if degrees is not None and degrees != 0.0 and -40.0 <= degrees <= 150.0 else None
 
 

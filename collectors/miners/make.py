@@ -109,7 +109,8 @@ class Said(dict[str, Any]):
         warnings: tuple[str, ...] = (),
         is_deep: bool = False,
     ) -> None:
-        super().__init__(answers or ())
+        if answers:
+            self.update(answers)
         self.faults: dict[str, PollError] = dict(faults) if faults else {}
         self.warnings = warnings
         self.is_deep = is_deep

@@ -147,8 +147,13 @@ def _errors(reply: Fields) -> tuple[MachineError, ...]:
 
 def _firmware(said: object) -> str | None:
     """`'20210322.22.REL'` comes in quotes of its own."""
-    text = kept_text(said)
-    return None if text is None else sys.intern(text.strip("' \"")) or None
+    text = cgminer.text(said)
+    return None if text is None else _bare_version(text)
+
+
+@lru_cache(maxsize=256)  # a fleet has few versions, and every look tells one: kept once for all
+def _bare_version(text: str) -> str | None:
+    return text.strip("' \"") or None
 
 
 def kept_text(said: object) -> str | None:
