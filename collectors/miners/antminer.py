@@ -19,7 +19,7 @@ from typing import Any
 
 from collectors.miners import cgminer, evidence, makes, pools
 from collectors.miners.evidence import Rate
-from collectors.miners.make import HTTP_PORT, Ask, Make, Said, Via, When
+from collectors.miners.make import HTTP_PORT, Ask, Make, Said, Via, When, shared
 from fleet.ports import PollError
 from fleet.readings import Board, FaultKind, MachineError, MinerReading, Sensor, Temperature
 from fleet.site import normalise_mac
@@ -60,7 +60,7 @@ class Network:
 
 def _version(reply: Any) -> Identity:
     row = _first(cgminer.section(reply, "VERSION"))
-    return Identity(_type_of(row), _short(row.get("CompileTime")))
+    return shared(Identity(_type_of(row), _short(row.get("CompileTime"))))
 
 
 def _system_info(page: Any) -> Network:

@@ -19,7 +19,7 @@ from functools import lru_cache
 
 from collectors.miners import evidence, hardware, pools, presets
 from collectors.miners.cgminer import flag, integer, section, text
-from collectors.miners.make import Ask, Make, Said, When
+from collectors.miners.make import Ask, Make, Said, When, shared
 from collectors.miners.nested import MAX_ROWS, NOTHING, Fields
 from fleet.ports import PollError
 from fleet.readings import Board, FaultKind, MachineError, MinerReading, Preset, Sensor, Temperature
@@ -186,7 +186,7 @@ def _word(said: str | None) -> str | None:
 def _identity(reply: Fields) -> tuple[str | None, str | None]:
     """(firmware version, model) of a `version` reply."""
     fields = _head(reply, "VERSION")
-    return text(fields.get("Miner")) or text(fields.get("LUXminer")), text(fields.get("Type"))
+    return shared((text(fields.get("Miner")) or text(fields.get("LUXminer")), text(fields.get("Type"))))
 
 
 # --- the reading -------------------------------------------------------------------------------------------------

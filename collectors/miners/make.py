@@ -6,10 +6,11 @@ A make is data and one pure function; who carries the questions (`line.py`), in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeVar, cast
 
 import orjson
 
@@ -90,6 +91,19 @@ def _request(ask: Ask) -> bytes:
     if ask.parameter is not None:
         said["parameter" if ask.via is Via.RPC else "param"] = ask.parameter
     return orjson.dumps(said)
+
+
+_Kept = TypeVar("_Kept", bound=Hashable)
+
+
+def shared(value: _Kept) -> _Kept:
+    """The first of equal values, in place of all of them: what most machines of a fleet say is kept once."""
+    return cast(_Kept, _first_like(value))
+
+
+@lru_cache(maxsize=4096, typed=True)
+def _first_like(value: Hashable) -> Hashable:
+    return value
 
 
 class Said(dict[str, Any]):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from collectors.miners import cgminer
+from collectors.miners.make import shared
 
 MAX_URL_CHARS = 256
 
@@ -51,11 +52,13 @@ def chosen(pools: Sequence[Seen]) -> Pools:
     host = host_of(active[0].url) if active else None
     hosts = dict.fromkeys(host_of(pool.url) for pool in active)
     all_dead = bool(pools) and all(pool.is_alive is False for pool in pools)
-    return Pools(
-        host=host,
-        is_alive=active[0].is_alive if active else False if all_dead else None,
-        count=sum(1 for pool in pools if pool.url),
-        others=tuple(other for other in hosts if other is not None and other != host),
+    return shared(
+        Pools(
+            host=host,
+            is_alive=active[0].is_alive if active else False if all_dead else None,
+            count=sum(1 for pool in pools if pool.url),
+            others=tuple(other for other in hosts if other is not None and other != host),
+        )
     )
 
 

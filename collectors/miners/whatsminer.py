@@ -21,7 +21,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from collectors.miners import cgminer, evidence, pools, whatsminer_errors
-from collectors.miners.make import Ask, Make, Said, When
+from collectors.miners.make import Ask, Make, Said, When, shared
 from fleet.ports import PollError
 from fleet.readings import Board, FaultKind, MachineError, MinerReading, Sensor, Temperature
 from fleet.site import normalise_mac
@@ -115,16 +115,18 @@ def _message(reply: Fields) -> Fields:
 
 def _status(reply: Fields) -> Status:
     said = _message(reply)
-    return Status(
-        is_off=cgminer.flag(said.get("mineroff", said.get("btmineroff"))),
-        mode=kept_text(said.get("power_mode")),
-        firmware=_firmware(said.get("FirmwareVersion", said.get("Firmware Version"))),
+    return shared(
+        Status(
+            is_off=cgminer.flag(said.get("mineroff", said.get("btmineroff"))),
+            mode=cgminer.text(said.get("power_mode")),
+            firmware=_firmware(said.get("FirmwareVersion", said.get("Firmware Version"))),
+        )
     )
 
 
 def _version(reply: Fields) -> Version:
     said = _message(reply)
-    return Version(_firmware(said.get("fw_ver")), model_of(said.get("miner_type")))
+    return shared(Version(_firmware(said.get("fw_ver")), model_of(said.get("miner_type"))))
 
 
 def _details(reply: Fields) -> Model | None:
