@@ -23,6 +23,7 @@ from typing import BinaryIO, cast
 
 import uvloop
 
+from agent.allocator import return_large_blocks
 from agent.schedule import Schedule, Turn
 from agent.wire import (
     MAX_ASSIGNMENT_BYTES,
@@ -357,6 +358,7 @@ def main(argv: list[str] | None = None, open_device: OpenDevice = open_from_cata
     _die_with_parent()
     _limit(resource.RLIMIT_NOFILE, options.descriptors)
     _limit(resource.RLIMIT_AS, options.address_space_bytes)
+    return_large_blocks()
     uvloop.run(_serve(*_take_standard_streams(), open_device))
     return 0
 

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 import uvloop
 
+from agent.allocator import return_large_blocks
 from agent.bookkeeping import Bookkeeper
 from agent.broker import Broker, BrokerOptions
 from agent.capital import Appraiser
@@ -62,6 +63,7 @@ WATCHDOG_SHARE = 3.0  # feed the watchdog at least this often within its time
 
 def run(config: Config) -> int:
     """Run the agent until SIGTERM or SIGINT. Errors: ConfigError for what cannot be opened at start."""
+    return_large_blocks()
     code: int = uvloop.run(_run(config))
     return code
 

@@ -35,6 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it ru
 import numpy as np
 import uvloop
 
+from agent.allocator import return_large_blocks
 from agent.table import Table
 from agent.wire import Job, Outcome, Pulse
 from agent.workers import Supervisor, WorkerSpec
@@ -140,6 +141,7 @@ def _quantiles(counts_by_ms: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, f
 
 async def run_agent(hosts: Sequence[str], interval_s: float, duration_s: float) -> dict[str, Any]:
     """Look at all hosts for a while, the first round not counted; figures of main process and worker."""
+    return_large_blocks()  # as the agent does
     site = Site("scale", tuple(Machine(host, address=host) for host in hosts))
     table = Table(site, (), interval_s)
     settle_s = 2 * interval_s + 2.0  # first looks are spread over one interval, then the grid is joined
