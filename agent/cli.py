@@ -268,8 +268,8 @@ def _once(args: argparse.Namespace) -> int:
     from exporters.report import once_document
     from fleet.capital import judge
 
-    cycle = wiring.once(config)
-    document = once_document(cycle, judge(cycle, capital_of(config)))
+    cycle, failing_feeds = wiring.look(config)
+    document = once_document(cycle, judge(cycle, capital_of(config)), failing_feeds)
     if args.json:
         import orjson
 

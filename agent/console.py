@@ -127,12 +127,14 @@ def frame(document: Document, now_s: float, height: int = 24, width: int = 80) -
         *_fleet_lines(document["fleet"]),
         *_market_lines(document["market"]),
         *_alarm_lines(document),
+        *_feed_lines(document, now_s),
         *_advice_lines(document["recommendation"], now_s),
         *worth_lines(document.get("worth")),
         _fault_line(document["faults"]),
         *_trouble_lines(document),
     ]
-    machines = document["marginal"][: max(0, height - len(lines) - 2)]
+    used = sum(-(-line.cell_len // max(width - LONGEST_WORD, 1)) if not line.no_wrap else 1 for line in lines)
+    machines = document["marginal"][: max(0, height - used - 2)]
     rule = Rule(Text("machines nearest to zero margin"), style="dim", align="left")
     return Group(*lines, rule, machine_table(machines, with_model=width >= 100))
 
@@ -206,6 +208,25 @@ def _alarm_lines(document: Document) -> Iterable[Text]:
     """What is wrong with the prices that everything rests on; no line where all is well."""
     if told := document.get("alarms"):
         yield _line(("alarm   ", "bold red"), ("; ".join(map(_plain, told)), "bold red"))
+
+
+FEEDS_SHOWN = 5
+LONGEST_WORD = 24
+"""Columns that a wrapped line may leave empty, for a word that does not fit any more."""
+
+
+def _feed_lines(document: Document, now_s: float, most: int = FEEDS_SHOWN) -> Iterable[Text]:
+    """Each feed that fails: how, since when, and what holds meanwhile; wrapped, because every word of it is needed."""
+    rows = document.get("failing_feeds") or ()
+    for row in rows[:most]:
+        place = f" ({_plain(row['at'])})" if row["at"] else ""
+        since = f", since {_clock(row['since'])} ({age(_age_s(row['since'], now_s))})" if row["since"] else ""
+        yield Text.assemble(
+            _label("feed"), f"{_plain(row['feed'])}{place}: ", (_plain(row["how"]), "red"), f"{since}; meanwhile ",
+            _plain(row["meanwhile"]), no_wrap=False,
+        )  # fmt: skip
+    if (more := len(rows) - most) > 0:
+        yield _line(_label(""), (f"and {more} more feeds: see the status page", "dim"))
 
 
 def _outlook_lines(outlook: Document) -> Iterable[Text]:
@@ -378,7 +399,8 @@ def show_once(document: Document, console: Console | None = None) -> None:
         doubts = ", ".join(_plain(doubt).replace("_", " ") for doubt in pdu.get("doubts", ()))
         console.print(_line(_label("PDU"), told, (f"  {doubts}" if doubts else "", "yellow")))
     advice = _advice_lines(document["recommendation"], 0.0)
-    for line in (*_market_lines(document["market"]), *advice, *worth_lines(document.get("worth"))):
+    feeds = _feed_lines(document, datetime.fromisoformat(document["at"]).timestamp(), most=1000)
+    for line in (*_market_lines(document["market"]), *feeds, *advice, *worth_lines(document.get("worth"))):
         console.print(line)
 
 

@@ -20,6 +20,7 @@ from agent.bookkeeping import Bookkeeper
 from agent.broker import Broker, BrokerOptions
 from agent.capital import Appraiser
 from agent.config import Config, ConfigError, MqttSection
+from agent.feed_watch import FeedWatch
 from agent.feeds import FEED_INTERVAL_S
 from agent.history import History, Limits
 from agent.history_mirror import Mirror
@@ -70,8 +71,13 @@ def run(config: Config) -> int:
 
 def once(config: Config) -> Cycle:
     """Look once at every device and feed and think about it; nothing is remembered, published or locked."""
-    cycle: Cycle = uvloop.run(_once(config))
-    return cycle
+    return look(config)[0]
+
+
+def look(config: Config) -> tuple[Cycle, list[dict[str, object]]]:
+    """The same, and what to tell of the feeds that failed (`FeedWatch.rows`)."""
+    seen: tuple[Cycle, list[dict[str, object]]] = uvloop.run(_once(config))
+    return seen
 
 
 class Agent:
@@ -90,6 +96,8 @@ class Agent:
         self.roster = Roster(config, assignments_of(config, site))
         pdus = [job.key for job in self.roster.jobs("snmp")] if "snmp" in self.roster.workers else []
         self.table = Table(site, pdus, config.poll.interval_s)
+        tariffs = tariffs_in_use(config)
+        self.feeds = FeedWatch(self.roster.jobs("feeds") if "feeds" in self.roster.workers else (), tariffs)
         self.loop = Loop(
             self.table,
             policy_of(config),
@@ -98,7 +106,7 @@ class Agent:
             self.vitals,
             booted_s=time.time(),
             settle_s=2 * config.poll.interval_s,
-            tariffs=tariffs_in_use(config),
+            tariffs=tariffs,
             bookkeeper=bookkeeper,
         )
         self.loop.series.update(known_rates(config.exchange))
@@ -113,6 +121,7 @@ class Agent:
         """What workers send: rows into the table, quotes to the market, counts to the vitals."""
         self.table.take(outcome for outcome in outcomes if outcome.kind not in FEED_KINDS)
         self.roster.take(outcomes, self.table.has_machine_at)
+        self.feeds.take(outcomes)
         for outcome in outcomes:
             verdict = "ok" if outcome.fault is None else outcome.fault.kind.value
             self.vitals.polled(outcome.kind, verdict, outcome.duration_s, outcome.lag_s)
@@ -164,7 +173,10 @@ class Agent:
         cycle = self.loop.cycle
         if cycle is None:
             return {}
-        return status_document(cycle, _valid_until_s(cycle), self.appraiser.newest(time.time()))
+        return status_document(cycle, _valid_until_s(cycle), self.appraiser.newest(time.time()), self.feed_rows(cycle))
+
+    def feed_rows(self, cycle: Cycle) -> list[dict[str, object]]:
+        return self.feeds.rows(cycle, self.loop.market, self.loop.series)
 
     def fleet(self) -> bytes:
         cycle = self.loop.cycle
@@ -244,7 +256,7 @@ async def _first_of(*events: asyncio.Event, timeout_s: float) -> None:
         wait.cancel()
 
 
-async def _once(config: Config) -> Cycle:
+async def _once(config: Config) -> tuple[Cycle, list[dict[str, object]]]:
     agent = Agent(config, site_of(config, _nameplates()), None, {})
     await agent.supervisor.start()
     try:
@@ -252,7 +264,8 @@ async def _once(config: Config) -> Cycle:
         await _first_of(agent.all_heard, timeout_s=ONCE_PATIENCE_S)
     finally:
         await agent.supervisor.aclose()
-    return agent.tick()
+    cycle = agent.tick()
+    return cycle, agent.feed_rows(cycle)
 
 
 def worker_spec(name: str, config: Config) -> WorkerSpec:

@@ -452,6 +452,12 @@ def _heard(quote: Quote, now_s: float) -> _Heard | None:
     return _Heard(quote, max(age_s, 0.0), _state_at(quote, age_s))
 
 
+def has_expired(quote: Quote, now_s: float) -> bool:
+    """Whether nothing rests on a quote any more: past its hard age, frozen, or one that cannot be honest."""
+    heard = _heard(quote, now_s)
+    return heard is None or not heard.is_live
+
+
 def _state_at(quote: Quote, age_s: float) -> InputState:
     # "not <=" instead of ">": an age or a limit of NaN must read as expired
     if not age_s <= quote.good_for_s or _is_frozen(quote):

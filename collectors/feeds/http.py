@@ -13,6 +13,7 @@ cache has kept for a while, says how old it is.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -311,6 +312,9 @@ def _as_poll_error(error: httpx.HTTPError | httpx.InvalidURL) -> PollError:
             return PollError(FaultKind.MALFORMED, "TLS failed")
         if isinstance(cause, ConnectionRefusedError):
             return PollError(FaultKind.REFUSED)
+        if isinstance(cause, socket.gaierror):
+            is_nowhere = cause.errno in (socket.EAI_NONAME, socket.EAI_NODATA)
+            return PollError(FaultKind.UNREACHABLE, "no such host" if is_nowhere else "no name server answers")
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
         return PollError(FaultKind.UNREACHABLE, "no connection")
     if isinstance(error, httpx.TimeoutException):

@@ -9,6 +9,7 @@ import json
 import math
 import re
 import resource
+import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -398,6 +399,25 @@ async def test_nobody_there_is_refused_and_no_way_is_unreachable(client: HttpCli
     assert (await fault_of(client, f"http://127.0.0.1:{free_port}/")).kind is FaultKind.REFUSED
     # the broadcast address is refused by the system itself, no packet leaves
     assert (await fault_of(client, "http://255.255.255.255/")).kind is FaultKind.UNREACHABLE
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (socket.EAI_NONAME, "no such host"),
+        (socket.EAI_NODATA, "no such host"),
+        (socket.EAI_AGAIN, "no name server answers"),
+    ],
+)
+async def test_a_name_that_leads_nowhere_is_told_from_a_host_that_is_away(
+    client: HttpClient, monkeypatch: pytest.MonkeyPatch, code: int, words: str
+) -> None:
+    async def look_up(*_: object, **__: object) -> object:
+        raise socket.gaierror(code, "as the system says it")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
+    error = await fault_of(client, "http://api.coinbse.example/")
+    assert (error.kind, error.detail) == (FaultKind.UNREACHABLE, words)
 
 
 async def test_text_that_is_not_utf8_is_malformed(serve: Serve, client: HttpClient) -> None:

@@ -20,6 +20,7 @@ from fleet.market import (
     Valuation,
     assess,
     difficulty_from_bits,
+    has_expired,
     hashprice_btc_per_ph_day,
     hashprice_usd_per_ph_day,
     in_bounds,
@@ -552,3 +553,18 @@ def test_the_order_of_sources_does_not_matter(quotes: list[Quote], random: objec
 def test_a_flat_tariff_is_the_same_at_every_hour() -> None:
     tariff = FlatTariff(0.06)
     assert (tariff.price_usd_per_kwh(0.0), tariff.price_usd_per_kwh(NOW), tariff.source) == (0.06, 0.06, "flat")
+
+
+@pytest.mark.parametrize(
+    ("quote", "is_past"),
+    [
+        (Quote(PRICE, "kraken", 7e4, NOW - 900.0, 120.0, 900.0), False),
+        (Quote(PRICE, "kraken", 7e4, NOW - 901.0, 120.0, 900.0), True),
+        (Quote(PRICE, "kraken", 7e4, NOW + 61.0, 120.0, 900.0), True),  # of the future
+        (Quote(PRICE, "kraken", 7e4, NOW, 120.0, 900.0, since_s=NOW - 21_601.0), True),  # frozen
+        (Quote(PRICE, "kraken", 0.0, NOW, 120.0, 900.0), True),  # out of bounds
+    ],
+)
+def test_a_quote_on_which_nothing_rests_has_expired(quote: Quote, is_past: bool) -> None:
+    assert has_expired(quote, NOW) is is_past
+    assert (judge(quote).states[PRICE] in (MISSING, HARD)) is is_past

@@ -1,0 +1,256 @@
+"""Which feeds fail, how, since when, and what holds meanwhile: for people, beside the counters for machines.
+
+A feed fails where its looks fail, and where it answers with what is of no use now: numbers that are too old, a price
+list that ended. A row names the key of the configuration that leads to the feed, because that is where a slip of the
+pen is put right. No row holds a secret: what a server said is cleaned, and nothing of the login or query stays in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import parse_qsl, urlsplit
+
+import numpy as np
+
+from agent.wire import Job, Outcome
+from collectors.redaction import Redactor
+from exporters.wording import clean, instant
+from fleet.cycle import Cycle
+from fleet.market import ASSUMED_FEES, HASHPRICE_INPUTS, InputState, Market, MarketInput, Valuation, has_expired
+from fleet.readings import Fault, FaultKind
+from fleet.series import Gap, Series
+from fleet.tariff import Index, Tariff, prices
+from fleet.units import SECONDS_PER_DAY
+
+Document = dict[str, object]
+NAN = float("nan")
+
+_D, _H, _F, _P = HASHPRICE_INPUTS
+GIVES: Mapping[str, tuple[MarketInput, ...]] = {
+    "bitcoin_core": (_D, _H, _F),
+    "mempool": (_D, _H, _F, _P),
+    **dict.fromkeys(("coinbase", "kraken", "bitstamp", "gemini", "bitfinex"), (_P,)),
+    "blockchain_info": (_D, _P),
+    "braiins": (_D, _P),
+    "luxor": (MarketInput.PUBLISHED_USD_PH_DAY,),
+    "file": HASHPRICE_INPUTS,
+    "fixed": HASHPRICE_INPUTS,
+}
+"""What each feed of the market is asked for, but for the outlook, which decides nothing."""
+
+INPUTS_TOLD = {
+    _D: "difficulty", _H: "height", _F: "fees", _P: "BTC price",
+    MarketInput.PUBLISHED_USD_PH_DAY: "published hashprice",
+}  # fmt: skip
+FAULTS_TOLD = {
+    FaultKind.REFUSED: "connection refused",
+    FaultKind.UNREACHABLE: "not reached",
+    FaultKind.TIMEOUT: "no answer in time",
+    FaultKind.DENIED: "login or key not accepted",
+    FaultKind.MALFORMED: "its answer is of no use",
+    FaultKind.OVERSIZE: "its answer is too long",
+    FaultKind.UNSUPPORTED: "nothing of the kind at this address",
+    FaultKind.IDENTITY: "certificate not trusted",
+}
+SECRETS = ("password", "token", "key", "subscription_key")
+STALE = "stale"
+"""The word for a feed that answers with what is of no use now; all others are kinds of fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Failing:
+    kind: FaultKind
+    how: str
+    since_s: float
+
+
+class FeedWatch:
+    """Remembers of each feed the newest look, if it failed, and the first that failed before it without a pause."""
+
+    def __init__(self, jobs: Iterable[Job] = (), tariffs: Sequence[Tariff] = ()) -> None:
+        """`tariffs` are those of the prices of a cycle, in their order."""
+        self._jobs = {job.key: job for job in jobs}
+        self._tariffs = tariffs
+        self._failing: dict[str, _Failing] = {}
+
+    def take(self, outcomes: Iterable[Outcome]) -> None:
+        for outcome in outcomes:
+            job = self._jobs.get(outcome.key)
+            if job is None or job.kind != outcome.kind:
+                continue
+            before = self._failing.pop(outcome.key, None)
+            if outcome.fault is not None:
+                since_s = outcome.at_s if before is None else before.since_s
+                self._failing[outcome.key] = _Failing(outcome.fault.kind, _how(outcome.fault, job), since_s)
+
+    def rows(self, cycle: Cycle, market: Market, known: Mapping[str, Series]) -> list[Document]:
+        """One object per feed that fails, in the order of the configuration; `market` and `known` are what was told."""
+        found: list[Document] = []
+        for job in self._jobs.values():
+            failing = self._failing.get(job.key)
+            of_series = job.kind not in GIVES
+            if failing is not None:
+                kind, how, since_s = failing.kind.value, failing.how, failing.since_s
+            else:
+                stale = self._stale_series(job, cycle, known) if of_series else _stale_quotes(job, cycle, market)
+                if stale is None:
+                    continue
+                kind, (how, since_s) = STALE, stale
+            meanwhile = self._price_meanwhile(job, cycle, known) if of_series else _market_meanwhile(job, cycle, market)
+            found.append(
+                {
+                    "feed": _key_of(job),
+                    "at": _place_of(job),
+                    "fault": kind,
+                    "how": how,
+                    "since": instant(since_s),
+                    "meanwhile": meanwhile,
+                }
+            )
+        return found
+
+    def _stale_series(self, job: Job, cycle: Cycle, known: Mapping[str, Series]) -> tuple[str, float] | None:
+        """Why a series that was told is of no use now, and since when; None where it is, or where it was never told."""
+        series = known.get(job.key)
+        if series is None:
+            return None
+        gap = Gap.NONE
+        if (tariffs := self._tariffs_of(job)) and not all(cycle.power[i].is_usable for i in tariffs):
+            tariff = next(self._tariffs[i] for i in tariffs if not cycle.power[i].is_usable)
+            gap = Gap(prices(tariff, np.array([cycle.at_s]), known, cycle.at_s).reason[0])
+        elif not tariffs and series.now(cycle.at_s)[1] in (InputState.MISSING, InputState.STALE_HARD):
+            gap = Gap(series.look_up(np.array([cycle.at_s]))[1][0])
+        return gap_told(series, gap)
+
+    def _price_meanwhile(self, job: Job, cycle: Cycle, known: Mapping[str, Series]) -> str:
+        what = f"rate {job.key}" if "/" in job.key else "power price"
+        series, now_s = known.get(job.key), cycle.at_s
+        tariffs = self._tariffs_of(job)
+        has_price = all(cycle.power[i].is_usable for i in tariffs)
+        if series is None or not has_price or series.now(now_s)[1] in (InputState.MISSING, InputState.STALE_HARD):
+            return f"{what} missing"
+        return f"{what}: what it told before holds until {clock(float(series.ends[-1]) + series.hold_s, now_s)}"
+
+    def _tariffs_of(self, job: Job) -> list[int]:
+        """The tariffs that rest on a series of prices, by their place; none for a rate of exchange."""
+        return [i for i, tariff in enumerate(self._tariffs) if tariff.energy == Index(job.key)]
+
+
+def gap_told(series: Series, gap: Gap) -> tuple[str, float] | None:
+    """A gap of a series at an instant in words, and since when it is known to be one (NaN = not known)."""
+    match gap:
+        case Gap.AFTER:
+            end_s = float(series.ends[-1])
+            return f"what it tells ended on {day_and_time(end_s)}", end_s
+        case Gap.BEFORE:
+            return f"what it tells begins only on {day_and_time(float(series.starts[0]))}", NAN
+        case Gap.HOLE:
+            return "it tells other hours, but nothing for now", NAN
+        case Gap.BOUNDS:
+            return "its price for now is none that is believed (at_least_per_kwh, at_most_per_kwh)", NAN
+        case Gap.CURRENCY:
+            return "its prices are in another currency than the tariff", NAN
+    return None
+
+
+def _stale_quotes(job: Job, cycle: Cycle, market: Market) -> tuple[str, float] | None:
+    """Which numbers of a feed that answers are too old to hold, and since when; None where all of them do."""
+    old = [
+        quote
+        for quote in market.quotes
+        if quote.source == job.key and quote.input in GIVES[job.kind] and has_expired(quote, cycle.at_s)
+    ]
+    if not old:
+        return None
+    words = ", ".join(INPUTS_TOLD[quote.input] for quote in old)
+    oldest = min(old, key=lambda quote: quote.as_of_s)
+    if oldest.since_s is not None and 0.0 <= cycle.at_s - oldest.as_of_s <= oldest.good_for_s:
+        return f"it answers, but has told the same {words} since {day_and_time(oldest.since_s)}", NAN
+    end_s = oldest.as_of_s + oldest.good_for_s
+    told = f"it answers, but its {words} {'is' if len(old) == 1 else 'are'} of {day_and_time(oldest.as_of_s)}"
+    return told, end_s if end_s <= cycle.at_s else NAN
+
+
+def _market_meanwhile(job: Job, cycle: Cycle, market: Market) -> str:
+    """What stands for each number of the feed: `BTC price from kraken; difficulty, height missing`."""
+    holders: dict[str, list[str]] = {}
+    gave = {quote.input for quote in market.quotes if quote.source == job.key}
+    for input in [input for input in GIVES[job.kind] if input in gave] or GIVES[job.kind]:
+        holders.setdefault(_holder(input, job.key, cycle.valuation), []).append(INPUTS_TOLD[input])
+    return "; ".join(f"{', '.join(words)} {holder}" for holder, words in holders.items())
+
+
+def _holder(input: MarketInput, own: str, valuation: Valuation) -> str:
+    check = valuation.cross_check
+    if input is MarketInput.PUBLISHED_USD_PH_DAY:
+        state, sources, age_s = check.state, [check.source], check.age_s
+    else:
+        state = valuation.states.get(input, InputState.MISSING)
+        sources = list(dict.fromkeys(quote.source for quote in valuation.used.get(input, ())))
+        age_s = valuation.ages_s.get(input, NAN)
+    if ASSUMED_FEES in sources:
+        return "assumed"
+    if state is InputState.CONFLICT:
+        return "in dispute"
+    # the chain's numbers hold beyond their hard age, with a wider error; a price does not
+    is_gone = state is InputState.STALE_HARD and input not in (_D, _H)
+    if state is InputState.MISSING or is_gone or not sources:
+        return "missing"
+    if others := [clean(source, 32) for source in sources if source != own]:
+        return f"from {'+'.join(others)}"
+    return f"still its own of {clock(valuation.at_s - age_s, valuation.at_s)}"
+
+
+def _how(fault: Fault, job: Job) -> str:
+    """How a look failed, and what the server said of it, without anything that we had told the server."""
+    told = FAULTS_TOLD[fault.kind]
+    detail = fault.detail.removeprefix(f"{told}: ")
+    for secret in _secrets_of(job):
+        detail = re.sub(re.escape(secret), "***", detail, flags=re.IGNORECASE)  # the name of a host changes its case
+    detail = Redactor().text(detail)
+    if fault.kind is FaultKind.UNREACHABLE and detail:  # says itself what was not reached
+        return clean(detail if not detail.startswith("HTTP") else f"it answers {detail}", 200)
+    return clean(f"{told}: {detail}" if detail else told, 200)
+
+
+def _secrets_of(job: Job) -> list[str]:
+    """Longest first, so that no part of one is left where another is within it."""
+    options = job.options or {}
+    told = [str(options[name]) for name in SECRETS if name in options]
+    told += [value for _, value in parse_qsl(urlsplit(str(options.get("url", ""))).query)]
+    return sorted((secret for secret in told if len(secret) > 2), key=len, reverse=True)
+
+
+def _key_of(job: Job) -> str:
+    """Where the configuration names the feed: `market.kraken`, `tariffs.hosted.json`."""
+    if job.kind in GIVES:
+        return f"market.{job.key}"
+    if "/" in job.key:
+        return f"exchange.{job.key.partition('/')[0]}.json"
+    source = f"per_{(job.options or {}).get('per', 'kwh')}_file" if job.kind == "power_file" else job.kind[6:]
+    name = job.key.partition(":")[2]
+    return f"tariffs.{name}.{source}" if name else f"tariff.{source}"
+
+
+def _place_of(job: Job) -> str | None:
+    """The server, or the file, that is asked; never the rest of an address, which may hold a key."""
+    if job.host:
+        is_usual = job.port in (80, 443)
+        host = f"[{job.host}]" if ":" in job.host else job.host
+        return clean(host if is_usual else f"{host}:{job.port}")
+    path = (job.options or {}).get("path")
+    return None if path is None else clean(str(path))
+
+
+def day_and_time(at_s: float) -> str:
+    return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def clock(at_s: float, now_s: float) -> str:
+    """The hour, with its day where that is another time than about now."""
+    if abs(at_s - now_s) >= SECONDS_PER_DAY / 2:
+        return day_and_time(at_s)
+    return f"{datetime.fromtimestamp(at_s, UTC):%H:%M} UTC"
