@@ -1,9 +1,9 @@
-"""AxeOS (Bitaxe) and its sister firmware on NerdAxe machines: one page, `/api/system/info`, tells all there is.
+"""AxeOS (Bitaxe) and its sisters on NerdAxe, Lucky Miner and other boards: one page, `/api/system/info`, tells it all.
 
 The little web server dies of frequent questions, so the make has a pace. `power` is what the regulator gives out plus a
 constant: the DC side, below what the socket delivers. `vrTemp` is the regulator, far hotter than any board; `temp` is
-the chip. A machine that pauses keeps showing its last rate: then that rate is history. What it says of Wi-Fi and of
-pool accounts is not read.
+the chip. A machine that pauses keeps showing its last rate: then that rate is history. NMAxe says the same in nested
+objects of its own. What any of them says of Wi-Fi and of pool accounts is not read.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from fleet.units import GIGA, MEGA
 
 PACE_S = 60.0
 BITAXE, NERDAXE = "Bitaxe", "NerdAxe"
+ESP_MINER = "ESP-Miner"  # a board under a name of its own, of which nothing says who makes it
 MAX_FANS = 4
 MAX_CHIPS = 64
 
-_WINDOWS = (("hashRate_10m", 600.0), ("hashRate_1m", 60.0), ("hashRate", None))
+_WINDOWS = (("hashRate_10m", 600.0), ("hashRate_3m", 180.0), ("hashRate_1m", 60.0), ("hashRate", None))
 
 # The first digits of a board version are its family; firmware on boards of other makers has versions of its own.
 _FAMILIES = {
@@ -34,13 +35,20 @@ _FAMILIES = {
 }  # fmt: skip
 _ONE_CHIP = {"BM1397": "Max", "BM1366": "Ultra", "BM1368": "Supra", "BM1370": "Gamma"}
 _BOARD_VERSION = re.compile(r"[0-9]{3,4}")
+_NAMES = ("deviceModel", "DeviceModel", "minerModel")
+_MAKE_OF_NAME = (
+    (re.compile("nerd", re.IGNORECASE), NERDAXE),
+    (re.compile(r"\A(?:bitaxe|(?:max|ultra|hex|supra|gamma|naja)\b)", re.IGNORECASE), BITAXE),
+    (re.compile(r"\Alv[0-9]", re.IGNORECASE), "LuckyMiner"),
+    (re.compile(r"\Anm[a-z]*axe", re.IGNORECASE), "NMAxe"),
+)
 _SHA256_CHIP = re.compile(r"BM13[0-9]{2}", re.IGNORECASE)  # other series of the same maker hash something else
 
 
 def read(said: Said) -> MinerReading:
     """One look. Errors: PollError MALFORMED where the page is not one of this firmware."""
-    info = fields_at(said.get("system_info"))
-    if not any(key in info for key in ("ASICModel", "hashRate", "hashRate_10m")):
+    info = _flat(fields_at(said.get("system_info")))
+    if all(info.get(key) is None for key in ("ASICModel", "hashRate", "hashRate_10m", "hashRate_3m")):
         raise PollError(FaultKind.MALFORMED, "system/info names neither a chip nor a rate")
     uptime_s = evidence.not_negative(info.get("uptimeSeconds"))
     now_hs = evidence.scaled(info.get("hashRate"), GIGA)
@@ -64,10 +72,11 @@ def read(said: Said) -> MinerReading:
         model=model,
         firmware=text(info.get("version")),
         mac=normalise_mac(text(info.get("macAddr"))),
+        serial=text(info.get("sn_str")),
         hostname=text(info.get("hostname")),
         algorithm="sha256" if _is_sha256(make, model, chip) else None,
         state=evidence.state(
-            0.0 if is_paused else now_hs,
+            0.0 if is_paused else evidence.scaled(info.get("hashRate_3m"), GIGA) if now_hs is None else now_hs,
             money.hs if money else None,
             uptime_s,
             is_asleep=is_paused and not errors,
@@ -95,15 +104,55 @@ def read(said: Said) -> MinerReading:
     )
 
 
+def _flat(page: Fields) -> Fields:
+    """The page of an NMAxe under the names that the others use; any other page as it is.
+
+    Its small cores are those of all chips together, and its one rate is an average of three minutes.
+    """
+    miner, asic, identity = fields_at(page, "miner"), fields_at(page, "asic"), fields_at(page, "identity")
+    if not miner or not asic:
+        return page
+    cores, clock_mhz = number(asic.get("smallCoreCnt")), number(asic.get("freqReq"))
+    return {
+        "deviceModel": identity.get("hwModel"),
+        "version": identity.get("fwVersion"),
+        "hostname": identity.get("hostName"),
+        "ASICModel": asic.get("model"),
+        "asicCount": asic.get("count"),
+        "frequency": clock_mhz,
+        "coreVoltageActual": asic.get("vcoreReal"),
+        "expectedHashrate": cores * clock_mhz / 1000.0 if cores and clock_mhz else None,
+        "hashRate_3m": miner.get("hashRate"),
+        "miningPaused": miner.get("paused"),
+        "uptimeSeconds": miner.get("uptimeSeconds"),
+        "sharesAccepted": miner.get("sAccepted"),
+        "sharesRejected": miner.get("sRejected"),
+        "power": fields_at(page, "power").get("power"),
+        "temp": fields_at(page, "temps").get("asic"),
+        "vrTemp": fields_at(page, "temps").get("vcore"),
+        "fans": page.get("fans"),
+        "stratumURL": fields_at(page, "stratum").get("url"),
+    }
+
+
 def _machine(info: Fields, chip: str | None) -> tuple[str, str | None]:
-    """(make, model): NerdAxe firmware names its model; a Bitaxe by its board version, else by its one chip."""
-    named = text(info.get("deviceModel"))
+    """(make, model): by the name that the firmware gives, else by the board version of a Bitaxe, else by its one chip.
+
+    The name comes first: boards of others carry versions that mean another board of the Bitaxe's.
+    """
+    named = next((name for key in _NAMES if (name := text(info.get(key))) is not None), None)
     if named is not None:
-        return (NERDAXE if "nerd" in named.lower() else BITAXE), named
+        make = next((make for sign, make in _MAKE_OF_NAME if sign.search(named)), ESP_MINER)
+        return make, named[len(make) :].strip() if named.lower().startswith(f"{make.lower()} ") else named
     version = text(info.get("boardVersion")) or ""
     if _BOARD_VERSION.fullmatch(version) and (family := _FAMILIES.get(version[:-1])) is not None:
         return BITAXE, family
-    return BITAXE, _ONE_CHIP.get((chip or "").upper()) if integer(info.get("asicCount")) in (None, 1) else None
+    return BITAXE, _ONE_CHIP.get((chip or "").upper()) if _chips(info) in (None, 1) else None
+
+
+def _chips(info: Fields) -> int | None:
+    """Newer AxeOS counts its chips no more, but lists them in its monitor."""
+    return integer(info.get("asicCount")) or len(rows_at(info, "hashrateMonitor", "asics")) or None
 
 
 def _is_sha256(make: str, model: str | None, chip: str | None) -> bool:
@@ -122,7 +171,7 @@ def _expected_hs(info: Fields) -> float | None:
     expected_hs = evidence.scaled(info.get("expectedHashrate"), GIGA)
     if expected_hs:
         return expected_hs
-    cores, chips, clock_mhz = (number(info.get(key)) for key in ("smallCoreCount", "asicCount", "frequency"))
+    cores, chips, clock_mhz = number(info.get("smallCoreCount")), _chips(info), number(info.get("frequency"))
     if not cores or not chips or not clock_mhz:
         return None
     return evidence.scaled(cores * chips * clock_mhz, MEGA) or None
@@ -131,16 +180,18 @@ def _expected_hs(info: Fields) -> float | None:
 def _errors(info: Fields) -> Iterator[MachineError]:
     if number(info.get("overheat_mode")) or flag(info.get("overheat_mode")):
         yield MachineError("overheat_mode", "overheated: the firmware has stopped the chips until somebody resets it")
-    if (fault := text(info.get("power_fault"))) is not None:
-        yield MachineError("power_fault", fault)
+    for key in ("power_fault", "hardware_fault"):
+        if (fault := text(info.get(key))) is not None:
+            yield MachineError(key, fault)
 
 
 def _pool(info: Fields) -> tuple[str | None, bool | None]:
-    """Host of the pool in use and, on NerdAxe, whether it is connected."""
+    """Host of the pool in use and, on NerdAxe, whether it is connected; its older firmware says so of all together."""
     stratum = fields_at(info, "stratum")
     on_fallback = flag(info.get("isUsingFallbackStratum", stratum.get("usingFallback")))
     host = pools.host_of(info.get("fallbackStratumURL" if on_fallback else "stratumURL"))
     connected = [flag(row.get("connected")) for row in rows_at(stratum, "pools")]
+    connected.append(flag(info.get("isStratumConnected")))
     return host, True if True in connected else False if False in connected else None
 
 
@@ -162,7 +213,7 @@ def _fans_rpm(info: Fields) -> tuple[float | None, ...]:
     listed = rows_at(info, "fans")[:MAX_FANS]
     if listed:
         return tuple(evidence.not_negative(row.get("rpm")) for row in listed)
-    first = evidence.not_negative(info.get("fanrpm"))
+    first = evidence.not_negative(info.get("fanrpm", info.get("fanSpeed")))  # a Lucky Miner; its `fanspeed` is percent
     second = evidence.positive(info.get("fan2rpm", info.get("fanrpm2")))
     return (first, second) if second is not None else () if first is None else (first,)
 
@@ -173,7 +224,7 @@ def _board(info: Fields, now_hs: float | None) -> Board:
         id="0",
         hashrate_hs=now_hs,
         hashrate_expected_hs=_expected_hs(info),
-        chips=integer(info.get("asicCount")),
+        chips=_chips(info),
         frequency_hz=evidence.scaled(clock_mhz, MEGA) or None,
         voltage_v=evidence.scaled(info.get("coreVoltageActual"), 1e-3) or None,
     )

@@ -1,0 +1,141 @@
+"""Machines of other makes than we have recordings of: their firmware's forks, newer versions and rarer states.
+
+Every page is built by hand after the keys that its maker documents or that somebody else's recording shows; the numbers
+are ours.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from page_makes import reading_of
+
+from collectors.miners import axeos
+from fleet.ports import PollError
+from fleet.readings import FaultKind, MinerReading, OperatingState, Sensor
+
+
+def axe(info: Any, *, is_deep: bool = False) -> MinerReading:
+    return reading_of(axeos.MAKE, {"system_info": info}, is_deep=is_deep)
+
+
+def heat(reading: MinerReading) -> dict[tuple[Sensor, int], float]:
+    return {(t.sensor, t.index): t.celsius for t in reading.temperatures}
+
+
+# --- AxeOS and its sisters ---------------------------------------------------------------------------------------
+
+# A Lucky Miner's board version is one that a Bitaxe Hex has, and `fanSpeed` is what others call `fanrpm`.
+LUCKY: dict[str, Any] = {
+    "power": 88.5, "voltage": 12015, "current": 7365, "fanSpeed": 4410, "fanspeed": 100, "temp": 58.5, "vrTemp": 71,
+    "hashRate": 3102.5, "bestDiff": "98.1M", "ASICModel": "BM1366", "asicCount": 9, "asicDetected": 9,
+    "smallCoreCount": 894, "frequency": 425, "coreVoltage": 1250, "coreVoltageActual": 1243, "boardVersion": "302",
+    "minerModel": "LV08", "initMiner": "lucky", "version": "v2.1.8", "uptimeSeconds": 7201, "sharesAccepted": 212,
+    "sharesRejected": 1, "hostname": "lucky-1", "stratumURL": "pool.example.net", "stratumUser": "bc1qsecret.x",
+}  # fmt: skip
+
+NMAXE: dict[str, Any] = {
+    "power": {"power": 20.5, "vbus": 11400, "ibus": 1798},
+    "temps": {"vcore": 64.5, "asic": 55.25},
+    "asic": {"count": 2, "model": "BM1368", "vcoreReq": 1300, "vcoreReal": 1288, "freqReq": 500, "smallCoreCnt": 2552},
+    "miner": {
+        "state": "running", "paused": False, "pauseReason": "", "hashRate": 1263.5, "bestDiffEver": "474.7M",
+        "sAccepted": 1464, "sRejected": 36, "uptimeSeconds": 17604, "uptimeEver": 348293,
+    },
+    "identity": {"fwVersion": "v3.0.21", "hwModel": "NMQAxe++", "displayName": "kitchen", "hostName": "nm-1",
+                 "ssid": "HomeNet", "rssi": -71},
+    "fans": [{"id": 0, "speed": 60, "rpm": 2420}, {"id": 1, "speed": 80, "rpm": 3110}],
+    "stratum": {"url": "stratum+tcp://pool.example.net:3334", "user": "bc1qsecret.y", "pwd": "x"},
+}  # fmt: skip
+
+
+def test_a_lucky_miner_is_not_the_bitaxe_whose_board_version_it_has() -> None:
+    reading = axe(LUCKY, is_deep=True)
+    assert (reading.make, reading.model, reading.algorithm) == ("LuckyMiner", "LV08", "sha256")
+    assert reading.fans_rpm == (4410.0,)
+    assert reading.hashrate_expected_hs == 894 * 9 * 425e6
+    assert (reading.reported_power_w, reading.power_side) == (88.5, "dc")
+    assert reading.boards[0].chips == 9
+
+
+def test_a_fan_of_new_firmware_is_its_rpm_whatever_else_it_says() -> None:
+    assert axe({**LUCKY, "fanrpm": 3900}).fans_rpm == (3900.0,)
+    assert axe({"hashRate": 1, "fanspeed": 100}).fans_rpm == ()
+
+
+@pytest.mark.parametrize(
+    ("named", "make", "model"),
+    [
+        ({"DeviceModel": "BC01", "boardVersion": "V02", "ASICModel": "BM1370", "asicCount": 1}, "ESP-Miner", "BC01"),
+        ({"deviceModel": "Q1370", "ASICModel": "BM1370"}, "ESP-Miner", "Q1370"),
+        ({"deviceModel": "BitAxe Gamma", "ASICModel": "BM1370"}, "Bitaxe", "Gamma"),
+        ({"deviceModel": "Supra", "boardVersion": "401", "ASICModel": "BM1368"}, "Bitaxe", "Supra"),
+        ({"minerModel": "LV07", "boardVersion": "302", "ASICModel": "BM1366"}, "LuckyMiner", "LV07"),
+        ({"deviceModel": "", "boardVersion": "602", "ASICModel": "BM1370"}, "Bitaxe", "Gamma"),
+        ({"deviceModel": "NerdOCTAXE-γ", "ASICModel": "BM1370"}, "NerdAxe", "NerdOCTAXE-γ"),
+    ],
+)
+def test_a_board_with_a_name_is_called_by_it(named: dict[str, Any], make: str, model: str) -> None:
+    reading = axe({"hashRate": 900.5, **named})
+    assert (reading.make, reading.model, reading.algorithm) == (make, model, "sha256")
+
+
+def test_a_fork_that_has_a_serial_number_is_known_by_it() -> None:
+    assert axe({"hashRate": 900.5, "DeviceModel": "BC01", "sn_str": "ALBC0100007"}).serial == "ALBC0100007"
+
+
+def test_an_nmaxe_says_all_of_it_in_objects() -> None:
+    reading = axe(NMAXE, is_deep=True)
+    assert (reading.make, reading.model, reading.algorithm) == ("NMAxe", "NMQAxe++", "sha256")
+    assert (reading.hashrate_hs, reading.hashrate_window_s) == (1263.5e9, 180.0)
+    assert reading.hashrate_now_hs is None  # three minutes are not now
+    assert reading.hashrate_expected_hs == pytest.approx(2552 * 500e6)  # small cores of both chips
+    assert (reading.reported_power_w, reading.power_side) == (20.5, "dc")
+    assert heat(reading) == {(Sensor.CHIP, 0): 55.25, (Sensor.REGULATOR, 0): 64.5}
+    assert reading.fans_rpm == (2420.0, 3110.0)
+    assert (reading.shares_accepted, reading.shares_rejected) == (1464.0, 36.0)
+    assert (reading.firmware, reading.hostname, reading.pool_host) == ("v3.0.21", "nm-1", "pool.example.net")
+    assert reading.state is OperatingState.MINING
+    assert (reading.boards[0].chips, reading.boards[0].frequency_hz) == (2, 500e6)
+    assert not any(secret in repr(reading) for secret in ("bc1q", "HomeNet"))
+
+
+def test_an_nmaxe_that_is_paused_or_young() -> None:
+    paused = axe({**NMAXE, "miner": {**NMAXE["miner"], "paused": True}})
+    assert (paused.state, paused.hashrate_hs) == (OperatingState.SLEEPING, None)
+    young = axe({**NMAXE, "miner": {**NMAXE["miner"], "uptimeSeconds": 100}})
+    assert (young.state, young.hashrate_hs) == (OperatingState.WARMING_UP, None)
+    no_cores = axe({**NMAXE, "asic": {**NMAXE["asic"], "smallCoreCnt": 0}})
+    assert no_cores.hashrate_expected_hs is None
+
+
+@pytest.mark.parametrize("page", [{"miner": {"a": 1}, "asic": {"b": 2}}, {"miner": {}, "asic": {"model": "BM1366"}}])
+def test_objects_that_say_nothing_are_no_reading(page: Any) -> None:
+    with pytest.raises(PollError) as failed:
+        axe(page)
+    assert failed.value.kind is FaultKind.MALFORMED
+
+
+@pytest.mark.parametrize("is_connected", [True, False])
+def test_older_nerdaxe_firmware_tells_of_all_its_pools_at_once(is_connected: bool) -> None:
+    page = {
+        "deviceModel": "NerdQAxe+", "ASICModel": "BM1368", "hashRate": 2450.5, "uptimeSeconds": 900,
+        "isStratumConnected": is_connected, "isUsingFallbackStratum": 0, "stratumURL": "pool.example.net",
+        "macAddr": "02-00-00-00-0A-05",
+    }  # fmt: skip
+    reading = axe(page)
+    assert (reading.pool_host, reading.pool_alive, reading.mac) == ("pool.example.net", is_connected, "020000000a05")
+
+
+def test_newer_axeos_lists_its_chips_and_names_the_fault_that_stops_it() -> None:
+    duo = {
+        "ASICModel": "BM1372/BM1373", "boardVersion": "1201", "hashRate": 0, "hashRate_1m": 0, "hashRate_10m": 0,
+        "uptimeSeconds": 4000, "expectedHashrate": 3000.5, "hashrateMonitor": {"asics": [{"total": 0}, {"total": 0}]},
+        "hardware_fault": "ASIC power did not come up", "stratumURL": "pool.example.net",
+    }  # fmt: skip
+    reading = axe(duo, is_deep=True)
+    assert (reading.model, reading.algorithm, reading.boards[0].chips) == ("Naja Duo", "sha256", 2)
+    assert [(error.code, error.text) for error in reading.errors] == [("hardware_fault", "ASIC power did not come up")]
+    assert reading.state is OperatingState.FAULTED
+    assert axe({**duo, "hardware_fault": ""}).state is OperatingState.IDLE
