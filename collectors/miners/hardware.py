@@ -6,6 +6,7 @@ nameplate is found by the hardware's name. "Antminer S19 (Vnish 1.2.0)" is an An
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -14,7 +15,14 @@ from collectors.miners.makes import is_sha256_antminer
 
 ANTMINER = "Antminer"
 
-_MAKERS = (("antminer", ANTMINER), ("whatsminer", "WhatsMiner"), ("avalon", "Avalon"), ("braiins", "Braiins"))
+WHATSMINER = "WhatsMiner"
+BRAIINS = "Braiins"
+
+_MAKERS = (("antminer", ANTMINER), ("whatsminer", WHATSMINER), ("avalon", "Avalon"), ("braiins", BRAIINS))
+
+_COMPANIES = ("bitmain ", "microbt ", "canaan ")
+_M_SERIES = re.compile(r"M[0-9]{1,2}(?![0-9])", re.IGNORECASE)  # D1 hashes something else
+_MINI = re.compile(r"(?:Mini Miner )?(BMM [0-9]+)", re.IGNORECASE)  # Braiins' own, for SHA-256 alone
 
 
 class Hardware(NamedTuple):
@@ -37,10 +45,15 @@ def named(said: object) -> Hardware:
 @lru_cache(maxsize=256)
 def _named(name: str) -> Hardware:
     bare = name.split(" (")[0].strip()
+    company = next((word for word in _COMPANIES if bare.lower().startswith(word)), "")
+    bare = bare[len(company) :]
     make = next((make for word, make in _MAKERS if bare.lower().startswith(word)), ANTMINER)
     model = bare[len(make) :].strip(" -_") if bare.lower().startswith(make.lower()) else bare
     if not model:
         return Hardware(make, None, None)
     if make == ANTMINER and model.upper().startswith("BHB"):
         return Hardware(make, None, None)  # a board id is no model
-    return Hardware(make, model, "sha256" if make == ANTMINER and is_sha256_antminer(model) else None)
+    if (mini := _MINI.fullmatch(model)) is not None:
+        return Hardware(BRAIINS, mini[1].upper(), "sha256")
+    is_proven = is_sha256_antminer(model) if make == ANTMINER else make == WHATSMINER and bool(_M_SERIES.match(model))
+    return Hardware(make, model, "sha256" if is_proven else None)

@@ -154,7 +154,7 @@ class Settings:
     mode: str | None = None
     power_limit_w: float | None = None
     is_asleep: bool | None = None
-    is_tuning: bool | None = None
+    is_starting: bool = False
 
 
 _NO_SETTINGS = Settings()
@@ -162,6 +162,7 @@ _NO_SETTINGS = Settings()
 
 def _settings(reply: Fields) -> Settings:
     said = _head(reply, "CONFIG")
+    curtailed = (text(said.get("CurtailMode")) or "").lower()
     return Settings(
         machine=hardware.named(said.get("Model")),
         mac=normalise_mac(text(said.get("MACAddr"))),
@@ -169,13 +170,15 @@ def _settings(reply: Fields) -> Settings:
         hostname=text(said.get("Hostname")),
         mode=_word(text(said.get("Profile"))),
         power_limit_w=evidence.positive(said.get("ActualPowerTarget")),
-        is_asleep=_CURTAILED.get((text(said.get("CurtailMode")) or "").lower()),
-        is_tuning=flag(said.get("IsTuning")),
+        is_asleep=_CURTAILED.get(curtailed),
+        is_starting=bool(flag(said.get("IsTuning")))
+        or curtailed == "wakeup"
+        or (text(said.get("SystemStatus")) or "").lower().startswith("init"),
     )
 
 
-_CURTAILED = {"none": False, "sleep": True, "idle": True}
-"""`CurtailMode` is "None" awake and "Sleep" curtailed; another word is not one that we know."""
+_CURTAILED = {"none": False, "sleep": True, "idle": True, "wakeup": False}
+"""`CurtailMode` is "None" awake, "Sleep" curtailed and "WakeUp" between; another word is not one that we know."""
 
 
 def _word(said: str | None) -> str | None:
@@ -184,9 +187,12 @@ def _word(said: str | None) -> str | None:
 
 
 def _identity(reply: Fields) -> tuple[str | None, str | None]:
-    """(firmware version, model) of a `version` reply."""
+    """(firmware version, model) of a `version` reply. Older firmware names the stock program of the machine for
+    `Miner`, `uart_trans.1.3`; a version of its own begins with the year."""
     fields = _head(reply, "VERSION")
-    return shared((text(fields.get("Miner")) or text(fields.get("LUXminer")), text(fields.get("Type"))))
+    miner, program = text(fields.get("Miner")), text(fields.get("LUXminer"))
+    is_own = miner is not None and miner[0].isdigit()
+    return shared((miner if is_own or program is None else program, text(fields.get("Type"))))
 
 
 # --- the reading -------------------------------------------------------------------------------------------------
@@ -271,11 +277,11 @@ def _rates(summary: Fields, uptime_s: float | None) -> list[evidence.Rate]:
 
 
 def _is_ramping(settings: Settings, boards: Boards, *, is_hashing: bool) -> bool | None:
-    """A board that ramps says so. The tuner works on machines that hash at full rate, too: `IsTuning` tells of a
-    start only where nothing is hashed. None = neither says that it starts."""
+    """A board that ramps says so. The tuner works on machines that hash at full rate, too: what the settings say
+    tells of a start only where nothing is hashed. None = neither says that it starts."""
     if boards.is_ramping:
         return True
-    return True if not is_hashing and settings.is_tuning else None
+    return True if not is_hashing and settings.is_starting else None
 
 
 def _temperatures(temps: Sensed, devs: Sensed) -> tuple[Temperature, ...]:
