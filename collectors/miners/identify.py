@@ -89,13 +89,17 @@ class Identified:
 Steps = Generator[Ask, Any, Identified]
 
 
-def steps(has_login: bool = False) -> Steps:
+def steps(has_login: bool = False, known: str | None = None) -> Steps:
     """Questions until it is clear who answers. Errors: PollError of a host that is silent, or that refuses to say.
 
     `has_login`: the operator gave a credential, so that firmware which tells more behind a login is read there.
+    `known`: the make that answered here before. It counts where the first answer names it, or where its port is closed,
+    as it is on machines that have only pages.
     """
     heard: dict[Ask, Any] = {}
     version = yield VERSION
+    if known is not None and _is_still(known, version):
+        return Identified(known, {} if isinstance(version, PollError) else {VERSION: version})
     if isinstance(version, PollError):
         if version.kind is FaultKind.UNREACHABLE:
             raise version
@@ -127,6 +131,13 @@ def steps(has_login: bool = False) -> Steps:
     if maker is None and cgminer.status(version).is_denial:
         raise PollError(FaultKind.DENIED, "version: access denied")
     return Identified(maker, heard)
+
+
+def _is_still(known: str, version: Any) -> bool:
+    if isinstance(version, PollError):
+        return version.kind is FaultKind.REFUSED
+    named = classify(version)
+    return named is not None and known.startswith(named)
 
 
 def _by_other_commands() -> Generator[Ask, Any, str | None]:
@@ -186,10 +197,10 @@ PATIENCE_RATIO = 0.6
 """Share of the time that is left which one question may take, so that a silent port leaves some for the next."""
 
 
-async def identify(line: Line, deadline_at: float) -> Identified:
+async def identify(line: Line, deadline_at: float, known: str | None = None) -> Identified:
     """`steps` with a live machine. Errors: PollError."""
     loop = asyncio.get_running_loop()
-    asking = steps(has_login=line.credential is not None)
+    asking = steps(line.credential is not None, known)
     try:
         ask = next(asking)
         while True:

@@ -4,11 +4,13 @@ At most one question is in flight. Where the firmware takes joined commands one 
 does is tried once and remembered, also across restarts (`MinerReading.way`). Questions that the reading can do without
 never cost it: one that is refused, denied or hangs is left alone for a hundred looks.
 
-A machine keeps its make as long as it answers like one. Whoever was away is asked again who it is, because another one
-may stand there now; a MAC or serial that differs from the last look's is a fault of this look, never a reading.
+A machine keeps its make as long as it answers like one. After a look that failed it is asked again who it is, because
+another one may stand there now: one question, where nothing speaks against what it was. A MAC or serial that differs
+from the last look's is a fault of this look, never a reading.
 
-What changes seldom is asked at every tenth look and kept, as long as it is the same run of the same machine: its uptime
-goes on, and it hashes as it did. Whatever breaks with that is asked everything in the same look, before it counts.
+What changes seldom is asked at every tenth look and kept, what never does at every hundredth, as long as it is the same
+run of the same machine: its uptime goes on with the time, its work only grows, and it hashes as it did. Whatever breaks
+with that is asked everything in the same look, who it is first, before it counts.
 """
 
 from __future__ import annotations
@@ -29,13 +31,16 @@ SLOW_EVERY = 10
 FORGIVE_EVERY = 100
 RARE_S = 4 * 3600.0
 UPTIME_SLACK_S = 10.0
-"""An uptime that has grown by so much more than the time that has passed is another machine's."""
+"""An uptime that has grown by so much more or less than the time that has passed is of another run."""
+MINUTE_S = 60.0
 
 MAC_OF_NEIGHBOUR = "mac_from_neighbour_table"
 JOINED, SINGLE = "+joined", "+single"
 
 _GONE = (FaultKind.UNREACHABLE, FaultKind.REFUSED, FaultKind.TIMEOUT)
 _STRANGE = (FaultKind.MALFORMED, FaultKind.UNSUPPORTED, FaultKind.IDENTITY)
+_NOT_LIKE_IT = (*_STRANGE, FaultKind.REFUSED, FaultKind.DENIED)
+"""The host is there and does not answer as what we know there does: it may be another one, on another port."""
 _CUT = (FaultKind.REFUSED, FaultKind.DENIED, FaultKind.UNSUPPORTED)
 """One port of a machine is closed to us, the others need not be."""
 
@@ -60,7 +65,7 @@ class NativeMiner:
     """
 
     __slots__ = (
-        "_deadline_s", "_identity", "_is_hashing", "_joins", "_kept", "_left_alone", "_line",
+        "_accepted", "_deadline_s", "_identity", "_is_hashing", "_joins", "_kept", "_known", "_left_alone", "_line",
         "_looks", "_mac_of", "_make", "_rare_after", "_slow_at", "_started_at", "_told", "_uptime_s", "_way",
     )  # fmt: skip
 
@@ -72,6 +77,7 @@ class NativeMiner:
         self._told = key
         self._mac_of = mac_of
         self._make: Make | None = None
+        self._known: str | None = None  # key of the make that a single question may confirm
         self._way: str | None = None
         self._joins: bool | None = None
         self._looks = 0
@@ -80,6 +86,7 @@ class NativeMiner:
         self._identity: tuple[str | None, str | None] = (None, None)
         self._uptime_s: float | None = None
         self._started_at = 0.0  # of the run that its uptime tells of, on the clock of the loop
+        self._accepted: float | None = None  # shares of that run
         self._is_hashing = False
         self._slow_at = 0.0
         self._rare_after = 0.0
@@ -88,13 +95,13 @@ class NativeMiner:
     async def read(self, is_deep: bool = False) -> MinerReading:
         """One look. Errors: PollError; UNSUPPORTED, detail `needs pyasic: ...`, where only a library reads it."""
         now = asyncio.get_running_loop().time()
-        is_full = is_deep or self._make is None or not self._looks % SLOW_EVERY
+        has_kept = self._make is not None and bool(self._kept)
         try:
             said = await self.listen(now + self._deadline_s, is_deep)
             reading = self._heard(said)
-            if not is_full and self._has_turned(reading, now):
-                self._start_over()
-                said = await self.listen(now + self._deadline_s)
+            if has_kept and self._has_turned(reading, now):
+                self._make, self._rare_after = None, 0.0
+                said = await self.listen(now + self._deadline_s, is_deep)
                 reading = self._heard(said)
             reading = self._judged(reading, said, now)
         except PollError as error:
@@ -141,13 +148,15 @@ class NativeMiner:
         if self._told is not None:
             identified = Identified(self._told)
         else:
-            identified = await identify(self._line, deadline_at)
+            identified = await identify(self._line, deadline_at, self._known)
         if identified.maker not in makes.KEYS:
             raise PollError(FaultKind.UNSUPPORTED, f"{NEEDS_PYASIC}: {identified.maker or 'unknown'}")
         make = makes.make_of(identified.maker)
-        self._forget()
-        self._make = make
-        self._way = make.key
+        self._start_over()
+        if make.key != _key_of(self._way or ""):
+            self._way, self._joins, self._rare_after = make.key, None, 0.0
+            self._line.log_out()
+        self._make, self._known = make, make.key
         for ask in make.asks:
             for heard, answer in identified.answers.items():
                 if (heard.via, heard.what, heard.parameter) == (ask.via, ask.what, ask.parameter):
@@ -165,26 +174,26 @@ class NativeMiner:
         """Take over what an earlier process learned; what cannot be true any more will fail and be learned again."""
         key = _key_of(way or "")
         if way and key in makes.KEYS and self._told in (None, key):
-            self._make, self._way = makes.make_of(key), way
+            self._known, self._way = key, way
             self._joins = True if way.endswith(JOINED) else False if way.endswith(SINGLE) else None
 
-    def _forget(self) -> None:
+    def _start_over(self) -> None:
+        """Ask everything again. Who it was is not forgotten: another one there is a fault of the look."""
         self._looks = 0
         self._kept = {}
         self._left_alone = _NONE
-        self._identity = (None, None)
-        self._uptime_s = None
-        self._rare_after = 0.0
-        self._joins = None
+        self._uptime_s = self._accepted = None
 
     def _doubt(self, error: PollError) -> None:
-        """After a look that failed: who was away says again who it is, who answers like another make is met anew."""
+        """After a look that failed whoever answers says again who it is, as if never met where it answers otherwise."""
+        self._make = None
+        if error.kind in _NOT_LIKE_IT:
+            self._known = None
         if error.kind in _STRANGE:
-            self._make = None
+            self._joins, self._rare_after = None, 0.0
             self._line.log_out()
-        elif error.kind in _GONE:
-            self._kept = {}
-            self._looks = 0
+        if error.kind is FaultKind.IDENTITY:
+            self._identity = (None, None)
 
     # --- what to ask
 
@@ -192,6 +201,8 @@ class NativeMiner:
         """Every tenth look, the first and deep ones: slow questions included."""
         if not self._looks % FORGIVE_EVERY:
             self._left_alone = _NONE
+            if self._looks:
+                self._kept = {}
         wanted = [ask for ask in make.asks if self._is_due(ask, said)]
         joined = [ask for ask in wanted if ask.joins] if self._joins is not False else []
         if len(joined) < 2:
@@ -224,9 +235,11 @@ class NativeMiner:
         try:
             reply = await self._line.ask_joined(asks, deadline_at)
         except PollError as error:
-            if error.kind is FaultKind.MALFORMED and self._joins is None:
+            if self._joins is None and error.kind is FaultKind.MALFORMED:
                 self._learn(False)
                 return False
+            if self._joins is None and error.kind is FaultKind.TIMEOUT:
+                self._joins = False  # it may have swallowed the question: the next look asks one by one
             if error.kind in _CUT and not any(ask.is_needed for ask in asks):
                 for ask in asks:
                     self._do_without(ask, said, error)
@@ -305,17 +318,22 @@ class NativeMiner:
     def _has_turned(self, reading: MinerReading, now: float) -> bool:
         """Whether this is another run, or another machine at the same address, or one that has stopped or begun to
         hash: then nothing that is kept may be told of it."""
-        uptime_s, before_s = reading.uptime_s, self._uptime_s
-        is_other_run = (
-            uptime_s is not None
-            and before_s is not None
-            and (uptime_s < before_s or now - uptime_s < self._started_at - UPTIME_SLACK_S)
+        accepted, before = reading.shares_accepted, self._accepted
+        has_lost_work = accepted is not None and before is not None and accepted < before
+        return (
+            has_lost_work or self._is_other_run(reading.uptime_s, now) or _is_hashing(reading) is not self._is_hashing
         )
-        return is_other_run or _is_hashing(reading) is not self._is_hashing
 
-    def _start_over(self) -> None:
-        """Ask everything again."""
-        self._kept, self._looks, self._rare_after = {}, 0, 0.0
+    def _is_other_run(self, uptime_s: float | None, now: float) -> bool:
+        """Whether the uptime breaks off. One that stands still is of a run that rests, or was kept itself."""
+        before_s = self._uptime_s
+        if uptime_s is None or before_s is None or uptime_s == before_s:
+            return False
+        drift_s = abs(now - uptime_s - self._started_at)
+        if uptime_s < before_s or drift_s <= UPTIME_SLACK_S:
+            return uptime_s < before_s
+        is_in_minutes = not (uptime_s % MINUTE_S or before_s % MINUTE_S)
+        return not is_in_minutes or drift_s > MINUTE_S + UPTIME_SLACK_S
 
     def _judged(self, reading: MinerReading, said: Said, now: float) -> MinerReading:
         """The reading, with what only line and past can add. Errors: PollError; IDENTITY for another machine."""
@@ -330,9 +348,10 @@ class NativeMiner:
         if _differs(before[0], mac) or _differs(before[1], reading.serial):
             raise PollError(FaultKind.IDENTITY, f"was {before[0] or before[1]}, now {mac or reading.serial}")
         self._identity = (mac or before[0], reading.serial or before[1])
-        if reading.uptime_s is not None:
+        if reading.uptime_s is not None and reading.uptime_s != self._uptime_s:
             self._uptime_s = reading.uptime_s
             self._started_at = now - reading.uptime_s
+        self._accepted = reading.shares_accepted
         self._is_hashing = _is_hashing(reading)
         self._looks += 1
         reading.driver, reading.mac, reading.way, reading.pace_s = make.key, mac, self._way, make.pace_s

@@ -93,7 +93,7 @@ def read(said: Said) -> MinerReading:
         make=machine.make,
         model=machine.model,
         firmware=info.firmware or version,
-        mac=info.mac or normalise_mac(text(system.get("mac"))),
+        mac=normalise_mac(text(system.get("mac"))) or info.mac,
         serial=info.serial,
         hostname=info.hostname or text(system.get("hostname")),
         algorithm=info.algorithm or machine.algorithm,
