@@ -339,10 +339,10 @@ def _status(args: argparse.Namespace) -> int:
     from agent import console
 
     if args.url is None:
-        from agent.config import load_listener
-        from agent.running import url_of
+        from agent.config import load_neighbour
+        from agent.running import door_of
 
-        args.url = url_of(load_listener(args.config or DEFAULT_CONFIG))
+        args.url = door_of(*load_neighbour(args.config or DEFAULT_CONFIG))
     return console.watch(args.url, once=not args.watch)
 
 

@@ -299,6 +299,24 @@ def load_listener(path: Path | str) -> PrometheusSection:
     return section
 
 
+class Neighbour(NamedTuple):
+    """What leads to an agent on this machine: where it listens, and the journal that it keeps."""
+
+    listener: PrometheusSection
+    journal: Path
+
+
+def load_neighbour(path: Path | str) -> Neighbour:
+    """Only how a reader on this machine finds the agent of this file. Errors: ConfigError, as `load`."""
+    listener, source = load_listener(path), Path(path)
+    try:
+        folder = _Folder(source.absolute().parent)
+        journal: JournalSection = _build(JournalSection, _document(source).get("journal", {}), "journal", folder)
+    except ConfigError as error:
+        raise ConfigError(error.key, error.message, source.name) from None
+    return Neighbour(listener, folder.home / journal.path)
+
+
 def load_profiles_folder(path: Path | str) -> Path | None:
     """Only where the operator's PDU profiles are, for the same readers. None where he has none.
 

@@ -22,7 +22,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from agent.running import Unreachable, ask
+from agent.running import BESIDE, Unreachable, ask
 
 Document = Mapping[str, Any]
 
@@ -86,7 +86,8 @@ def _live(url: str, console: Console, stop: threading.Event, also: str) -> None:
                 document = fetch(url)
             except Unreachable as error:
                 trouble = _trouble(url, error, " Trying again every 2 seconds; Ctrl-C ends.")
-            told = "   ".join(filter(None, (f"{url}/", "/metrics", "Ctrl-C ends", also)))
+            pages = (url,) if url.startswith(BESIDE) else (f"{url}/", "/metrics")
+            told = "   ".join(filter(None, (*pages, "Ctrl-C ends", also)))
             footer = trouble or Text(told, style="dim", no_wrap=True, overflow="ellipsis")
             size = console.size
             body = Text("") if document is None else frame(document, time.time(), size.height - 1, size.width)

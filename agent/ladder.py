@@ -27,7 +27,7 @@ import numpy.typing as npt
 from agent.config import Config, ConfigError
 from agent.fleet_page import Census, census_of_agent, decode, else_nan, named
 from agent.plan import site_of, tariffs_in_use
-from agent.running import Unreachable, url_of
+from agent.running import Unreachable, door_of
 from agent.tariffs import known_rates
 from exporters.census import census
 from exporters.wording import REASONS, clean, instant, number, unique_names
@@ -202,7 +202,7 @@ def found(
     if url is not None and not url.startswith(("http://", "https://")):
         raise ConfigError("--url", f"{clean(url, 80)!r} does not begin with http:// or https://")
     if basis in ("auto", "agent"):
-        at = url or url_of(config.prometheus)
+        at = url or door_of(config.prometheus, config.journal_path)
         try:
             return of_agent(at, None if url else config.site.name)
         except Unreachable as error:

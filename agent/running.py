@@ -1,15 +1,24 @@
-"""The agent that runs beside us, as a reader finds it: where it listens, and its answers, bounded in size and time."""
+"""The agent that runs beside us, as a reader finds it: where it listens, and its answers, bounded in size and time.
+
+A listener that wants TLS or a password has a second door for readers on the same machine: a socket file beside the
+journal, which the agent makes for its own user alone (decision 0013). Whoever may open it may read the journal too.
+"""
 
 from __future__ import annotations
 
+import http.client
+import socket
 import urllib.error
 import urllib.request
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from agent.config import PrometheusSection
 
 FETCH_TIMEOUT_S = 5.0
+BESIDE = "unix:"
+"""An address that begins so is the path of a socket file."""
 
 
 class Unreachable(Exception):
@@ -23,22 +32,68 @@ def url_of(listener: PrometheusSection) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def socket_beside(listener: PrometheusSection, journal: Path) -> Path | None:
+    """The file of the second door; None where the listener asks nobody for anything and so needs none."""
+    return None if listener.web_config is None else journal.with_suffix(".sock")
+
+
+def door_of(listener: PrometheusSection, journal: Path) -> str:
+    """The address at which a reader on this machine asks the agent."""
+    path = socket_beside(listener, journal)
+    return url_of(listener) if path is None else f"{BESIDE}{path}"
+
+
 def ask(url: str, page: str, most_bytes: int) -> bytes:
     """What the agent at `url` says on one of its pages. Errors: Unreachable, whatever the other side does."""
-    if not url.startswith(("http://", "https://")):
+    if not url.startswith(("http://", "https://", BESIDE)):
         raise Unreachable("the address must begin with http:// or https://")
     # the agent is a neighbour: a proxy of the environment would only be in the way
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    address = url.rstrip("/")
+    if url.startswith(BESIDE):
+        opener.add_handler(_Beside(url.removeprefix(BESIDE)))
+        address = "http://localhost"
     try:
-        with opener.open(f"{url.rstrip('/')}/{page}", timeout=FETCH_TIMEOUT_S) as answer:
+        with opener.open(f"{address}/{page}", timeout=FETCH_TIMEOUT_S) as answer:
             body: bytes = answer.read(most_bytes + 1)
     except urllib.error.HTTPError as error:
         raise Unreachable(f"it says {error.code} {error.reason}") from None
     except OSError as error:
         cause = getattr(error, "reason", error)
+        if url.startswith(BESIDE) and (why := _WHY_NOT_BESIDE.get(type(cause))):
+            raise Unreachable(why) from None
         raise Unreachable(getattr(cause, "strerror", None) or str(cause) or type(cause).__name__) from None
     except Exception as error:  # noqa: BLE001 - any bytes may come back from a port that is not ours
         raise Unreachable(f"it speaks no HTTP ({type(error).__name__})") from None
     if len(body) > most_bytes:
         raise Unreachable(f"its answer is longer than {most_bytes} bytes")
     return body
+
+
+_WHY_NOT_BESIDE: dict[type, str] = {
+    FileNotFoundError: "no agent listens there",
+    ConnectionRefusedError: "no agent listens there",
+    PermissionError: "only root and the agent's own user may ask there",
+}
+
+
+class _Beside(urllib.request.HTTPHandler):
+    """HTTP over a socket file, whatever the address says."""
+
+    handler_order = urllib.request.HTTPHandler.handler_order - 1
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._path = path
+
+    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        path = self._path
+
+        class Connection(http.client.HTTPConnection):
+            def connect(self) -> None:
+                self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                self.sock.settimeout(FETCH_TIMEOUT_S)
+                self.sock.connect(path)
+
+        connect: Any = Connection
+        return self.do_open(connect, request)

@@ -4,7 +4,8 @@ or HTTPS.
 Strategy: nobody who reads us may slow the farm down. A page is made off the event loop, in pieces, so that a slow
 reader costs one bounded buffer; scrapes are few at a time and each has an end; a client that says nothing, in TLS or
 in HTTP, is dropped; connections are counted. A page that breaks half-way ends as a broken connection, because a reader
-would take a short page for the whole truth. Certificate and users are read again when their files change.
+would take a short page for the whole truth. Certificate and users are read again when their files change; where they
+guard the listener, readers on this machine have a second door, a socket file for its user alone (`open_beside`).
 This is the only importer of aiohttp's server.
 """
 
@@ -15,10 +16,12 @@ import base64
 import binascii
 import errno
 import logging
+import socket
 import ssl
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +43,8 @@ HANDSHAKE_S = 5.0
 MAX_CONNECTIONS = 128
 PIECE_BYTES = 256 * 1024
 SWEEP_S = 2.0
+PAGES_BESIDE = ("/status.json", "/fleet.json", "/readyz")
+"""What the commands on this machine ask for; the socket file serves nothing else."""
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 HARDENING = {
@@ -84,6 +89,7 @@ class Listener:
         # one thread more than scrapes: a password check must not wait for a page
         self._threads = ThreadPoolExecutor(MAX_SCRAPES + 1, thread_name_prefix="web")
         self._judging = asyncio.Lock()
+        self._beside: asyncio.Server | None = None
         self._runner = web.AppRunner(
             self._application(), access_log=None, keepalive_timeout=75.0, lingering_time=1.0, shutdown_timeout=1.0
         )
@@ -112,9 +118,26 @@ class Listener:
         self.port = self._server.sockets[0].getsockname()[1]
         self._sweeper = asyncio.create_task(self._sweep())
 
+    async def open_beside(self, path: Path) -> None:
+        """Listen on a socket file too, without TLS and password. The caller has the journal beside it to himself.
+
+        An agent without it does all its work, so what fails is a line in the log.
+        """
+        try:
+            door = _socket_file(path)
+            loop = asyncio.get_running_loop()
+            self._beside = await loop.create_unix_server(self._connection, sock=door, backlog=MAX_CONNECTIONS)
+            self._beside_path = path
+        except OSError as error:
+            why = error.strerror or error
+            log.warning("cannot listen on %s, so the commands here look for themselves: %s", path, why)
+
     async def aclose(self) -> None:
         self._sweeper.cancel()
         self._server.close()
+        if self._beside is not None:
+            self._beside.close()
+            _remove(self._beside_path)
         await self._runner.cleanup()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -171,6 +194,8 @@ class Listener:
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """What every request passes: the client's certificate, the password, and a plain last word."""
         self._silent_until.pop(request.protocol, None)
+        if _is_beside(request):
+            return await self._answer(request, handler) if request.path in PAGES_BESIDE else _text(404, "Not Found")
         tls = self._settings.tls
         if tls is not None and tls.client_sans:
             certificate = request.get_extra_info("peercert") or {}
@@ -178,6 +203,9 @@ class Listener:
                 return _text(403, "this client certificate is not on the list", close=True)
         if self._settings.users and not await self._is_welcome(request):
             return _text(401, "unauthorized", {"WWW-Authenticate": 'Basic realm="hashwatt"'})
+        return await self._answer(request, handler)
+
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             return await handler(request)
         except web.HTTPException as error:
@@ -290,6 +318,31 @@ async def listen(host: str, port: int, pages: Pages, web_config: Path | None = N
     listener = Listener(pages, webconfig.load(web_config) if web_config else WebConfig())
     await listener.start(host, port)
     return listener
+
+
+def _socket_file(path: Path) -> socket.socket:
+    """A bound socket that only our own user, and root, may connect to. Errors: OSError."""
+    if path.is_socket():  # of an agent that has gone
+        path.unlink()
+    door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        door.bind(str(path))
+        path.chmod(0o600)  # nobody can connect before it listens, so nobody came in before this
+    except OSError:
+        door.close()
+        raise
+    return door
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def _is_beside(request: web.Request) -> bool:
+    """Whether the question came through the socket file; False where the connection has gone."""
+    connection = request.get_extra_info("socket")
+    return connection is not None and connection.family == socket.AF_UNIX
 
 
 def _pieces(page: Callable[[], Iterator[bytes]], is_gzip: bool) -> Iterator[bytes]:

@@ -29,6 +29,7 @@ from agent.loop import Loop
 from agent.plan import assignments_of, capital_of, policy_of, site_of, tariffs_in_use
 from agent.publish import MqttSink
 from agent.roster import Roster
+from agent.running import socket_beside
 from agent.table import Table
 from agent.tariffs import SERIES_KINDS, known_rates
 from agent.vitals import Notifier, Vitals
@@ -207,6 +208,8 @@ async def _run(config: Config) -> int:
         host, port = config.prometheus.endpoint
         listener = await listen(host, port, pages, config.prometheus.web_config)
         stack.push_async_callback(listener.aclose)
+        if (beside := socket_beside(config.prometheus, config.journal_path)) is not None:
+            await listener.open_beside(beside)
         if broker:
             broker.start()
             stack.callback(broker.stop)

@@ -14,8 +14,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,8 +21,8 @@ from types import FrameType
 from typing import NoReturn
 
 from agent import console
-from agent.config import ConfigError, load_listener
-from agent.running import url_of
+from agent.config import ConfigError, load_neighbour
+from agent.running import Unreachable, ask, door_of, url_of
 from hil.control import ControlError, FarmProcess, end
 from hil.loopback import free_block, free_tcp_port, tcp_listener
 
@@ -116,13 +114,14 @@ def _run(config: Path | None, directory: Path, children: ExitStack) -> int:
     if config is None:
         config, mqtt_url = _virtual_site(directory, children)
     try:
-        url = url_of(load_listener(config))
+        neighbour = load_neighbour(config)
     except ConfigError as error:
         raise Failed(str(error), INPUT_WRONG) from None
+    url, door = url_of(neighbour.listener), door_of(*neighbour)
     log = directory / "agent.log"
     command = [sys.executable, "-m", "agent", "run", "--config", str(config.absolute())]
     agent = _spawn(command, log, children)
-    _wait_until_ready(url, agent, log)
+    _wait_until_ready(door, agent, log)
     _say(f"  status page  {url}/")
     _say(f"  metrics      {url}/metrics")
     if mqtt_url:
@@ -132,7 +131,7 @@ def _run(config: Path | None, directory: Path, children: ExitStack) -> int:
     _say("               the same with worth, and with report --day today; in another terminal")
     _say("  Ctrl-C ends everything.")
     also = (mqtt_url, f"hashwatt ladder, worth, report --config {_near(config)}")
-    return _watch(url, agent, log, "   ".join(filter(None, also)))
+    return _watch(door, agent, log, "   ".join(filter(None, also)))
 
 
 def _virtual_site(directory: Path, children: ExitStack) -> tuple[Path, str | None]:
@@ -212,13 +211,11 @@ def _wait_until_ready(url: str, agent: subprocess.Popen[bytes], log: Path) -> No
 
 
 def _is_ready(url: str) -> bool:
-    # A proxy of the environment would only stand between neighbours.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"{url}/readyz", timeout=2.0) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError, ValueError):
+        ask(url, "readyz", 1024)
+    except Unreachable:
         return False
+    return True
 
 
 def _watch(url: str, agent: subprocess.Popen[bytes], log: Path, also: str) -> int:
