@@ -96,6 +96,7 @@ def read(said: Said) -> MinerReading:
             0.0 if is_stopped else now_hs,
             money.hs if money else None,
             uptime_s,
+            is_asleep=_is_paused(tuner),
             has_pool=None if active is None else active.host is not None,
             has_error=bool(errors),
         ),
@@ -148,11 +149,20 @@ def _watts(tuner: Fields, power: Fields) -> tuple[float | None, str | None]:
     return None, None
 
 
+_GIVEN_UP = ("fail", "error", "invalid", "refused")
+
+
+def _is_paused(tuner: Fields) -> bool | None:
+    """Whether somebody paused the mining, in which the tuner rests on every board; None = it says nothing of boards."""
+    words = [(text(row.get("Status")) or "").lower() for row in rows_at(tuner, "TunerChainStatus")]
+    return all("paused" in word for word in words) if words else None
+
+
 def _chain_errors(tuner: Fields) -> Iterator[MachineError]:
     """Boards that the tuner has given up; every other word of its is a stage of its work."""
     for row in rows_at(tuner, "TunerChainStatus")[:MAX_ERRORS]:
         word = text(row.get("Status"))
-        if word is not None and any(sign in word.lower() for sign in ("fail", "error", "invalid")):
+        if word is not None and any(sign in word.lower() for sign in _GIVEN_UP):
             board = text(row.get("HashchainIndex"), MAX_ID_CHARS) or "?"
             yield MachineError(f"board_{board}", f"board {board}: {word}")
 

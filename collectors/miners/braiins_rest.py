@@ -1,7 +1,8 @@
 """Braiins OS from 25.07: REST pages under /api/v1, each behind a login.
 
 Two pages carry the look, the statistics with windows from 5 s to a day and the details with the state; the boards tell
-the heat. The watts are the tuner's approximation. With power scaling the target in force (`tuner-state`) is below the
+the heat. While its mining program is down only the details answer, and they say why. The watts are the tuner's
+approximation. With power scaling the target in force (`tuner-state`) is below the
 configured one, so the target in force is the limit. `generated_work` of the pool counters is in no unit that fits the
 shares, and stays unread.
 """
@@ -9,7 +10,7 @@ shares, and stays unread.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -24,21 +25,31 @@ from fleet.site import normalise_mac
 from fleet.units import GIGA, MEGA, TERA
 
 POOLS_MISSING = "pools_missing"
+TUNER_FAILED = MachineError("tuner", "the tuner has failed")
 
 MAX_ERRORS = 32
 
 _WINDOWS = (("last_5m", 300.0), ("last_15m", 900.0), ("last_30m", 1800.0), ("last_1m", 60.0), ("since_restart", 0.0))
 _UNITS_HS = (("gigahash_per_second", GIGA), ("megahash_per_second", MEGA), ("terahash_per_second", TERA))
 
-# `status` of the details; 2 is normal and 5 restricted: both mine.
-_NOT_STARTED, _PAUSED, _SUSPENDED = 1, 3, 4
+# `status` of the details and `overall_tuner_state`: numbers, or the names that these numbers have in the maker's API.
+_NOT_STARTED, _NORMAL, _PAUSED, _SUSPENDED, _RESTRICTED = range(1, 6)
+_STATUS_PREFIX, _STATUSES = "MINER_STATUS_", {
+    "NOT_STARTED": _NOT_STARTED, "NORMAL": _NORMAL, "PAUSED": _PAUSED, "SUSPENDED": _SUSPENDED,
+    "RESTRICTED": _RESTRICTED,
+}  # fmt: skip
+_TUNING, _FAILED, _PREHEATING = 3, 4, 6
+_TUNER_PREFIX, _TUNER_STATES = "TUNER_STATE_", {"TUNING": _TUNING, "ERROR": _FAILED, "PREHEAT": _PREHEATING}
 
 
 def read(said: Said) -> MinerReading:
-    """One look. Errors: PollError DENIED without a login, else of the page that failed where both pages are empty."""
+    """One look. Errors: PollError DENIED without a login, else of the page that failed where both pages are empty, or
+    where the statistics are and the details do not say that it has stopped."""
     stats = fields_at(said.get("miner_stats"))
     details = fields_at(said.get("miner_details"))
-    if not stats and not details:
+    status = _code(details.get("status"), _STATUS_PREFIX, _STATUSES)
+    is_stopped = status in (_NOT_STARTED, _PAUSED, _SUSPENDED)
+    if not stats and (not details or ("miner_stats" in said.faults and not is_stopped)):
         raise _why(said)
     warnings: list[str] = []
 
@@ -57,9 +68,9 @@ def read(said: Said) -> MinerReading:
         warnings.append(POOLS_MISSING)
     elif active.others:
         warnings.append(pools.SEVERAL_HOSTS)
-    mode, target_w = said.get("performance_tuner_state") or (None, None)
+    tuner: Tuner = said.get("performance_tuner_state") or Tuner()
     mac, hostname = said.get("network") or (None, None)
-    status = integer(details.get("status"))
+    errors: tuple[MachineError, ...] = said.get("miner_errors") or ()
     counters = fields_at(stats, "pool_stats")
     return MinerReading(
         driver="braiins_rest",
@@ -71,11 +82,12 @@ def read(said: Said) -> MinerReading:
         hostname=text(details.get("hostname")) or hostname,
         algorithm=machine.algorithm,
         state=evidence.state(
-            0.0 if now_hs is None and status in (_NOT_STARTED, _PAUSED, _SUSPENDED) else now_hs,
+            0.0 if now_hs is None and is_stopped else now_hs,
             money.hs if money else None,
             uptime_s,
             is_asleep=None if status is None else status == _PAUSED,
-            has_error=status == _SUSPENDED,
+            is_ramping=None if now_hs or is_stopped else tuner.stage in (_TUNING, _PREHEATING),
+            has_error=status == _SUSPENDED or tuner.stage == _FAILED,
         ),
         hashrate_hs=money.hs if money else None,
         hashrate_window_s=money.window_s if money else None,
@@ -85,8 +97,8 @@ def read(said: Said) -> MinerReading:
         reported_power_w=watts,
         power_side=None if watts is None else "model",
         power_key=None if watts is None else "approximated_consumption",
-        power_limit_w=target_w or said.get("configuration_miner"),
-        mode=mode,
+        power_limit_w=tuner.target_w or said.get("configuration_miner"),
+        mode=tuner.mode,
         temperatures=_temperatures(boards),
         fans_rpm=said.get("cooling_state") or (),
         uptime_s=uptime_s,
@@ -95,7 +107,7 @@ def read(said: Said) -> MinerReading:
         shares_stale=evidence.not_negative(counters.get("stale_shares")),
         pool_host=active.host if active else None,
         pool_alive=active.is_alive if active else None,
-        errors=said.get("miner_errors") or (),
+        errors=(TUNER_FAILED, *errors) if tuner.stage == _FAILED else errors,
         boards=tuple(_boards(boards, uptime_s)) if said.is_deep else (),
         warnings=tuple(warnings),
     )
@@ -108,6 +120,11 @@ def _why(said: Said) -> PollError:
     if not said and not said.faults:
         return PollError(FaultKind.DENIED, "every page of this firmware needs a login")
     return PollError(FaultKind.MALFORMED, "neither statistics nor details have fields")
+
+
+def _code(said: object, prefix: str, codes: Mapping[str, int]) -> int | None:
+    number = integer(said)
+    return codes.get((text(said) or "").upper().removeprefix(prefix)) if number is None else number
 
 
 def _money(real: Fields, uptime_s: float | None) -> Rate | None:
@@ -146,11 +163,15 @@ def _boards(boards: tuple[Fields, ...], uptime_s: float | None) -> Iterator[Boar
             hashrate_hs=rate.hs if rate else None,
             hashrate_window_s=rate.window_s if rate else None,
             hashrate_expected_hs=_nominal(at(row, "stats", "nominal_hashrate")),
-            chips=integer(row.get("chips_count")),
+            chips=_first_integer(row.get("chips_count"), at(row, "chips_count", "value")),
             frequency_hz=evidence.positive(at(row, "current_frequency", "hertz")),
             voltage_v=evidence.positive(at(row, "current_voltage", "volt")),
             serial=text(row.get("serial_number")),
         )
+
+
+def _first_integer(*values: object) -> int | None:
+    return next((number for value in values if (number := integer(value)) is not None), None)
 
 
 def _number(row: Fields) -> int:
@@ -177,11 +198,23 @@ def _fans(answer: Any) -> tuple[float | None, ...]:
     return tuple(evidence.not_negative(row.get("rpm")) for row in rows_at(answer, "fans"))
 
 
-def _tuner_state(answer: Any) -> tuple[str | None, float | None]:
-    """(mode, target in W) of the tuner as it works now. The mode is the name of the only member of `mode_state`."""
+class Tuner(NamedTuple):
+    """What the tuner works at. None = not said."""
+
+    mode: str | None = None
+    target_w: float | None = None
+    stage: int | None = None
+
+
+def _tuner_state(answer: Any) -> Tuner:
+    """As it works now. The mode is the name of the only member of `mode_state`."""
     states = fields_at(answer, "mode_state")
     mode = next(iter(states), None)
-    return text(mode), evidence.positive(at(states, str(mode), "current_target", "watt"))
+    return Tuner(
+        text(mode),
+        evidence.positive(at(states, str(mode), "current_target", "watt")),
+        _code(at(answer, "overall_tuner_state"), _TUNER_PREFIX, _TUNER_STATES),
+    )
 
 
 def _configured_w(answer: Any) -> float | None:
@@ -238,7 +271,7 @@ MAKE = Make(
     key="braiins_rest",
     name="Braiins OS (REST)",
     asks=(
-        _page("miner_stats", "miner/stats", When.EVERY, is_needed=True),
+        _page("miner_stats", "miner/stats", When.EVERY),
         _page("miner_details", "miner/details", When.EVERY, is_needed=True),
         _page("miner_hw_hashboards", "miner/hw/hashboards", When.EVERY),
         _page("cooling_state", "cooling/state", When.SLOW, _fans),
