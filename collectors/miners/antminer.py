@@ -23,7 +23,7 @@ from collectors.miners.make import HTTP_PORT, Ask, Make, Said, Via, When, shared
 from fleet.ports import PollError
 from fleet.readings import Board, FaultKind, MachineError, MinerReading, Sensor, Temperature
 from fleet.site import normalise_mac
-from fleet.units import GIGA, MEGA, TERA
+from fleet.units import GIGA, MEGA, PETA, TERA
 
 MAX_SLOTS = 16  # S9 numbers its boards from 6; Hiveon lists sixteen places; no machine has more
 MAX_FANS = 8
@@ -31,10 +31,15 @@ HALF_HOUR_S = 1800.0
 
 POOLS_MISSING = "pools_missing"
 BOARD_ID_MODEL = "model_is_a_board_id"
+UNIT_UNKNOWN = "hashrate_unit_unknown"
 
-_UNIT_HS = {"GH": GIGA, "GH/S": GIGA, "GHS": GIGA, "MH": MEGA, "MH/S": MEGA, "MHS": MEGA, "TH": TERA, "TH/S": TERA}
-_MODES = {"0": "normal", "1": "sleep", "2": "high", "3": "low"}
-_ASLEEP = frozenset({"1", "5"})  # 5 also does not mine on firmware of 2023-07 and later
+_UNIT_HS = {
+    f"{prefix}{unit}": scale
+    for prefix, scale in (("", 1.0), ("K", 1e3), ("M", MEGA), ("G", GIGA), ("T", TERA), ("P", PETA))
+    for unit in ("H", "H/S", "HS")
+}
+_MODES = {"0": "normal", "1": "sleep", "2": "high", "3": "low", "254": "sleep"}
+_ASLEEP = frozenset({"1", "5", "254"})  # 254 of the S17 generation; 5 of firmware of 2023-07 and later
 
 Fields = Mapping[str, Any]
 
@@ -65,15 +70,21 @@ def _version(reply: Any) -> Identity:
 
 def _system_info(page: Any) -> Network:
     said = page if isinstance(page, dict) else {}
-    serial = cgminer.text(said.get("serinum")) or cgminer.text(said.get("serial_no"))
+    serial = evidence.serial(said.get("serinum")) or evidence.serial(said.get("serial_no"))
     return Network(
         mac=normalise_mac(cgminer.text(said.get("macaddr"))),
         serial=serial,
         hostname=cgminer.text(said.get("hostname")),
         type=_short(said.get("minertype")),
         firmware=_short(said.get("system_filesystem_version")),
-        algorithm=_short(said.get("Algorithm")),
+        algorithm=_algorithm(said.get("Algorithm")),
     )
+
+
+def _algorithm(said: object) -> str | None:
+    """`SHA-256`, `sha256d` and their like under one name."""
+    word = (cgminer.text(said) or "").lower().replace("-", "")
+    return intern("sha256" if word == "sha256d" else word) or None
 
 
 def _work_mode(page: Any) -> str | None:
@@ -136,7 +147,10 @@ def read(said: Said) -> MinerReading:
     network: Network = said.get("get_system_info") or _NOWHERE
     model, warnings = _model(version, network, head)
 
-    unit_hs = _UNIT_HS.get((cgminer.text(details.get("rate_unit")) or "GH").upper())
+    stated = details.get("rate_unit")
+    unit_hs = GIGA if stated == "GH" else _unit_hs(stated, totals, model)
+    if unit_hs is None:
+        warnings = (*warnings, UNIT_UNKNOWN)
     uptime_s = _uptime_s(totals, details)
     now_hs = _now_hs(unit_hs, totals, details)
     rate = _money(unit_hs, totals, details, uptime_s)
@@ -147,18 +161,19 @@ def read(said: Said) -> MinerReading:
     mode: str | None = said.get("get_miner_conf")
     errors = (*(said.get("web_errors") or ()), *_supply_errors(details))
     pool: pools.Pools | None = said.get("pools")
+    # whether it hashes can be told also where nobody says in what
+    does_hash = now_hs if unit_hs is not None else _now_hs(1.0, totals, details)
     state = evidence.state(
-        now_hs,
+        does_hash,
         None if rate is None else rate.hs,
-        uptime_s,
-        is_asleep=None if mode is None else mode in _ASLEEP,
+        uptime_s if does_hash else _started_s(uptime_s),
+        is_asleep=None if does_hash else _is_asleep(mode, details, uptime_s),
         has_pool=None if pool is None else pool.host is not None,
         has_error=bool(errors),
     )
     # slow watts would outlive the work that they were drawn for
     power = _watts_of(stats) or ((said.get("stats_new") or _watts_of(said.get("web_stats"))) if now_hs else None)
-    algorithm = "sha256" if model is not None and makes.is_sha256_antminer(model) else network.algorithm
-    is_hydro = model is not None and "hyd" in model.lower()
+    is_wet = model is not None and _is_wet(model)
     return MinerReading(
         driver=DRIVER,
         make="Antminer",
@@ -167,7 +182,7 @@ def read(said: Said) -> MinerReading:
         mac=network.mac,
         serial=network.serial,
         hostname=network.hostname,
-        algorithm=algorithm.lower().replace("-", "") if algorithm else None,
+        algorithm="sha256" if model is not None and makes.is_sha256_antminer(model) else network.algorithm,
         state=state,
         hashrate_hs=None if rate is None else rate.hs,
         hashrate_window_s=None if rate is None else rate.window_s,
@@ -178,8 +193,8 @@ def read(said: Said) -> MinerReading:
         power_side=None if power is None else "model",
         power_key=None if power is None else power[1],
         mode=None if mode is None else _MODES.get(mode, mode),
-        temperatures=tuple(_temperatures(details, is_coolant=is_hydro and "s21+" in (model or "").lower())),
-        fans_rpm=_fans_rpm(details, is_hydro),
+        temperatures=tuple(_temperatures(details, model if is_wet else None)),
+        fans_rpm=_fans_rpm(details, is_wet),
         uptime_s=uptime_s,
         shares_accepted=evidence.not_negative(totals.get("Accepted")),
         shares_rejected=evidence.not_negative(totals.get("Rejected")),
@@ -210,26 +225,74 @@ def _head(stats: Any, rows: tuple[Fields, ...]) -> Fields:
 
 
 def _model(version: Identity, network: Network, head: Fields) -> tuple[str | None, tuple[str, ...]]:
-    """(`S19 Pro`, warnings). `Antminer BHB42XXX` names a board, which is no model."""
-    said, now = version.type or network.type, _type_of(head)
+    """(`S19 Pro`, warnings). `Antminer BHB42XXX` names a board, which is no model.
+
+    The page may be more exact than the API (`KS5 Pro` beside `KS5`), so it is no proof of another machine.
+    """
+    said, now = version.type, _type_of(head)
     if said is not None and now is not None and said != now:
         raise PollError(FaultKind.IDENTITY, f"was {said}, now {now}")
     bare = _bare_model(said or now)
-    if bare is not None and bare.upper().startswith("BHB"):
-        return None, (BOARD_ID_MODEL,)
+    if bare is None or bare.upper().startswith("BHB"):
+        board, bare = bare, _bare_model(network.type)
+        if (board or bare) and (bare is None or bare.upper().startswith("BHB")):
+            return None, (BOARD_ID_MODEL,)
     return bare, ()
+
+
+_NO_MODEL = re.compile(r"^antminer\s*|\s+v\.[0-9.]+$|\s*hiveon$|\s+(?:pitbit|ex)$", re.IGNORECASE)
+"""What stands around a model's name: its maker, and the custom firmware with its version."""
 
 
 @lru_cache(maxsize=256)
 def _bare_model(said: str | None) -> str | None:
-    """`Antminer S19 Pro (110T)` -> `S19 Pro`; a bracketed bin is not part of the name."""
-    if said is None:
-        return None
-    bare = re.sub(r"(?i)^antminer\s*|\s*hiveon$", "", said.split(" (")[0].strip())
-    return bare.strip() or None
+    """`Antminer S19 Pro (110T)` -> `S19 Pro`; a bracketed bin or firmware is not part of the name."""
+    return None if said is None else _NO_MODEL.sub("", said.split(" (")[0].strip()).strip() or None
+
+
+# --- state -----------------------------------------------------------------------------------------------------------
+
+_LONGEST_STANDSTILL_S = 1.0
+
+
+def _started_s(uptime_s: float | None) -> float | None:
+    """The uptime of a machine that does not hash, as far as it proves a start: asleep, firmware of 2024 and later says
+    0 or 1 s for hours."""
+    return None if uptime_s is not None and uptime_s <= _LONGEST_STANDSTILL_S else uptime_s
+
+
+def _is_asleep(mode: str | None, details: Fields, uptime_s: float | None) -> bool | None:
+    """By the configuration, which stands behind a login, else by `Mode` of `stats` where that tells the mode of work.
+
+    254 is sleep on the S17 generation alone. 1 is that on firmware of 2025, whose `Elapsed` then stays at 0; on an S17
+    it is a way to hash. On others `Mode` is always 2.
+    """
+    if mode is not None:
+        return mode in _ASLEEP
+    said = cgminer.integer(details.get("Mode"))
+    return True if said == 254 or (said == 1 and uptime_s == 0.0) else None
 
 
 # --- hashrate --------------------------------------------------------------------------------------------------------
+
+
+def _unit_hs(stated: object, totals: Fields, model: str | None) -> float | None:
+    """H/s in one of the numbers that are called GHS; None where nothing tells.
+
+    They are GH/s on every machine for SHA-256, and what they like on others: MH/s (L7), GH/s (L9), Sol/s and Ksol/s
+    (Z15), told by `rate_unit`, by the text of `RT HASHRATE` ("9529.46 MH/s"), or by nobody.
+    """
+    word = cgminer.text(stated)
+    if word is not None:
+        return _UNIT_HS.get(word.upper())
+    if (named := totals.get("RT HASHRATE")) is not None:
+        return _named_unit_hs(named)
+    return GIGA if model is None or makes.is_sha256_antminer(model) else None
+
+
+def _named_unit_hs(said: object) -> float | None:
+    """`9529.46 MH/s` -> H/s in one of these."""
+    return _UNIT_HS.get((cgminer.text(said) or "").lstrip("0123456789. ").upper())
 
 
 def _money(unit_hs: float | None, totals: Fields, details: Fields, uptime_s: float | None) -> Rate | None:
@@ -279,30 +342,37 @@ _PLACES = tuple(
 """Where a board's heat stands: one key for all sensors of a kind on most firmware, else one key for each."""
 _BOARD, _CHIP = Sensor.BOARD, Sensor.CHIP
 _ABSENT = (None, "0-0-0-0", "", 0)
-_DEGREES = re.compile(r"[0-9]+(?:\.[0-9]+)?")  # a dash parts them: frost cannot be told here
+_DEGREES = re.compile(r"(?<![0-9.])-?[0-9]+(?:\.[0-9]+)?")  # the dash behind a number parts them, another is a sign
 
 
-def _temperatures(details: Fields, is_coolant: bool) -> Iterator[Temperature]:
-    """Hottest PCB and chip sensor of each board.
+def _temperatures(details: Fields, wet_model: str | None) -> Iterator[Temperature]:
+    """Hottest PCB and chip sensor of each board, and of the coolant on the machines of which its place is known.
 
-    S21+ Hyd. alone holds the coolant in its PCB places, [0] going in and [2] out, and has the chip in the first PIC
-    place; what is left of both are sensors of the board.
+    S21+ Hyd. holds it in its PCB places, [0] going in and [2] out, and has the chip in the first PIC place; what is
+    left of both are sensors of the board. S21 Hyd. has two of four chip places, going in and out, and no chip.
     """
     boards = _sensors(details)
     index = evidence.board_indices(boards)
+    series = (wet_model or "").lower()
     inlet: list[float] = []
     outlet: list[float] = []
     for slot, (pcb, chip, pic) in boards.items():
-        if is_coolant:
+        if series.startswith("s21+"):
             wet, rest = _listed(pcb), _listed(pic)
             inlet += wet[:1]
             outlet += wet[2:3]
             pcb, chip = wet[1:2] + wet[3:] + rest[1:], chip if _hottest(chip) is not None else rest[:1]
+        elif series.startswith("s21"):
+            pair = _listed(chip)
+            if len(pair) == 4 and all(pair[:2]) and not any(pair[2:]):
+                inlet += pair[:1]
+                outlet += pair[1:2]
+                chip = None
         for sensor, place in ((_BOARD, pcb), (_CHIP, chip)):
             hottest = _hottest(place)
             if hottest is not None:
                 yield evidence.temperature(sensor, index[slot], hottest)
-    for sensor, degrees in ((Sensor.INLET, inlet), (Sensor.OUTLET, outlet)) if is_coolant else ():
+    for sensor, degrees in ((Sensor.INLET, inlet), (Sensor.OUTLET, outlet)) if inlet or outlet else ():
         hottest = _hottest(degrees)
         if hottest is not None:
             yield evidence.temperature(sensor, 0, hottest)
@@ -365,14 +435,20 @@ def _hottest(said: object) -> float | None:
 _FANS = tuple(f"fan{i}" for i in range(1, MAX_FANS + 1))
 
 
-def _fans_rpm(details: Fields, is_hydro: bool) -> tuple[float | None, ...]:
+@lru_cache(maxsize=256)
+def _is_wet(model: str) -> bool:
+    """Cooled by water or oil: `S21 XP Hyd.`, `S21 Imm.`, and the rack machines `U3S21EXPH`. It may turn no fan."""
+    return re.search(r"(?i)hyd|imm|^u[0-9]", model) is not None
+
+
+def _fans_rpm(details: Fields, is_wet: bool) -> tuple[float | None, ...]:
     """Speeds of the fans that are there. S17 and older list eight places and turn a few: `fan_num` tells how many."""
     listed = details.get("fan")
     if isinstance(listed, list):
         speeds = [evidence.not_negative(speed) for speed in listed[:MAX_FANS]]
     else:
         speeds = [evidence.not_negative(details[place]) for place in _FANS if place in details]
-    if is_hydro and not any(speeds):
+    if is_wet and not any(speeds):
         return ()
     count = cgminer.integer(details.get("fan_num"))
     if count is None or not 0 <= count < len(speeds):
@@ -407,14 +483,17 @@ def _boards(details: Fields, unit_hs: float | None, uptime_s: float | None, web:
 
 
 def _slot(details: Fields, slot: int, unit_hs: float | None, uptime_s: float | None) -> Board:
-    """One place of the API. `chain_rate` is of 5 s, but since the start where firmware calls it an average, too."""
+    """One place of the API. `chain_rate` is of 5 s, but since the start where firmware calls it an average, too: then
+    it is in G of whatever the text of that average is in, and not in the unit of the total."""
+    average = details.get(f"CHAIN AVG HASHRATE{slot}")
+    rate_unit_hs = unit_hs if average is None else GIGA if _named_unit_hs(average) else None
     return Board(
         id=str(slot),
-        hashrate_hs=_rate(unit_hs, details.get(f"chain_rate{slot}")),
-        hashrate_window_s=uptime_s if f"CHAIN AVG HASHRATE{slot}" in details else 5.0,
+        hashrate_hs=_rate(rate_unit_hs, details.get(f"chain_rate{slot}")),
+        hashrate_window_s=5.0 if average is None else uptime_s,
         hashrate_expected_hs=_rate(unit_hs, details.get(f"chain_rateideal{slot}")) or None,
         chips=_count(details.get(f"chain_acn{slot}")),
-        frequency_hz=_hertz(details.get(f"freq{slot}", details.get(f"freq_avg{slot}"))),
+        frequency_hz=_hertz(_first_of(details, f"freq{slot}", f"freq_avg{slot}", f"frequency{slot}")),
         voltage_v=evidence.positive(details.get(f"chain_voltage{slot}")),
         hardware_errors=evidence.not_negative(details.get(f"chain_hw{slot}")),
     )
@@ -429,8 +508,12 @@ def _listed_board(number: int, row: Fields, unit_hs: float | None) -> Board:
         chips=_count(row.get("asic_num")),
         frequency_hz=_hertz(row.get("freq_avg")),
         hardware_errors=evidence.not_negative(row.get("hw")),
-        serial=cgminer.text(row.get("sn")),
+        serial=evidence.serial(row.get("sn")),
     )
+
+
+def _first_of(fields: Fields, *keys: str) -> object:
+    return next((fields[key] for key in keys if key in fields), None)
 
 
 def _count(value: object) -> int | None:

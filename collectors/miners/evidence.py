@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from collectors.miners.cgminer import number
+from collectors.miners.cgminer import number, text
 from fleet.readings import OperatingState, Sensor, Temperature
 
 MINUTE_S = 60.0
@@ -182,6 +182,16 @@ def not_negative(value: object) -> float | None:
     """A number that is not below 0, or None: counters, speeds, seconds."""
     result = number(value)
     return result if result is not None and result >= 0.0 else None
+
+
+_NO_SERIAL = frozenset({"n/a", "na", "none", "null", "unknown", "unknow", "0"})
+
+
+def serial(value: object) -> str | None:
+    """A serial number, or None for the words that stand in its place where none was burned in, the same on every
+    machine: `N/A`, `unknow`, `no miner sn stored on board`."""
+    said = text(value)
+    return None if said is None or " " in said or said.lower() in _NO_SERIAL else said
 
 
 def board_indices(ids: Iterable[int]) -> dict[int, int]:

@@ -44,7 +44,8 @@ def make_of(key: str) -> Make:
 
 
 # Bitmain's letter is the algorithm only together with its number: L, D, K, Z and E series hash something else.
-_ANTMINER_SHA256 = re.compile(r"[ST](?:9|15|17|19|21|23)(?![0-9])", re.IGNORECASE)
+# U3 and its like stand before the series of machines in a rack: U3S21EXPH.
+_ANTMINER_SHA256 = re.compile(r"(?:S[1-57]|S11|(?:U[0-9])?[ST](?:9|15|17|19|21|23))(?![0-9])", re.IGNORECASE)
 
 
 @lru_cache(maxsize=1024)

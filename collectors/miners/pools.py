@@ -41,9 +41,9 @@ class Seen(NamedTuple):
 
 
 def digest(reply: Mapping[str, Any]) -> Pools:
-    """Pools of one cgminer reply, by their numbers."""
+    """Pools of one cgminer reply, by their numbers, without those that custom firmware hides and mines its fee at."""
     rows = sorted(cgminer.section(reply, "POOLS"), key=_number_of)
-    return chosen([_seen(row) for row in rows])
+    return chosen([_seen(row) for row in rows if not _is_hidden(row.get("URL"))])
 
 
 def chosen(pools: Sequence[Seen]) -> Pools:
@@ -67,8 +67,14 @@ def _seen(row: Mapping[str, Any]) -> Seen:
     return Seen(
         row.get("Stratum URL") or row.get("URL"),
         bool(cgminer.flag(row.get("Stratum Active"))),
-        None if word is None else word.lower() == "alive",
+        None if word is None else word.lower() in ("alive", "active"),
     )
+
+
+def _is_hidden(url: object) -> bool:
+    """`*` and `**` of Hiveon, `DevFee` of VNish: they get work for minutes, beside the farm's pool or in its place."""
+    said = cgminer.text(url)
+    return said is not None and (not said.strip("*") or said.lower() == "devfee")
 
 
 def host_of(url: object) -> str | None:

@@ -2,8 +2,9 @@
 
 One page, the summary, carries the look. Its keys changed over the versions, and one of them its meaning: `power_usage`
 is watts on old firmware and joules per terahash on new, where `power_consumption` has the watts. Both are the tuner's
-model. The rate has no stated window. Its unit is the `hr_measure` of the info page, GH/s unless it says otherwise; the
-`instant_hashrate` of old firmware is in TH/s. Pools of the developer's fee are the firmware's own, not the farm's.
+model. The rate has no stated window. Its unit is the `hr_measure` of the info page, GH/s on a machine for SHA-256 that
+has no such page; the `instant_hashrate` of old firmware counts thousands of that unit. Pools of the developer's fee are
+the firmware's own, not the farm's.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ MAX_ERRORS = 32
 DAY_S, HOUR_S, MINUTE_S = 86_400.0, 3600.0, 60.0
 
 _UNIT_HS = {"GH/S": GIGA, "MH/S": MEGA, "TH/S": TERA}
-_RATES = (("hr_realtime", None), ("instant_hashrate", TERA))
+_RATES = (("hr_realtime", 1.0), ("instant_hashrate", 1000.0))  # of the unit: 17394.8 and 17.3948 for one L9
 _EXPECTED = ("hr_nominal", "hr_stock")
 _ALGORITHMS = {"sha256d": "sha256", "sha256": "sha256", "scrypt": "scrypt"}
 
@@ -77,6 +78,7 @@ def read(said: Said) -> MinerReading:
     machine = hardware.named(info.miner or name)
     unit_hs = info.unit_hs or (GIGA if machine.algorithm == "sha256" else None)
     rate = _rate(miner, unit_hs)
+    hashing = rate or _rate(miner, 1.0)  # whether it hashes can be told also where nobody says in what
     warnings.append(UNIT_UNKNOWN if unit_hs is None else RATE_WINDOW_UNKNOWN)
     watts, power_key = _watts(miner, rate.hs if rate else None, warnings)
     throttled = evidence.positive(status.get("throttled"))
@@ -98,11 +100,11 @@ def read(said: Said) -> MinerReading:
         hostname=info.hostname or text(system.get("hostname")),
         algorithm=info.algorithm or machine.algorithm,
         state=evidence.state(
-            rate.hs if rate else None,
+            hashing.hs if hashing else None,
             None,
             in_state_s if word == _MINING and in_state_s is not None else uptime_s,
             is_asleep=word in _ASLEEP if word else None,
-            is_ramping=_is_ramping(word, is_hashing=bool(rate and rate.hs)),
+            is_ramping=_is_ramping(word, is_hashing=bool(hashing and hashing.hs)),
             has_error=bool(errors),
         ),
         hashrate_hs=rate.hs if rate else None,
@@ -135,8 +137,8 @@ def read(said: Said) -> MinerReading:
 
 def _rate(miner: Fields, unit_hs: float | None) -> Rate | None:
     """The rate of now: the firmware states no window for any of its rates."""
-    for key, fixed_hs in _RATES:
-        hs = _scaled(fixed_hs or unit_hs, miner.get(key))
+    for key, factor in _RATES:
+        hs = None if unit_hs is None else evidence.scaled(miner.get(key), factor * unit_hs)
         if hs is not None:
             return Rate(hs, None, key)
     return None
@@ -233,7 +235,7 @@ def _boards(said: Said, chains: tuple[Fields, ...], unit_hs: float | None) -> It
             frequency_hz=_scaled(MEGA, chain.get("frequency"), detail.get("freq")) or None,
             voltage_v=None if volts is None else volts / 1e3,
             hardware_errors=evidence.not_negative(chain.get("hw_errors")),
-            serial=text(detail.get("serial")),
+            serial=evidence.serial(detail.get("serial")),
         )
 
 
@@ -298,12 +300,12 @@ def _total(miner: Fields, key: str) -> float | None:
 
 
 def _name_and_version(said: str | None) -> tuple[str | None, str | None]:
-    """`Antminer S19 (Vnish 1.2.0)` in two."""
+    """`Antminer S19 (Vnish 1.2.0)` in two. Others sell the same firmware: `Antminer T21 (7Miners 1.2.6-rc1)`."""
     if said is None:
         return None, None
     name, _, rest = said.partition(" (")
     words = rest.rstrip(")").split()
-    return name, words[1] if len(words) > 1 and words[0].lower() == "vnish" else None
+    return name, words[1] if len(words) > 1 and words[1][:1].isdigit() else None
 
 
 def _info(answer: Any) -> Info:
@@ -313,7 +315,7 @@ def _info(answer: Any) -> Info:
         miner=text(at(answer, "miner")),
         firmware=text(at(answer, "fw_version")),
         mac=normalise_mac(text(network.get("mac"))),
-        serial=text(at(answer, "serial")),
+        serial=evidence.serial(at(answer, "serial")),
         hostname=text(network.get("hostname")),
         algorithm=_ALGORITHMS.get(algorithm),
         unit_hs=_UNIT_HS.get((text(at(answer, "hr_measure")) or "").upper()),

@@ -217,7 +217,15 @@ RATE_UNITS = [
         hashrate_now_hs=110_566.89e12,
         hashrate_expected_hs=110_000e12,
     ),
-    reads("unknown", 19, "antminer", put("stats STATS.1.rate_unit", "Sol/s"), state="unknown", **_UNKNOWN_RATES),
+    # it works, in whatever unit: how much is not known
+    reads(
+        "unknown",
+        19,
+        "antminer",
+        put("stats STATS.1.rate_unit", "Sol/s"),
+        warnings=("hashrate_unit_unknown",),
+        **_UNKNOWN_RATES,
+    ),
     reads("missing", 19, "antminer", drop("stats STATS.1.rate_unit")),  # the keys say GHS
     reads("lower", 19, "hiveon", put("stats STATS.1.rate_unit", "gh/s")),
     reads("mega", 19, "elphapex", put("summary SUMMARY.0.rate_unit", "MH"), state="unknown", **_UNKNOWN_RATES),

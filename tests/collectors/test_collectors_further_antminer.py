@@ -1,0 +1,230 @@
+"""Antminers beyond the recorded ones: older, newer, asleep, on water, for other algorithms, and with other firmware.
+
+Keys, spellings and which of them contradict each other are those of machines that people have shown in public; the
+numbers are invented, unless a comment says whose they are. What a reading must say is worked out by hand beside each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+from scripted_miner import wire
+
+from collectors.miners import makes
+from collectors.miners.antminer import MAKE
+from collectors.miners.hearing import said_from
+from collectors.miners.pools import digest
+from fleet.readings import MinerReading, OperatingState, Sensor
+
+OK = [{"STATUS": "S"}]
+BUILT = "Tue Aug 20 10:37:07 CST 2019"
+
+
+def rpc(section: str, *rows: object) -> dict[str, object]:
+    return {"STATUS": OK, section: list(rows), "id": 1}
+
+
+def look(
+    kind: str, totals: Mapping[str, object] | None, *details: Mapping[str, object], **pages: object
+) -> MinerReading:
+    """What a machine of this `Type` gives to somebody who asks everything; no `totals` = `summary` was not answered."""
+    replies: dict[str, object] = {
+        "version": rpc("VERSION", {"API": "3.1", "CompileTime": BUILT, "Type": kind}),
+        "stats": rpc("STATS", {"CompileTime": BUILT, "Type": kind}, *details),
+        **pages,
+    }
+    if totals is not None:
+        replies["summary"] = rpc("SUMMARY", totals)
+    return MAKE.read(said_from(MAKE, {name: wire(reply) for name, reply in replies.items()}, is_deep=True))
+
+
+def heat(reading: MinerReading) -> set[tuple[Sensor, int, float]]:
+    return {(t.sensor, t.index, t.celsius) for t in reading.temperatures}
+
+
+# --- asleep ----------------------------------------------------------------------------------------------------------
+
+STILL: dict[str, object] = {"GHS 5s": 0.0, "GHS av": 0.0}
+
+
+def test_an_s21_that_sleeps_says_one_second_for_hours_and_is_not_warming_up() -> None:
+    """Stock S21 and T21 in sleep mode: `stats` names the machine and nothing else, `Elapsed` stays at 1."""
+    reading = look("Antminer S21", STILL | {"Elapsed": 1})
+    assert (reading.state, reading.hashrate_now_hs) == (OperatingState.IDLE, 0.0)
+    asleep = look("Antminer S21", STILL | {"Elapsed": 1}, get_miner_conf={"bitmain-work-mode": "1"})
+    assert (asleep.state, asleep.mode) == (OperatingState.SLEEPING, "sleep")
+
+
+@pytest.mark.parametrize(
+    ("kind", "elapsed", "mode", "state"),
+    [
+        ("Antminer S21+", 0, 1, OperatingState.SLEEPING),  # the firmware of 2025 tells the mode, and its clock stands
+        ("Antminer S21+", 0, 0, OperatingState.IDLE),
+        ("Antminer T17+", 8105, 254, OperatingState.SLEEPING),
+        ("Antminer S17 Pro", 8105, 1, OperatingState.IDLE),  # here 1 is a way to hash
+        ("Antminer S19", 735, 2, OperatingState.IDLE),  # always 2, asleep or not
+        ("Antminer S19", 299, 2, OperatingState.WARMING_UP),
+    ],
+)
+def test_stats_tell_the_sleep_of_some(kind: str, elapsed: int, mode: int, state: OperatingState) -> None:
+    assert look(kind, STILL | {"Elapsed": elapsed}, {"Elapsed": elapsed, "Mode": mode} | STILL).state is state
+
+
+def test_the_s17_generation_has_its_own_number_for_sleep() -> None:
+    reading = look("Antminer S17", STILL | {"Elapsed": 900}, get_miner_conf={"bitmain-work-mode": "254"})
+    assert (reading.state, reading.mode) == (OperatingState.SLEEPING, "sleep")
+
+
+def test_who_hashes_is_not_asleep_whatever_the_mode() -> None:
+    totals = {"GHS 5s": "54997.01", "GHS av": 54512.07, "Elapsed": 253_447}
+    assert look("Antminer S17 Pro", totals, {"Mode": 1, "Elapsed": 253_447}).state is OperatingState.MINING
+
+
+# --- what the numbers that are called GHS are in ---------------------------------------------------------------------
+
+
+def test_a_machine_for_another_algorithm_tells_its_unit_in_a_text() -> None:
+    """L7 and L9 use the same keys for MH/s and for GH/s. Boards are always in G: 3.1 GH/s beside "3100.00 MH/s"."""
+    l7 = look(
+        "Antminer L7",
+        {"GHS 5s": 9500.0, "GHS 30m": 9400.0, "Elapsed": 9000, "RT HASHRATE": "9500.01 MH/s"},
+        {"chain_acn1": 120, "chain_rate1": 3.1, "CHAIN AVG HASHRATE1": "3100.00 MH/s", "total_rateideal": 9300.0},
+    )
+    assert (l7.hashrate_now_hs, l7.hashrate_hs, l7.hashrate_expected_hs) == (9.5e9, 9.4e9, 9.3e9)
+    assert [board.hashrate_hs for board in l7.boards] == [pytest.approx(3.1e9)]
+    l9 = look("Antminer L9", {"GHS 5s": 16.5, "GHS 30m": 16.4, "Elapsed": 9000, "RT HASHRATE": "16.51 GH/s"}, {})
+    assert (l9.hashrate_now_hs, l9.algorithm) == (16.5e9, None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "totals"),
+    [
+        ("Antminer Z15", {"GHS 5s": "380090.19"}),  # Sol/s
+        ("Antminer Z15 Pro", {"GHS 5s": 891.28, "RT HASHRATE": "891.29 Ksol/s"}),
+        ("Antminer D3", {"GHS 5s": "16346.64"}),  # MH/s
+    ],
+)
+def test_a_rate_whose_unit_nobody_tells_is_no_rate_but_proves_work(kind: str, totals: dict[str, object]) -> None:
+    reading = look(kind, totals | {"Elapsed": 54_422}, {"chain_acn1": 60, "chain_rate1": "5287.83"})
+    assert (reading.hashrate_hs, reading.hashrate_now_hs) == (None, None)
+    assert [board.hashrate_hs for board in reading.boards] == [None]
+    assert reading.state is OperatingState.MINING
+    assert "hashrate_unit_unknown" in reading.warnings
+
+
+def test_a_machine_without_work_names_the_bare_unit() -> None:
+    page = {"INFO": {"type": "Antminer KS5"}, "STATS": [{"elapsed": 0, "rate_5s": 0.0, "rate_unit": "H/s"}]}
+    reading = MAKE.read(said_from(MAKE, {"web_stats": wire(page, b"")}))
+    assert (reading.hashrate_now_hs, reading.state) == (0.0, OperatingState.IDLE)
+
+
+@pytest.mark.parametrize(
+    ("model", "is_sha256"),
+    [
+        ("S7", True), ("S11", True), ("S17+", True), ("T9+", True), ("U3S21EXPH", True), ("S23 Imm.", True),
+        ("U2L9H", False), ("S10", False), ("K7", False), ("KS5 Pro", False), ("E9 Pro", False), ("Z15j", False),
+    ],
+)  # fmt: skip
+def test_families(model: str, is_sha256: bool) -> None:
+    assert makes.is_sha256_antminer(model) is is_sha256
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "model"),
+    [
+        ("Antminer S21+ Hyd (HashMaster)", "S21+ Hyd"),
+        ("Antminer S21 PitBit", "S21"),
+        ("ANTMINER S19J PRO+ EX", "S19J PRO+"),
+        ("S19-88 v.2.6.0.39 ", "S19-88"),
+        ("Antminer S21 EXP Hyd.", "S21 EXP Hyd."),
+    ],
+)
+def test_firmware_is_no_part_of_a_model(kind: str, model: str) -> None:
+    reading = look(kind, {"GHS 5s": 100_000.0, "Elapsed": 9000})
+    assert (reading.model, reading.algorithm) == (model, "sha256")
+
+
+def test_the_page_that_names_a_machine_more_exactly_is_not_another_machine() -> None:
+    """A KS5 Pro is `Antminer KS5` to its own miner. Numbers of nobody's."""
+    page = {"INFO": {"type": "Antminer KS5"}, "STATS": [{"elapsed": 900, "rate_5s": 20_000.0, "rate_unit": "GH/s"}]}
+    info = {"minertype": "Antminer KS5 Pro", "Algorithm": "KHeavyHash", "serinum": "no miner sn stored on board"}
+    said = said_from(MAKE, {"web_stats": wire(page, b""), "get_system_info": wire(info, b"")})
+    reading = MAKE.read(said)
+    assert (reading.model, reading.algorithm, reading.serial) == ("KS5", "kheavyhash", None)
+
+
+def test_a_board_id_gives_way_to_the_name_on_the_page() -> None:
+    totals = {"GHS 5s": 100_000.0, "Elapsed": 9000}
+    named = look("Antminer BHB42XXX", totals, get_system_info={"minertype": "Antminer S19j Pro+"})
+    assert (named.model, named.algorithm) == ("S19j Pro+", "sha256")
+    unnamed = look("Antminer BHB42XXX", totals, get_system_info={"minertype": "Antminer BHB42XXX"})
+    assert (unnamed.model, unnamed.algorithm) == (None, None)
+    assert "model_is_a_board_id" in unnamed.warnings
+
+
+def test_sha256d_is_sha256() -> None:
+    totals = {"GHS 5s": 100_000.0, "Elapsed": 9000}
+    assert look("Antminer BHB42XXX", totals, get_system_info={"Algorithm": "sha256d"}).algorithm == "sha256"
+
+
+# --- heat and air ----------------------------------------------------------------------------------------------------
+
+
+def test_a_sensor_below_zero_is_cold_and_not_hot() -> None:
+    """A T17 with a dead board, as HiveOS shows one: 15, -49, 51 and -64. Read without its signs, it would be at 64."""
+    reading = look(
+        "Antminer T17", None, {"GHS 5s": "33645.06", "temp_pcb1": "41-51-41-50", "temp_pcb3": "15--49-51--64"}
+    )
+    assert heat(reading) == {(Sensor.BOARD, 1, 51.0), (Sensor.BOARD, 3, 51.0)}
+    frost = look("Antminer T17", None, {"GHS 5s": "0.00", "temp_pcb1": "-9--12--8--11"})
+    assert heat(frost) == {(Sensor.BOARD, 1, -8.0)}
+
+
+def test_an_s21_on_water_has_the_water_where_others_have_chips() -> None:
+    """Two of four places, in and out; with four values they are chips, as on an S21 XP Hyd."""
+    totals = {"GHS 5s": 335_000.0, "GHS 30m": 334_000.0, "Elapsed": 9000}
+    fans = {"fan_num": 4, "fan1": 0, "fan2": 0, "fan3": 0, "fan4": 0, "rate_unit": "GH"}
+    wet = look("Antminer S21 Hyd.", totals, fans | {"temp_chip1": "30-41-0-0", "temp_chip2": "31-42-0-0",
+                                                   "temp_pcb1": "45-55-50-52"})  # fmt: skip
+    assert heat(wet) == {(Sensor.BOARD, 1, 55.0), (Sensor.INLET, 0, 31.0), (Sensor.OUTLET, 0, 42.0)}
+    assert wet.fans_rpm == ()
+    chips = look("Antminer S21 XP Hyd.", totals, fans | {"temp_chip1": "63-59-56-61"})
+    assert heat(chips) == {(Sensor.CHIP, 1, 63.0)}
+    dry = look("Antminer S21", totals, fans | {"temp_chip1": "30-41-0-0"})
+    assert heat(dry) == {(Sensor.CHIP, 1, 41.0)}
+    assert dry.fans_rpm == (0.0, 0.0, 0.0, 0.0)
+
+
+def test_boards_of_the_oldest_have_their_frequency_under_its_full_name() -> None:
+    reading = look("Antminer S7", {"GHS 5s": "4700.1", "Elapsed": 9000}, {"chain_acn1": 45, "frequency1": "600"})
+    assert [(board.chips, board.frequency_hz) for board in reading.boards] == [(45, 600e6)]
+
+
+# --- pools -----------------------------------------------------------------------------------------------------------
+
+
+def pool(number: int, url: str, *, active: bool, status: str = "Alive") -> dict[str, object]:
+    return {
+        "POOL": number,
+        "URL": url,
+        "Stratum URL": url if active else "",
+        "Status": status,
+        "Stratum Active": active,
+    }
+
+
+def test_the_pools_of_a_fee_are_not_the_farms() -> None:
+    farm = pool(0, "stratum+tcp://farm.example:3333", active=True)
+    found = digest(rpc("POOLS", farm, pool(2, "*", active=True), pool(3, "**", active=True)))
+    assert (found.host, found.is_alive, found.count, found.others) == ("farm.example", True, 1, ())
+    alone = digest(rpc("POOLS", pool(0, "farm.example:3333", active=False), pool(3, "DevFee", active=True)))
+    assert (alone.host, alone.others) == (None, ())
+
+
+def test_a_pool_that_is_called_active_lives() -> None:
+    found = digest(rpc("POOLS", pool(0, "farm.example:3333", active=True, status="Active")))
+    assert (found.host, found.is_alive) == ("farm.example", True)
