@@ -12,6 +12,7 @@ import io
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -247,7 +248,7 @@ def _run(args: argparse.Namespace) -> int:
     preflight.check_libraries(config)
     preflight.check_listener(config)
     preflight.make_journal_directory(config)
-    for warning in config.warnings:
+    for warning in (*config.warnings, *preflight.warnings_of_prices(config, time.time())):
         log.warning("%s", warning)
 
     from agent import wiring
@@ -330,7 +331,7 @@ def _check(args: argparse.Namespace) -> int:
     preflight.check_journal(config)
     preflight.check_history(config)
     sys.stdout.write(preflight.summary(config))
-    for warning in config.warnings:
+    for warning in (*config.warnings, *preflight.warnings_of_prices(config, time.time())):
         sys.stderr.write(f"warning: {warning}\n")
     return OK
 

@@ -123,7 +123,11 @@ class FeedWatch:
             gap = Gap(prices(tariff, np.array([cycle.at_s]), known, cycle.at_s).reason[0])
         elif not tariffs and series.now(cycle.at_s)[1] in (InputState.MISSING, InputState.STALE_HARD):
             gap = Gap(series.look_up(np.array([cycle.at_s]))[1][0])
-        return gap_told(series, gap)
+        if (told := gap_told(series, gap)) is None:
+            return None
+        return f"its {'rates' if '/' in job.key else 'prices'} {told}", float(
+            series.ends[-1]
+        ) if gap is Gap.AFTER else NAN
 
     def _price_meanwhile(self, job: Job, cycle: Cycle, known: Mapping[str, Series]) -> str:
         what = f"rate {job.key}" if "/" in job.key else "power price"
@@ -139,21 +143,15 @@ class FeedWatch:
         return [i for i, tariff in enumerate(self._tariffs) if tariff.energy == Index(job.key)]
 
 
-def gap_told(series: Series, gap: Gap) -> tuple[str, float] | None:
-    """A gap of a series at an instant in words, and since when it is known to be one (NaN = not known)."""
-    match gap:
-        case Gap.AFTER:
-            end_s = float(series.ends[-1])
-            return f"what it tells ended on {day_and_time(end_s)}", end_s
-        case Gap.BEFORE:
-            return f"what it tells begins only on {day_and_time(float(series.starts[0]))}", NAN
-        case Gap.HOLE:
-            return "it tells other hours, but nothing for now", NAN
-        case Gap.BOUNDS:
-            return "its price for now is none that is believed (at_least_per_kwh, at_most_per_kwh)", NAN
-        case Gap.CURRENCY:
-            return "its prices are in another currency than the tariff", NAN
-    return None
+def gap_told(series: Series, gap: Gap) -> str | None:
+    """Why the prices of a series are of no use at an instant, as the rest of a sentence; None where they are."""
+    return {
+        Gap.AFTER: f"ended on {day_and_time(float(series.ends[-1]))}",
+        Gap.BEFORE: f"begin only on {day_and_time(float(series.starts[0]))}",
+        Gap.HOLE: "are of other hours, none of them is for now",
+        Gap.BOUNDS: "are not believed now (at_least_per_kwh, at_most_per_kwh)",
+        Gap.CURRENCY: "are in another currency than the tariff",
+    }.get(gap)
 
 
 def _stale_quotes(job: Job, cycle: Cycle, market: Market) -> tuple[str, float] | None:

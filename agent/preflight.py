@@ -13,10 +13,13 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
+
 from agent.config import Config, ConfigError
 from agent.plan import assignments_of, site_of
-from agent.tariffs import source_in_words
+from agent.tariffs import series_of_file, source_in_words
 from collectors.catalogue import LIBRARIES
+from fleet.series import Gap
 
 
 def check_listener(config: Config, *, beside_agent: bool = False) -> None:
@@ -149,6 +152,26 @@ def make_journal_directory(config: Config) -> None:
         config.history_path.parent.mkdir(parents=True, exist_ok=True)
 
 
+def warnings_of_prices(config: Config, now_s: float) -> list[str]:
+    """A line for each price list in a file that says nothing of this hour: allowed, as a newer one may come in time.
+
+    Errors: ConfigError for a file that has become a bad one.
+    """
+    from agent.feed_watch import gap_told
+
+    told = []
+    sections = {"tariff": config.tariff} | {f"tariffs.{name}": section for name, section in config.tariffs.items()}
+    for key, section in sections.items():
+        if section is None or (path := section.per_kwh_file or section.per_mwh_file) is None:
+            continue
+        key += ".per_kwh_file" if section.per_kwh_file else ".per_mwh_file"
+        series = series_of_file(section, key)
+        _, (gap,) = series.look_up(np.array([now_s]))
+        if (why := gap_told(series, Gap(gap))) is not None:
+            told.append(f"{key}: the prices of {path.name} {why}, so its power has no price now")
+    return told
+
+
 def _own_profiles(config: Config) -> dict[str, str]:
     if config.pdu_profiles is None:
         return {}
@@ -156,6 +179,14 @@ def _own_profiles(config: Config) -> dict[str, str]:
 
     ids = ", ".join(dict.fromkeys(profile.id for profile in load_profiles(config.pdu_profiles)))
     return {"profiles": f"{config.pdu_profiles}: {ids or 'none'}"}
+
+
+def _scheme(config: Config) -> str:
+    if (web_config := config.prometheus.web_config) is None:
+        return "http"
+    from agent import webconfig
+
+    return "http" if webconfig.load(web_config).tls is None else "https"
 
 
 def _history_in_words(config: Config) -> str:
@@ -176,7 +207,7 @@ def summary(config: Config) -> str:
         "market": ", ".join(config.market.named()) or "none",
         "power": "unknown" if config.tariff is None else source_in_words(config.tariff),
         "policy": config.policy.mode if config.policy.enabled else "disabled",
-        "prometheus": f"http://{config.prometheus.listen}/metrics",
+        "prometheus": f"{_scheme(config)}://{config.prometheus.listen}/metrics",
         "mqtt": "off" if config.mqtt is None else config.mqtt.url,
         "journal": str(config.journal_path),
         "history": _history_in_words(config),

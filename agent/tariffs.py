@@ -372,7 +372,7 @@ def _energy(section: TariffSection, key: str, source: str, name: str) -> float |
     if source == "periods":
         return _schedule(section, key)
     if source in ("per_kwh_file", "per_mwh_file"):
-        _check_file(section, f"{key}.{source}")
+        series_of_file(section, f"{key}.{source}")
         return Index(_series_name(source, name))
     if section.json is not None:
         _check_json(section.json, f"{key}.json", is_price=True)
@@ -456,15 +456,15 @@ def _check_calendar_keys(section: TariffSection, key: str, source: str) -> None:
         raise ConfigError(f"{key}.step_min", "is for a file")
 
 
-def _check_file(section: TariffSection, key: str) -> None:
-    """The file as it is now has to be good; the worker reads it again and again."""
+def series_of_file(section: TariffSection, key: str) -> Series:
+    """What the file of a tariff says as it is now; the worker reads it again and again. Errors: ConfigError."""
     path = section.per_kwh_file or section.per_mwh_file
     assert path is not None
     try:
         if path.stat().st_size > MAX_CSV_BYTES:
             raise ConfigError(key, f"{path.name} is larger than {MAX_CSV_BYTES} bytes")
         text = path.read_text("utf-8-sig")
-        parse_series_csv(text, "file", 1.0, step_s=None if section.step_min is None else section.step_min * 60.0)
+        return parse_series_csv(text, "file", 1.0, step_s=None if section.step_min is None else section.step_min * 60.0)
     except SeriesError as error:
         raise ConfigError(key, f"{path.name} {error}") from None
     except OSError as error:

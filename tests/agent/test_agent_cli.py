@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from agent import cli, preflight, probe
+from agent.config import load
 from agent.probe import Finding
 from fleet.readings import (
     Fault,
@@ -240,6 +241,41 @@ def test_check_sums_up_a_good_file_and_warns_on_standard_error(tmp_path: Path) -
     assert "0.06 USD/kWh" in done.stdout
     assert done.stderr.startswith("warning: pdus[0].snmp.community: ")
     assert not (tmp_path / "state").exists(), "check changes nothing"
+
+
+PRICES = "time,value\n2026-08-20T00:00:00Z,0.05\n2026-08-20T01:00:00Z,0.06\n2026-08-20T05:00:00Z,0.07\n"
+AUGUST_20_S = 1_787_184_000.0  # 2026-08-20T00:00:00Z, by `date -d`
+
+
+@pytest.mark.parametrize(
+    ("at_s", "why"),
+    [
+        (AUGUST_20_S - 1.0, "begin only on 2026-08-20 00:00 UTC"),
+        (AUGUST_20_S, None),
+        (AUGUST_20_S + 7199.0, None),
+        (AUGUST_20_S + 7200.0, "are of other hours, none of them is for now"),
+        (AUGUST_20_S + 21_599.0, None),
+        (AUGUST_20_S + 21_600.0, "ended on 2026-08-20 06:00 UTC"),
+    ],
+)
+def test_a_price_list_that_says_nothing_of_now_is_a_warning(tmp_path: Path, at_s: float, why: str | None) -> None:
+    """Hours 0, 1 and 5 of a day: the shortest distance of two lines is how long each holds."""
+    (tmp_path / "prices.csv").write_text(PRICES)
+    config = load(config_file(tmp_path, '[tariffs.hosted]\nper_kwh_file = "prices.csv"\n'))
+    told = f"tariffs.hosted.per_kwh_file: the prices of prices.csv {why}, so its power has no price now"
+    assert preflight.warnings_of_prices(config, at_s) == ([] if why is None else [told])
+
+
+def test_check_warns_of_a_price_list_that_ended(tmp_path: Path) -> None:
+    (tmp_path / "prices.csv").write_text(PRICES.replace("2026", "2016"))
+    path = config_file(tmp_path, f'[prometheus]\nlisten = "127.0.0.1:{free_port()}"\n')
+    path.write_text(path.read_text().replace("usd_per_kwh = 0.06", 'per_mwh_file = "prices.csv"'))
+    done = hashwatt("check", "--config", str(path))
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[-1] == (
+        "warning: tariff.per_mwh_file: the prices of prices.csv ended on 2016-08-20 06:00 UTC, "
+        "so its power has no price now"
+    )
 
 
 # --- the world failed: 1 ---------------------------------------------------------------------------------------------

@@ -233,9 +233,9 @@ def test_a_price_feed_that_fails_leaves_what_it_told_before() -> None:
 @pytest.mark.parametrize(
     ("starts", "how", "since"),
     [
-        ((AT_S - 90_000,), "what it tells ended on 2027-01-14 08:00 UTC", "2027-01-14T08:00:00.000Z"),
-        ((AT_S + 3600,), "what it tells begins only on 2027-01-15 09:00 UTC", None),
-        ((AT_S - 7200, AT_S + 3600), "it tells other hours, but nothing for now", None),
+        ((AT_S - 90_000,), "its prices ended on 2027-01-14 08:00 UTC", "2027-01-14T08:00:00.000Z"),
+        ((AT_S + 3600,), "its prices begin only on 2027-01-15 09:00 UTC", None),
+        ((AT_S - 7200, AT_S + 3600), "its prices are of other hours, none of them is for now", None),
     ],
 )
 def test_a_price_list_without_a_price_for_now_is_a_feed_that_fails(
@@ -248,7 +248,7 @@ def test_a_price_list_without_a_price_for_now_is_a_feed_that_fails(
 def test_a_price_that_nobody_believes_and_a_wrong_currency_are_told() -> None:
     now = series("entsoe", (AT_S - 60,))
     (row,) = priced(now, Tariff(Index("entsoe"), believable=(0.06, 1.0)), ENTSOE)
-    assert row["how"] == "its price for now is none that is believed (at_least_per_kwh, at_most_per_kwh)"
+    assert row["how"] == "its prices are not believed now (at_least_per_kwh, at_most_per_kwh)"
     (row,) = priced(series("entsoe", (AT_S - 60,), unit="EUR"), Tariff(Index("entsoe")), ENTSOE)
     assert row["how"] == "its prices are in another currency than the tariff"
     assert priced(now, Tariff(Index("entsoe")), ENTSOE) == []
@@ -262,7 +262,7 @@ def test_a_rate_of_exchange_that_ended_is_told() -> None:
     watch = FeedWatch((job,))
     (row,) = told(watch, series=known)
     assert (row["feed"], row["how"], row["meanwhile"]) == (
-        "exchange.EUR.json", "what it tells ended on 2027-01-14 08:00 UTC", "rate EUR/USD missing",
+        "exchange.EUR.json", "its rates ended on 2027-01-14 08:00 UTC", "rate EUR/USD missing",
     )  # fmt: skip
     assert told(watch, series={"EUR/USD": series("EUR/USD", (AT_S - 60,), unit="EUR/USD")}) == []
 
