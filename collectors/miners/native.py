@@ -9,8 +9,8 @@ another one may stand there now: one question, where nothing speaks against what
 from the last look's is a fault of this look, never a reading.
 
 What changes seldom is asked at every tenth look and kept, what never does at every hundredth, as long as it is the same
-run of the same machine: its uptime goes on with the time, its work only grows, and it hashes as it did. Whatever breaks
-with that is asked everything in the same look, who it is first, before it counts.
+run of the same machine (`run.py`). Whatever breaks with that is asked everything in the same look, who it is first,
+before it counts.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from collectors.miners import cgminer, hearing, makes
 from collectors.miners.identify import Identified, classify, identify
 from collectors.miners.line import Line
 from collectors.miners.make import Ask, Make, Said, When
+from collectors.miners.run import Run
 from fleet.ports import PollError
 from fleet.readings import FaultKind, MinerReading
 
@@ -30,9 +31,6 @@ NEEDS_PYASIC = "needs pyasic"
 SLOW_EVERY = 10
 FORGIVE_EVERY = 100
 RARE_S = 4 * 3600.0
-UPTIME_SLACK_S = 10.0
-"""An uptime that has grown by so much more or less than the time that has passed is of another run."""
-MINUTE_S = 60.0
 
 MAC_OF_NEIGHBOUR = "mac_from_neighbour_table"
 JOINED, SINGLE = "+joined", "+single"
@@ -65,8 +63,8 @@ class NativeMiner:
     """
 
     __slots__ = (
-        "_accepted", "_deadline_s", "_identity", "_is_hashing", "_joins", "_kept", "_known", "_left_alone", "_line",
-        "_looks", "_mac_of", "_make", "_rare_after", "_slow_at", "_started_at", "_told", "_uptime_s", "_way",
+        "_deadline_s", "_identity", "_joins", "_kept", "_known", "_left_alone", "_line", "_looks", "_mac_of", "_make",
+        "_rare_after", "_run", "_slow_at", "_told", "_way",
     )  # fmt: skip
 
     def __init__(
@@ -84,10 +82,7 @@ class NativeMiner:
         self._kept: dict[str, Any] = {}
         self._left_alone = _NONE
         self._identity: tuple[str | None, str | None] = (None, None)
-        self._uptime_s: float | None = None
-        self._started_at = 0.0  # of the run that its uptime tells of, on the clock of the loop
-        self._accepted: float | None = None  # shares of that run
-        self._is_hashing = False
+        self._run = Run()
         self._slow_at = 0.0
         self._rare_after = 0.0
         self._recall(way)
@@ -99,7 +94,7 @@ class NativeMiner:
         try:
             said = await self.listen(now + self._deadline_s, is_deep)
             reading = self._heard(said)
-            if has_kept and self._has_turned(reading, now):
+            if has_kept and not self._run.goes_on(reading, now):
                 self._make, self._rare_after = None, 0.0
                 said = await self.listen(now + self._deadline_s, is_deep)
                 reading = self._heard(said)
@@ -182,7 +177,7 @@ class NativeMiner:
         self._looks = 0
         self._kept = {}
         self._left_alone = _NONE
-        self._uptime_s = self._accepted = None
+        self._run = Run()
 
     def _doubt(self, error: PollError) -> None:
         """After a look that failed whoever answers says again who it is, as if never met where it answers otherwise."""
@@ -315,26 +310,6 @@ class NativeMiner:
         assert self._make is not None
         return self._make.read(said)
 
-    def _has_turned(self, reading: MinerReading, now: float) -> bool:
-        """Whether this is another run, or another machine at the same address, or one that has stopped or begun to
-        hash: then nothing that is kept may be told of it."""
-        accepted, before = reading.shares_accepted, self._accepted
-        has_lost_work = accepted is not None and before is not None and accepted < before
-        return (
-            has_lost_work or self._is_other_run(reading.uptime_s, now) or _is_hashing(reading) is not self._is_hashing
-        )
-
-    def _is_other_run(self, uptime_s: float | None, now: float) -> bool:
-        """Whether the uptime breaks off. One that stands still is of a run that rests, or was kept itself."""
-        before_s = self._uptime_s
-        if uptime_s is None or before_s is None or uptime_s == before_s:
-            return False
-        drift_s = abs(now - uptime_s - self._started_at)
-        if uptime_s < before_s or drift_s <= UPTIME_SLACK_S:
-            return uptime_s < before_s
-        is_in_minutes = not (uptime_s % MINUTE_S or before_s % MINUTE_S)
-        return not is_in_minutes or drift_s > MINUTE_S + UPTIME_SLACK_S
-
     def _judged(self, reading: MinerReading, said: Said, now: float) -> MinerReading:
         """The reading, with what only line and past can add. Errors: PollError; IDENTITY for another machine."""
         make = self._make
@@ -348,11 +323,7 @@ class NativeMiner:
         if _differs(before[0], mac) or _differs(before[1], reading.serial):
             raise PollError(FaultKind.IDENTITY, f"was {before[0] or before[1]}, now {mac or reading.serial}")
         self._identity = (mac or before[0], reading.serial or before[1])
-        if reading.uptime_s is not None and reading.uptime_s != self._uptime_s:
-            self._uptime_s = reading.uptime_s
-            self._started_at = now - reading.uptime_s
-        self._accepted = reading.shares_accepted
-        self._is_hashing = _is_hashing(reading)
+        self._run.note(reading, now)
         self._looks += 1
         reading.driver, reading.mac, reading.way, reading.pace_s = make.key, mac, self._way, make.pace_s
         if warnings or said.warnings:
@@ -360,11 +331,6 @@ class NativeMiner:
         if self._kept and (slow_age_s := round(now - self._slow_at, 1)) > 0.0:
             reading.slow_age_s = slow_age_s
         return reading
-
-
-def _is_hashing(reading: MinerReading) -> bool:
-    now_hs = reading.hashrate_now_hs
-    return bool(reading.hashrate_hs if now_hs is None else now_hs)
 
 
 def _key_of(way: str) -> str:

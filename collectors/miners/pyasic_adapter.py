@@ -26,6 +26,7 @@ from collectors.miners.evidence import celsius, not_negative, positive
 from collectors.miners.fence import Visit, abandonable, gate, may_pass
 from collectors.miners.framed import LENGTH_BYTES, exchange_framed
 from collectors.miners.make import FRAMED_PORT, HTTP_PORT, RPC_PORT, Credential
+from collectors.miners.run import Run
 from collectors.miners.transport import exchange_bytes, probe
 from fleet.ports import PollError
 from fleet.readings import FaultKind, MachineError, MinerReading, OperatingState, Sensor, Temperature
@@ -66,7 +67,7 @@ NOW_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Slow:
-    """What is asked at every tenth look and kept between."""
+    """What is asked at every tenth look and kept between, as long as the run lasts."""
 
     mac: str | None = None
     serial: str | None = None
@@ -85,20 +86,25 @@ class PyasicMiner:
         self._miner: Any = None
         self._mac: str | None = None
         self._slow = Slow()
+        self._run = Run()
         self._failing: set[str] = set()
         self._looks = 0
         self._deadline_at = 0.0  # of the look in progress, for the transport under the library
 
     async def read(self) -> MinerReading:
         """One look. Errors: PollError only; a calm empty answer of the library is one too."""
-        deadline_at = asyncio.get_running_loop().time() + self._deadline_s
+        now = asyncio.get_running_loop().time()
+        deadline_at = now + self._deadline_s
         _visit.set(Visit(self._host, self._credential is not None))
-        await _reach(self._host, deadline_at)
-        miner = self._miner or await self._identify(deadline_at)
         try:
-            data = await self._get_data(miner, deadline_at)
-            reading = to_reading(data, self._refreshed(data), is_framed=_is_framed(miner))
+            await _reach(self._host, deadline_at)
+            miner = self._miner or await self._identify(deadline_at)
+            reading = await self._look(miner, deadline_at)
+            if self._looks % SLOW_EVERY and not self._run.goes_on(reading, now):
+                self._looks = 0
+                reading = await self._look(miner, deadline_at)
         except PollError as error:
+            self._looks = 0  # another one may stand there next time: it is asked everything
             if error.kind in (FaultKind.MALFORMED, FaultKind.IDENTITY, FaultKind.UNSUPPORTED):
                 self._forget()
             raise
@@ -110,8 +116,13 @@ class PyasicMiner:
             self._miner = None  # the library may know it better when it runs: never keep a guess
         if self._failing:
             reading = replace(reading, warnings=(*reading.warnings, FIELD_FAILED))
+        self._run.note(reading, now)
         self._looks += 1
         return reading
+
+    async def _look(self, miner: Any, deadline_at: float) -> MinerReading:
+        data = await self._get_data(miner, deadline_at)
+        return to_reading(data, self._refreshed(data), is_framed=_is_framed(miner))
 
     async def aclose(self) -> None:
         """The library keeps no connection of ours; what it holds goes with the object."""
@@ -160,7 +171,7 @@ class PyasicMiner:
                 raise PollError(FaultKind.IDENTITY, f"was {self._mac}, now {mac}")
             self._mac = mac or self._mac
             self._slow = Slow(
-                mac=self._mac,
+                mac=mac,
                 serial=cgminer.text(data.serial_number),
                 firmware=cgminer.text(data.fw_ver),
                 power_limit_w=positive(data.wattage_limit),
@@ -171,6 +182,7 @@ class PyasicMiner:
     def _forget(self) -> None:
         self._miner = self._mac = None
         self._slow = Slow()
+        self._run = Run()
         self._failing.clear()
         self._looks = 0
 

@@ -22,6 +22,7 @@ from collectors.miners.fence import PROXY_VARIABLES, Visit, abandonable, gate
 from collectors.miners.identify import identify
 from collectors.miners.line import Line
 from collectors.miners.make import Credential
+from collectors.miners.run import Run
 from fleet.ports import PollError
 from fleet.readings import FaultKind, MachineError, MinerReading, Sensor, Temperature
 from fleet.site import normalise_mac
@@ -68,7 +69,7 @@ _RAMPING = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Slow:
-    """What is asked at every tenth look and kept between."""
+    """What is asked at every tenth look and kept between, as long as the run lasts."""
 
     mac: str | None = None
     serial: str | None = None
@@ -88,19 +89,29 @@ class PyasicRsMiner:
         self._credential = credential
         self._miner: Any = None
         self._slow = Slow()
+        self._mac: str | None = None
+        self._run = Run()
         self._looks = 0
 
     async def read(self) -> MinerReading:
         """One look. Errors: PollError only; UNSUPPORTED where the library is missing or may not be asked."""
-        deadline_at = asyncio.get_running_loop().time() + self._deadline_s
+        now = asyncio.get_running_loop().time()
+        deadline_at = now + self._deadline_s
         library = await _library()
         with library.door.visited(Visit(self._host, self._credential is not None, deadline_at)):
             try:
-                return await self._look(library, deadline_at)
+                reading = await self._look(library, deadline_at)
+                if self._looks % SLOW_EVERY and not self._run.goes_on(reading, now):
+                    self._looks = 0
+                    reading = await self._look(library, deadline_at)
             except PollError as error:
+                self._looks = 0  # another one may stand there next time: it is asked everything
                 if error.kind in (FaultKind.MALFORMED, FaultKind.IDENTITY, FaultKind.UNSUPPORTED, FaultKind.REFUSED):
                     self._forget()
                 raise
+        self._run.note(reading, now)
+        self._looks += 1
+        return reading
 
     async def aclose(self) -> None:
         """The library's connections go with its object."""
@@ -120,7 +131,6 @@ class PyasicRsMiner:
         reading = to_reading(data, self._slow)
         if not reading.hashrate_hs and reading.reported_power_w is None and not reading.temperatures:
             raise PollError(FaultKind.MALFORMED, "connected, but no hashrate, power or board could be read")
-        self._looks += 1
         return reading
 
     async def _require_harmless(self, deadline_at: float) -> None:
@@ -146,12 +156,13 @@ class PyasicRsMiner:
     def _refreshed(self, data: Any) -> Slow:
         """Errors: PollError IDENTITY for another machine."""
         mac = normalise_mac(cgminer.text(data.mac))
-        if mac is not None and self._slow.mac is not None and mac != self._slow.mac:
-            raise PollError(FaultKind.IDENTITY, f"was {self._slow.mac}, now {mac}")
+        if mac is not None and self._mac is not None and mac != self._mac:
+            raise PollError(FaultKind.IDENTITY, f"was {self._mac}, now {mac}")
+        self._mac = mac or self._mac
         target = data.tuning_target
         has_limit = target is not None and data.device_info.firmware not in _TARGET_IS_WALL_POWER
         return Slow(
-            mac=mac or self._slow.mac,
+            mac=mac,
             serial=cgminer.text(data.serial_number),
             hostname=cgminer.text(data.hostname),
             firmware=cgminer.text(data.firmware_version),
@@ -160,8 +171,9 @@ class PyasicRsMiner:
         )
 
     def _forget(self) -> None:
-        self._miner = None
+        self._miner = self._mac = None
         self._slow = Slow()
+        self._run = Run()
         self._looks = 0
 
 

@@ -193,6 +193,41 @@ async def test_another_machine_at_the_address_is_a_fault(host: str) -> None:
         assert (await miner.read()).mac == "c4082800a419"
 
 
+def moved_in(elapsed_s: int) -> dict[str, object]:
+    """The summary of another machine of the same make."""
+    rows: list[dict[str, object]] = SUMMARY["SUMMARY"]  # type: ignore[assignment]
+    return SUMMARY | {"SUMMARY": [rows[0] | {"Elapsed": elapsed_s, "MAC": "C4:08:28:00:FF:FF"}]}
+
+
+async def test_another_run_is_asked_who_it_is_before_it_counts(host: str) -> None:
+    async with scripted_miner(whatsminer(), host, 4028) as server:
+        server.answers = Replaying(server.answers)
+        miner = PyasicMiner(host, 20.0)
+        assert (await miner.read()).mac == "c4082800a419"
+        other = moved_in(20)
+        server.answers = Replaying(whatsminer(summary=wire(other)), summary=other)
+        with pytest.raises(PollError) as caught:
+            await miner.read()
+        assert caught.value.kind is FaultKind.IDENTITY
+        assert (await miner.read()).mac == "c4082800ffff"
+
+
+async def test_who_was_away_is_asked_who_it_is(host: str) -> None:
+    async with scripted_miner(whatsminer(), host, 4028) as server:
+        server.answers = Replaying(server.answers)
+        miner = PyasicMiner(host, 20.0)
+        first = await miner.read()
+    with pytest.raises(PollError) as caught:
+        await miner.read()
+    assert caught.value.kind is FaultKind.REFUSED
+    other = moved_in(int(first.uptime_s or 0))  # started in the same second
+    async with scripted_miner(whatsminer(summary=wire(other)), host, 4028) as server:
+        server.answers = Replaying(server.answers, summary=other)
+        with pytest.raises(PollError) as caught:
+            await miner.read()
+        assert caught.value.kind is FaultKind.IDENTITY
+
+
 async def test_nothing_is_written_and_nothing_is_logged(host: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         async with scripted_miner(whatsminer(), host, 4028) as server:

@@ -107,6 +107,21 @@ async def test_the_name_of_a_machine_is_never_told_of_the_next_whichever_look_it
     assert (second.mac, second.model) == ("aabbccddeeff", "Q")
 
 
+async def test_a_look_that_says_no_name_does_not_wipe_out_the_one_before() -> None:
+    host = Host("whatsminer")
+    miner = NativeMiner(host, 5.0)
+    assert (await miner.read()).mac == "c4082800a419"
+    for mac, serial in ((None, None), ("C4:08:28:00:FF:FF", "HTM31S99999999")):
+        host.stand("whatsminer")
+        host.replies["summary"]["SUMMARY"][0] |= {"MAC": mac, "Elapsed": 20}
+        host.replies["get_miner_info"]["Msg"] |= {"mac": mac, "minersn": serial}
+        if mac is None:
+            assert (await miner.read()).mac is None
+    with pytest.raises(PollError) as caught:
+        await miner.read()
+    assert caught.value.kind is FaultKind.IDENTITY
+
+
 @pytest.mark.parametrize("before", [1, SLOW_EVERY])
 async def test_new_firmware_is_told_whichever_look_it_comes_in(before: int) -> None:
     host = Host("antminer")
