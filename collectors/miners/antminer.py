@@ -585,4 +585,4 @@ MAKE = Make(
     has_digest_login=True,
 )
 HIVEON = replace(MAKE, key="hiveon", name="Hiveon")
-"""Hiveon answers in the words of the firmware that it replaces, and adds watts."""
+"""Hiveon answers in the words of the firmware that it replaces, and adds watts. MSKMiner is built on the same."""

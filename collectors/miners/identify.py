@@ -40,7 +40,7 @@ _MARKERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("hiveon", ("HIVEON",)),
     ("mara", ("KAONSU", "MARAFW")),
     ("vnish", ("VNISH",)),
-    ("mskminer", ("RWGLR",)),
+    ("hiveon", ("RWGLR",)),  # what Hiveon and MSKMiner are built on, also where neither says its name
     ("whatsminer", ("BTMINER", "BITMICRO", "WHATSMINER")),
     ("auradine", ("GCMINER", "FLUXOS")),
     ("sealminer", ("BDMINER",)),

@@ -14,6 +14,7 @@ from scripted_miner import wire
 from collectors.miners import makes
 from collectors.miners.antminer import MAKE
 from collectors.miners.hearing import said_from
+from collectors.miners.identify import classify
 from collectors.miners.pools import digest
 from fleet.readings import MinerReading, OperatingState, Sensor
 
@@ -202,6 +203,42 @@ def test_an_s21_on_water_has_the_water_where_others_have_chips() -> None:
 def test_boards_of_the_oldest_have_their_frequency_under_its_full_name() -> None:
     reading = look("Antminer S7", {"GHS 5s": "4700.1", "Elapsed": 9000}, {"chain_acn1": 45, "frequency1": "600"})
     assert [(board.chips, board.frequency_hz) for board in reading.boards] == [(45, 600e6)]
+
+
+# --- Hiveon and MSKMiner ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["Antminer T17", "S19-88 v.2.6.0.39 ", "Antminer L3+ (024)"])
+def test_the_miner_under_hiveon_and_mskminer_names_them_where_they_do_not(kind: str) -> None:
+    row = {"API": "3.1", "BMMiner": "4.11.1 rwglr", "Miner": "0.0.1.3", "CompileTime": BUILT, "Type": kind}
+    assert classify(rpc("VERSION", row)) == "hiveon"
+
+
+def test_an_s19_with_mskminer() -> None:
+    """The keys of one; sixteen places, of which three hold boards, whatever ideal rate and voltage the others claim."""
+    row: dict[str, object] = {
+        "Elapsed": 1926,
+        "GHS 5s": 90_000.5,
+        "GHS av": 89_000.0,
+        "fan_num": 4,
+        "total_power": 3300,
+    }
+    row |= {"total_rateideal": 91_000.0, "psu_status": "PSU OK", "frequency": ""}
+    row |= {f"fan{i}": 5010 if i < 5 else 0 for i in range(1, 9)}
+    for i in range(1, 17):
+        row |= {f"chain_acn{i}": 88 if i < 4 else 0, f"chain_rate{i}": 30_000.0 if i < 4 else 0.0}
+        row |= {
+            f"chain_rateideal{i}": 31_000.0,
+            f"chain_voltage{i}": 15.7,
+            f"temp_pcb{i}": "45-42-45-42" if i < 4 else "0-0-0-0",
+        }
+    reading = look("S19-88 v.2.6.0.39 ", None, row)
+    assert (reading.model, reading.algorithm, reading.state) == ("S19-88", "sha256", OperatingState.MINING)
+    # the average since the start, 32 minutes ago: there is no other window
+    assert (reading.hashrate_hs, reading.hashrate_window_s) == (89_000e9, 1926.0)
+    assert (reading.reported_power_w, reading.power_side) == (3300.0, "model")
+    assert [(board.id, board.hashrate_hs) for board in reading.boards] == [(str(i), 30_000e9) for i in (1, 2, 3)]
+    assert (reading.fans_rpm, reading.errors) == ((5010.0,) * 4, ())
 
 
 # --- pools -----------------------------------------------------------------------------------------------------------
