@@ -161,15 +161,20 @@ def _slots(reply: Fields) -> tuple[Slot, ...]:
 
 
 def _places(page: object) -> tuple[Temperature, ...]:
-    """Hottest board and chip sensor of each hash board. Place 0 is the control board, which is none of them."""
+    """Hottest board and chip sensor of each hash board. Place 0 is the control board, which is none of them; a hydro
+    tells its coolant there."""
     rows = [
         (number, row)
         for row in _rows(page, "Temperature")[: MAX_BOARDS + 1]
-        if (number := cgminer.integer(row.get("ID"))) is not None and 0 < number < 256
+        if (number := cgminer.integer(row.get("ID"))) is not None and 0 <= number < 256
     ]
-    index = evidence.board_indices(number for number, _ in rows)
+    index = evidence.board_indices(number for number, _ in rows if number)
     heat = evidence.Heat()
     for number, row in rows:
+        if not number:
+            heat.feel(Sensor.INLET, 0, row.get("InletTemp"))
+            heat.feel(Sensor.OUTLET, 0, row.get("OutletTemp"))
+            continue
         for sensor, key in ((Sensor.BOARD, "BoardTemp"), (Sensor.CHIP, "ChipTemp")):
             for one in cgminer.section(row, key):
                 heat.feel(sensor, index[number], one.get("Temperature"))

@@ -3,8 +3,8 @@
 The boards' own rate is what it says about now, over a window that it does not state; the average since the start serves
 only while it is younger than half an hour, because an average of weeks would hide a board that died yesterday. A board
 that is switched off is missing from `HBs` but keeps its thermometers, which `/temps` reads. The watts are the supply's
-own where it measures volts or amperes too, else the firmware's estimate. Passwords stand in `StratumConfigs`, which is
-not read.
+own where it measures volts or amperes too, or is said to measure watts, else the firmware's estimate. Passwords stand
+in `StratumConfigs`, which is not read.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from fleet.units import MEGA, TERA
 
 MAX_BOARDS = 16
 MAX_FANS = 16
+MAX_WORDS = 8
 
 
 class Capabilities(NamedTuple):
@@ -35,6 +36,7 @@ class Capabilities(NamedTuple):
     default_hs: float | None
     chips_per_board: int | None
     board_serials: tuple[str, ...]
+    has_metered_supply: bool = False
 
 
 _UNKNOWN = Capabilities(hardware.Hardware("ePIC", None, None), None, None, None, ())
@@ -61,7 +63,9 @@ def read(said: Said) -> MinerReading:
 
     supply, stratum = fields_at(summary, "Power Supply Stats"), fields_at(summary, "Stratum")
     watts = evidence.positive(supply.get("Input Power"))
-    is_metered = bool(evidence.positive(supply.get("Input Voltage")) or evidence.positive(supply.get("Input Current")))
+    is_metered = known.has_metered_supply or any(
+        evidence.positive(supply.get(key)) for key in ("Input Voltage", "Input Current")
+    )
     has_pool = flag(stratum.get("IsPoolConnected"))
     errors = tuple(_errors(summary, status))
     return MinerReading(
@@ -78,7 +82,7 @@ def read(said: Said) -> MinerReading:
             money.hs if money else None,
             uptime_s,
             is_asleep=_is_asleep(status, has_pool),
-            is_ramping=_is_ramping(status),
+            is_ramping=_is_ramping(status, is_hashing=bool(now_hs)),
             has_pool=has_pool,
             has_error=bool(errors),
         ),
@@ -94,7 +98,7 @@ def read(said: Said) -> MinerReading:
         dc_power_w=evidence.positive(supply.get("Output Power")),
         mode=_mode(summary),
         presets=said.get("presets", ()),
-        temperatures=tuple(_temperatures(said, boards)),
+        temperatures=(*_temperatures(said, boards), *_supply_heat(supply)),
         fans_rpm=_fans_rpm(fields_at(summary, "Fans Rpm")),
         uptime_s=uptime_s,
         shares_accepted=evidence.not_negative(session.get("Accepted")),
@@ -120,6 +124,7 @@ def _capabilities(answer: Any) -> Capabilities:
         default_hs=evidence.scaled(fields.get("Default Hashrate"), TERA) or None,
         chips_per_board=integer(fields_at(fields, "Performance Estimator").get("Chip Count")),
         board_serials=tuple(text(serial) or "" for serial in serials[:MAX_BOARDS]) if isinstance(serials, list) else (),
+        has_metered_supply=bool(flag(fields_at(fields, "Psu Info").get("True Power"))),
     )
 
 
@@ -208,21 +213,33 @@ def _is_asleep(status: Fields, has_pool: bool | None) -> bool | None:
     return (word == "idling" and has_pool is not False) if word else None
 
 
-def _is_ramping(status: Fields) -> bool | None:
-    """Between `Idling` and `Mining` stand words of its own for every step of a start."""
+def _is_ramping(status: Fields, *, is_hashing: bool) -> bool | None:
+    """Between `Idling` and `Mining` stand words of its own for every step of a start. Clock and voltage are adjusted at
+    full rate, too."""
     word = _state_word(status)
-    if word in ("mining", "idling"):
+    if word in ("mining", "idling") or (is_hashing and word.startswith("adjust")):
         return False
     return True if _RAMPING.search(word) else None
 
 
-_RAMPING = re.compile("start|init|tun|ramp|calibrat|warm|preheat")
+_RAMPING = re.compile("start|init|tun|ramp|calibrat|warm|preheat|adjust|load|test|boot|updat")
 
 
 def _errors(summary: Fields, status: Fields) -> Iterator[MachineError]:
-    for code, said in (("last_error", status.get("Last Error")), ("license", summary.get("Last License Error"))):
+    """In words, or since 1.38 by a name with what it is of: {"HbChipDetectError": [0, 2]}."""
+    for code, said in (
+        ("last_error", status.get("Last Error")),
+        ("license", summary.get("Last License Error")),
+        ("devfee", summary.get("Last Devfee Error")),
+    ):
         if (words := text(said)) is not None:
             yield MachineError(code, words)
+        elif isinstance(said, dict):
+            for key, detail in list(said.items())[:MAX_WORDS]:
+                name = text(key) or code
+                listed = detail[:MAX_WORDS] if isinstance(detail, list) else [detail]
+                what = ", ".join(word for part in listed if (word := text(part)) is not None)
+                yield MachineError(name, text(f"{name}: {what}" if what else name) or name)
 
 
 def _mode(summary: Fields) -> str | None:
@@ -244,6 +261,14 @@ def _temperatures(said: Said, boards: Mapping[int, Fields]) -> Iterator[Temperat
     for sensor, found in heat.items():
         for index in sorted(found):
             yield Temperature(sensor, columns[index], found[index])
+
+
+def _supply_heat(supply: Fields) -> Iterator[Temperature]:
+    said = supply.get("Temperature")
+    sensors = said[:MAX_BOARDS] if isinstance(said, list) else [said]
+    degrees = [c for value in sensors if (c := evidence.celsius(value)) is not None]
+    if degrees:
+        yield Temperature(Sensor.PSU, 0, max(degrees))
 
 
 def _heat(answer: Any) -> tuple[tuple[int, float], ...]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from page_makes import reading_of
+from page_makes import answers_of, reading_of
 
-from collectors.miners import axeos
+from collectors.miners import auradine, axeos, epic
 from fleet.ports import PollError
 from fleet.readings import FaultKind, MinerReading, OperatingState, Sensor
 
@@ -139,3 +139,92 @@ def test_newer_axeos_lists_its_chips_and_names_the_fault_that_stops_it() -> None
     assert [(error.code, error.text) for error in reading.errors] == [("hardware_fault", "ASIC power did not come up")]
     assert reading.state is OperatingState.FAULTED
     assert axe({**duo, "hardware_fault": ""}).state is OperatingState.IDLE
+
+
+# --- ePIC PowerPlay from 1.38 ------------------------------------------------------------------------------------
+
+EPIC = answers_of("epic-powerplay-1.5")
+
+
+def powerplay(capabilities: dict[str, Any] | None = None, **changed: Any) -> MinerReading:
+    said = {**EPIC, "summary": {**EPIC["summary"], **changed}}
+    said["capabilities"] = {**EPIC["capabilities"], **(capabilities or {})}
+    return reading_of(epic.MAKE, said)
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "words"),
+    [
+        ({"HbChipDetectError": [0, 2]}, "HbChipDetectError", "HbChipDetectError: 0, 2"),
+        ({"MinimumFansError": 2}, "MinimumFansError", "MinimumFansError: 2"),
+        ({"PsuError": "no answer"}, "PsuError", "PsuError: no answer"),
+        ({"CriticalTempReached": [{"board": 1}]}, "CriticalTempReached", "CriticalTempReached"),
+        ("OverTemp", "last_error", "OverTemp"),
+    ],
+)
+def test_an_error_may_be_a_name_with_what_it_is_of(said: object, code: str, words: str) -> None:
+    reading = powerplay(HBs=None, Status={"Operating State": "Idling", "Last Error": said}, Stratum={})
+    assert [(error.code, error.text) for error in reading.errors] == [(code, words)]
+
+
+def test_an_error_of_the_licence_or_of_the_fee_is_told_and_no_words_are_without_end() -> None:
+    faults: dict[str, Any] = {
+        "Last License Error": {"LicenseError": "expired"},
+        "Last Devfee Error": {"Unreachable": ["a" * 500] * 50},
+    }
+    reading = powerplay(**faults)
+    assert [error.code for error in reading.errors] == ["LicenseError", "Unreachable"]
+    assert len(reading.errors[1].text) < 500
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["PreInitCooldown", "Initializing", "Loading", "Testing", "Rebooting", "SoftRebooting", "UpdatingFirmware",
+     "AdjustingClockVoltage"],
+)  # fmt: skip
+def test_every_step_of_a_start_is_a_start(word: str) -> None:
+    assert powerplay(HBs=None, Status={"Operating State": word}).state is OperatingState.WARMING_UP
+
+
+def test_stopping_is_no_start_and_an_adjusted_clock_is_mining() -> None:
+    assert powerplay(HBs=None, Status={"Operating State": "Stopping"}).state is OperatingState.IDLE
+    assert powerplay(Status={"Operating State": "AdjustingClockVoltage"}).state is OperatingState.MINING
+
+
+def test_a_supply_that_measures_true_power_needs_no_volts_to_be_believed() -> None:
+    assert powerplay().power_side == "model"
+    told = powerplay({"Psu Info": {"FW": 25, "True Power": True}})
+    assert (told.reported_power_w, told.power_side) == (2166.6174, "ac")
+    assert powerplay({"Psu Info": {"True Power": False}}).power_side == "model"
+
+
+@pytest.mark.parametrize(("said", "expected"), [([41, 47, 0], 47.0), ([], None), (None, None), (39, 39.0)])
+def test_the_supply_has_thermometers_of_its_own(said: Any, expected: float | None) -> None:
+    supply = {**EPIC["summary"]["Power Supply Stats"], "Temperature": said}
+    assert heat(powerplay(**{"Power Supply Stats": supply})).get((Sensor.PSU, 0)) == expected
+
+
+# --- Auradine hydro ----------------------------------------------------------------------------------------------
+
+
+def test_the_coolant_of_a_hydro_is_told_at_the_place_of_the_control_board() -> None:
+    def sensors(*degrees: float) -> list[dict[str, Any]]:
+        return [{"ID": place, "Temperature": value} for place, value in enumerate(degrees)]
+
+    page = {
+        "STATUS": [{"STATUS": "S", "Msg": "Temperature"}],
+        "Temperature": [
+            {"ID": 0, "Name": "Control Board", "InletTemp": 34.5, "OutletTemp": "41.25C", "FlowRate": 9.8},
+            {"ID": 1, "BoardTemp": sensors(51.0, 53.5), "ChipTemp": sensors(66.0, 71.5)},
+            {"ID": 2, "BoardTemp": sensors(52.0), "ChipTemp": sensors(68.25)},
+        ],
+    }
+    reading = reading_of(auradine.MAKE, {**answers_of("auradine-fluxos"), "temperature": page})
+    assert heat(reading) == {
+        (Sensor.INLET, 0): 34.5,
+        (Sensor.OUTLET, 0): 41.25,
+        (Sensor.BOARD, 1): 53.5,
+        (Sensor.CHIP, 1): 71.5,
+        (Sensor.BOARD, 2): 52.0,
+        (Sensor.CHIP, 2): 68.25,
+    }
