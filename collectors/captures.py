@@ -133,7 +133,8 @@ def read_capture(capture: Capture, make: str | None = None) -> MinerReading:
         raise PollError(FaultKind.UNSUPPORTED, f"not read natively: {key or 'unknown'}")
     known = makes.make_of(key)
     said = hearing.said_from(known, capture.raw_of(known), is_deep=True)
-    if refused := next((said.faults[a.name] for a in known.asks if a.is_needed and a.name in said.faults), None):
+    refused = next((said.faults[a.name] for a in known.asks if a.is_needed and a.name in said.faults), None)
+    if refused is not None and not known.is_excused(said):
         raise refused
     reading = known.read(said)
     warnings = tuple(dict.fromkeys((*reading.warnings, *said.warnings)))

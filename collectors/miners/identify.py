@@ -39,6 +39,7 @@ _MARKERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("luxos", ("LUXMINER",)),
     ("hiveon", ("HIVEON",)),
     ("mara", ("KAONSU", "MARAFW")),
+    ("antminer", ("(VNISH 2.", "(VNISH 3.", "(VNISH FOR AWESOME")),  # on the S9 and its time it had no pages of its own
     ("vnish", ("VNISH",)),
     ("hiveon", ("RWGLR",)),  # what Hiveon and MSKMiner are built on, also where neither says its name
     ("whatsminer", ("BTMINER", "BITMICRO", "WHATSMINER")),
@@ -72,7 +73,7 @@ _PAGES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("web dashboard", ("MINER WEB DASHBOARD",)),
 )
 
-_WHATSMINER_MODEL = re.compile(r"M[0-9]{2}[A-Z]{0,3}[+]*_?V[A-Z0-9]{2,4}", re.IGNORECASE)
+_WHATSMINER_MODEL = re.compile(r"(?<![A-Z0-9])M[0-9]{1,2}[A-Z]{0,3}[+]*_?V[A-Z0-9]{2,4}", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,6 +141,14 @@ class Login:
     headers: Callable[[Any], Mapping[str, str]]
 
 
+class Excuse(NamedTuple):
+    """How a machine says that it is switched off, where it then has no answer to questions that are needed: the name
+    of the question that it still answers, and whether its digested answer says so."""
+
+    name: str
+    is_off: Callable[[Any], bool]
+
+
 @dataclass(frozen=True, slots=True)
 class Make:
     """One make or firmware: `key` is its kind in the configuration, `name` what people call it.
@@ -155,6 +163,7 @@ class Make:
     login: Login | None = None
     has_digest_login: bool = False  # HTTP pages behind an RFC 7616 challenge
     pace_s: float = 0.0
+    excuse: Excuse | None = None
     joined: tuple[Ask, ...] = field(init=False, repr=False, compare=False)  # of every look, where commands join
     alone: tuple[Ask, ...] = field(init=False, repr=False, compare=False)  # of every look, the others
     single: tuple[Ask, ...] = field(init=False, repr=False, compare=False)  # of every look, where commands do not join
@@ -167,3 +176,8 @@ class Make:
         object.__setattr__(self, "alone", tuple(ask for ask in every if ask not in self.joined))
         object.__setattr__(self, "single", tuple(every))
         object.__setattr__(self, "has_private", any(ask.needs_login for ask in every))
+
+    def is_excused(self, said: Said) -> bool:
+        """Whether a machine that lacks an answer says that it is switched off: then it need not say more."""
+        excuse = self.excuse
+        return excuse is not None and excuse.name in said and excuse.is_off(said[excuse.name])

@@ -235,9 +235,9 @@ class NativeMiner:
                 return False
             if self._joins is None and error.kind is FaultKind.TIMEOUT:
                 self._joins = False  # it may have swallowed the question: the next look asks one by one
-            if error.kind in _CUT and not any(ask.is_needed for ask in asks):
-                for ask in asks:
-                    self._do_without(ask, said, error)
+            if error.kind in _CUT:
+                for ask in sorted(asks, key=_is_extra):
+                    await self._lack(ask, said, error, deadline_at)
                 return True
             raise
         if "STATUS" in reply or not any([ask.what in reply for ask in asks]):  # noqa: C419  a list costs half
@@ -254,14 +254,33 @@ class NativeMiner:
                     raise PollError(FaultKind.UNSUPPORTED, f"{ask.what}: no answer among the joined ones")
                 self._take(said, ask, hearing.accepted(ask, part))
             except PollError as error:
-                self._do_without(ask, said, error)
+                await self._lack(ask, said, error, deadline_at)
         return True
 
     async def _ask_one(self, ask: Ask, said: Said, deadline_at: float) -> None:
         try:
             self._take(said, ask, await self._line.ask(ask, deadline_at))
         except PollError as error:
+            await self._lack(ask, said, error, deadline_at)
+
+    async def _lack(self, ask: Ask, said: Said, error: PollError, deadline_at: float) -> None:
+        """Go on without an answer. Errors: that of a needed one, unless the machine says that it is switched off."""
+        if ask.is_needed and error.kind in _CUT and await self._is_switched_off(said, deadline_at):
+            said.faults[ask.name] = error
+        else:
             self._do_without(ask, said, error)
+
+    async def _is_switched_off(self, said: Said, deadline_at: float) -> bool:
+        """What the machine says now, not what it said some looks ago."""
+        make = self._make
+        if make is None or make.excuse is None:
+            return False
+        ask = next(ask for ask in make.asks if ask.name == make.excuse.name)
+        try:
+            self._take(said, ask, await self._line.ask(ask, deadline_at))
+        except PollError:
+            return False
+        return make.is_excused(said)
 
     def _do_without(self, ask: Ask, said: Said, error: PollError) -> None:
         if ask.is_needed or error.kind is FaultKind.IDENTITY:

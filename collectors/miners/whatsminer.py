@@ -4,28 +4,31 @@ The firmware joins its cgminer commands, so boards and, at every tenth look, poo
 of one connection. `status` does not join: it holds only words about what the hashrate shows at once, so it is asked at
 every tenth look. A machine that is stopped is therefore `idle` within one look, and `sleeping` as soon as it says so.
 
-Money is counted on `MHS 5m`. Some v2 firmware has no windows but `HS RT`, which is that very number: it equals `MHS 5m`
-to the last digit wherever both are seen (a recorded v1 machine, the manufacturer's own examples of API 2.0), so it is
-taken as a rate of 5 minutes, with a warning. `Power` fits the input side: in the recorded machine 11.80 V x 261 A, its
-DC output, are 90 % of it. `Factory GHS` is what a healthy machine does; `Target MHS` is a floor of the tuner that
-machines are 3 to 10 % above.
+Firmware of API v3 answers here, too, in other shapes: the summary is the `Msg`, rates of boards are in TH/s under the
+same names, shares are counted per pool alone.
+
+Money is counted on `MHS 5m`. Some v2 firmware has no windows but `HS RT`, which is nearly that number: it equals
+`MHS 5m` to the last digit in most firmware that says both, and is 0.3 % off in some, so it is taken as a rate of 5
+minutes, with a warning. `Power` is the input side: firmware that tells volts and amperes of its mains shows the same
+watts within 1 %, and 11.80 V x 261 A, a DC output, are 90 % of it. `Factory GHS` is what a healthy machine does;
+`Target MHS` is a floor of the tuner that machines are 3 to 10 % above.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from collectors.miners import cgminer, evidence, pools, whatsminer_errors
-from collectors.miners.make import Ask, Make, Said, When, shared
+from collectors.miners.make import Ask, Excuse, Make, Said, When, shared
 from fleet.ports import PollError
 from fleet.readings import Board, FaultKind, MachineError, MinerReading, Sensor, Temperature
 from fleet.site import normalise_mac
-from fleet.units import GIGA, MEGA
+from fleet.units import GIGA, MEGA, TERA
 
 KEY = "whatsminer"
 NAME = "WhatsMiner"
@@ -35,6 +38,8 @@ BOARDS_MISSING = "boards_missing"
 POOLS_MISSING = "pools_missing"
 
 MAX_BOARDS = 16  # the largest machines have 4
+
+_HALF_WAY = 1000.0  # between MH/s and TH/s
 
 _WINDOWS = (("MHS 5m", 300.0), ("MHS 15m", 900.0), ("MHS 1m", 60.0), ("MHS av", 0.0))
 _NUMBERS = ("Slot", "ASC", "ID")  # of a board
@@ -82,11 +87,12 @@ def _model_of(text: str) -> Model | None:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What `status` says beside the hashrate."""
+    """What `status` says beside the hashrate. `is_liquid`: it knows the temperature of a coolant."""
 
     is_off: bool | None
     mode: str | None
     firmware: str | None
+    is_liquid: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +106,15 @@ class Identity:
     mac: str | None
     serial: str | None
     hostname: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CountedPools(pools.Pools):
+    """Pools of firmware that counts shares for each of them and nowhere else: the sums."""
+
+    accepted: float | None = None
+    rejected: float | None = None
+    stale: float | None = None
 
 
 _NO_STATUS = Status(None, None, None)
@@ -120,8 +135,20 @@ def _status(reply: Fields) -> Status:
             is_off=cgminer.flag(said.get("mineroff", said.get("btmineroff"))),
             mode=cgminer.text(said.get("power_mode")),
             firmware=_firmware(said.get("FirmwareVersion", said.get("Firmware Version"))),
+            is_liquid=evidence.celsius(said.get("liquid_temp")) is not None,
         )
     )
+
+
+def _pools(reply: Fields) -> pools.Pools:
+    """Where rows weigh their shares, the summary counts them, too; else they are counted here."""
+    found, rows = pools.digest(reply), cgminer.section(reply, "POOLS")
+    if not rows or "Difficulty Accepted" in rows[0]:
+        return found
+    accepted, rejected, stale = (
+        evidence.whole(row.get(key) for row in rows) for key in ("Accepted", "Rejected", "Stale")
+    )
+    return CountedPools(found.host, found.is_alive, found.count, found.others, accepted, rejected, stale)
 
 
 def _version(reply: Fields) -> Version:
@@ -172,14 +199,16 @@ def read(said: Said) -> MinerReading:
 
     A machine that says it is switched off need not say more.
     """
-    totals, rows = _first(said, "summary", "SUMMARY"), _rows(said)
+    totals, rows = _totals(said), _rows(said)
     status: Status = said.get("status", _NO_STATUS)
     if not totals and not rows and not status.is_off:
         raise said.faults.get("summary") or PollError(FaultKind.MALFORMED, "summary: nothing in it")
+    pool: pools.Pools = said.get("pools", NO_POOLS)
+    if "Accepted" not in totals and isinstance(pool, CountedPools):
+        totals = {**totals, "Accepted": pool.accepted, "Rejected": pool.rejected, "Stale": pool.stale}
     get = totals.get
     version: Version = said.get("get_version", _NO_VERSION)
     identity: Identity = said.get("get_miner_info", _NO_IDENTITY)
-    pool: pools.Pools = said.get("pools", NO_POOLS)
     model: Model | None = said.get("devdetails") or model_of(get("Miner Type")) or version.model
 
     uptime_s = evidence.not_negative(get("Elapsed"))
@@ -233,7 +262,9 @@ def read(said: Said) -> MinerReading:
         fans_rpm=fans(
             get("Fan Speed In"),
             get("Fan Speed Out"),
-            is_liquid=bool(cgminer.flag(get("Liquid Cooling"))) or (model is not None and model.is_liquid),
+            is_liquid=bool(cgminer.flag(get("Liquid Cooling")))
+            or status.is_liquid
+            or (model is not None and model.is_liquid),
         ),
         uptime_s=uptime_s,
         shares_accepted=evidence.not_negative(get("Accepted")),
@@ -244,14 +275,16 @@ def read(said: Said) -> MinerReading:
         pool_host=pool.host,
         pool_alive=pool.is_alive,
         errors=errors,
-        boards=tuple(_board(number, row) for number, row in rows) if said.is_deep else (),
+        boards=tuple(_boards(totals, rows)) if said.is_deep else (),
         warnings=tuple(warnings),
     )
 
 
-def _first(said: Said, name: str, section: str) -> Fields:
-    rows = cgminer.section(said.get(name), section)
-    return rows[0] if rows else {}
+def _totals(said: Said) -> Fields:
+    """The summary: a section of its own, or the message of firmware that speaks API v3 on its other port."""
+    reply = said.get("summary")
+    rows = cgminer.section(reply, "SUMMARY")
+    return rows[0] if rows else _message(reply) if reply else {}
 
 
 def _rows(said: Said) -> list[tuple[int, Fields]]:
@@ -296,35 +329,52 @@ def _is_ramping(totals: Fields, rows: Sequence[tuple[int, Fields]]) -> bool | No
 
 
 _BOARD, _CHIP, _INLET = Sensor.BOARD, Sensor.CHIP, Sensor.INLET
+_CHIP_HEAT = "Chip Temp Max"
 
 
 def _temperatures(totals: Fields, rows: Sequence[tuple[int, Fields]], psu: object) -> tuple[Temperature, ...]:
-    """Hottest board and chip of each board; where boards are not told, of the machine, at place 0."""
+    """Hottest board and chip of each board; what is told of the machine alone, at place 0."""
     heat = evidence.Heat()
     places = evidence.board_indices([number for number, _ in rows])
     for number, row in rows or ((0, totals),):
         place = places.get(number, 0)
         heat.feel(_BOARD, place, row.get("Temperature"))
-        heat.feel(_CHIP, place, row.get("Chip Temp Max"))
+        heat.feel(_CHIP, place, row.get(_CHIP_HEAT))
+    if rows and _CHIP_HEAT not in rows[0][1] and not any(_CHIP_HEAT in row for _, row in rows):
+        heat.feel(_CHIP, 0, totals.get(_CHIP_HEAT))
     heat.feel(_INLET, 0, totals.get("Env Temp"))
     if isinstance(psu, dict):
         heat.feel(Sensor.PSU, 0, _message(psu).get("temp0"))
     return heat.temperatures()
 
 
-def _board(number: int, row: Fields) -> Board:
-    uptime_s = evidence.not_negative(row.get("Device Elapsed"))
-    rate = evidence.money(evidence.rates(row, MEGA, _WINDOWS), uptime_s)
-    return Board(
-        id=str(number),
-        hashrate_hs=None if rate is None else rate.hs,
-        hashrate_window_s=None if rate is None else rate.window_s,
-        hashrate_expected_hs=evidence.scaled(evidence.positive(row.get("Factory GHS")), GIGA),
-        chips=cgminer.integer(evidence.not_negative(row.get("Effective Chips"))),
-        frequency_hz=evidence.scaled(evidence.positive(row.get("Chip Frequency", row.get("Frequency"))), MEGA),
-        hardware_errors=evidence.not_negative(row.get("Hardware Errors")),
-        serial=cgminer.text(row.get("PCB SN")),
-    )
+def _boards(totals: Fields, rows: Sequence[tuple[int, Fields]]) -> Iterator[Board]:
+    unit_hs = _unit_hs(totals, [row for _, row in rows])
+    for number, row in rows:
+        uptime_s = evidence.not_negative(row.get("Device Elapsed", totals.get("Elapsed")))
+        rate = evidence.money(evidence.rates(row, unit_hs, _WINDOWS), uptime_s)
+        yield Board(
+            id=str(number),
+            hashrate_hs=None if rate is None else rate.hs,
+            hashrate_window_s=None if rate is None else rate.window_s,
+            hashrate_expected_hs=evidence.scaled(evidence.positive(row.get("Factory GHS")), GIGA),
+            chips=cgminer.integer(evidence.not_negative(row.get("Effective Chips"))),
+            frequency_hz=evidence.scaled(evidence.positive(row.get("Chip Frequency", row.get("Frequency"))), MEGA),
+            hardware_errors=evidence.not_negative(row.get("Hardware Errors")),
+            serial=cgminer.text(row.get("PCB SN")),
+        )
+
+
+def _unit_hs(totals: Fields, rows: Sequence[Fields]) -> float:
+    """The unit in which the boards tell `MHS`: firmware of API v3 puts TH/s there, and MH/s in the summary alone.
+
+    The two are a million apart, so what all boards make together shows it, even where some of them are missing.
+    """
+    for key, _ in _WINDOWS:
+        whole, parts = evidence.positive(totals.get(key)), evidence.total(row.get(key) for row in rows)
+        if whole and parts:
+            return TERA if whole / parts > _HALF_WAY else MEGA
+    return MEGA
 
 
 # --- what both generations of the API share ----------------------------------------------------------------------
@@ -375,7 +425,7 @@ MAKE = Make(
     asks=(
         Ask("summary", "summary", joins=True),
         _extra("devs", When.EVERY, joins=True),
-        _extra("pools", When.SLOW, pools.digest, joins=True),
+        _extra("pools", When.SLOW, _pools, joins=True),
         _extra("devdetails", When.ONCE, _details, joins=True),
         _extra("get_version", When.ONCE, _version),
         _extra("get_miner_info", When.ONCE, _identity),
@@ -385,4 +435,5 @@ MAKE = Make(
         _extra("get_psu", When.DEEP),
     ),
     read=read,
+    excuse=Excuse("status", lambda status: status.is_off is True),
 )

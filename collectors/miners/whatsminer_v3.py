@@ -5,8 +5,9 @@ machine works: all of it shows in the hashrate first, so it is asked at every te
 one are for probes: the summary has the temperature of each board and the hottest chip of the machine, which stands at
 place 0 until somebody asks for everything. This firmware counts no shares.
 
-Money is counted on `hash-15min`, there is no shorter window above a minute. Watts are those of five minutes; nobody
-says which side of the power supply they are taken on, so they count as what the same maker's `Power` is: its input.
+Money is counted on `hash-15min`, there is no shorter window above a minute. Watts are those of five minutes, at the
+input of the power supply: they are what its `vin` and `iin` make (220.5 V x 14.8 A beside 3268 W).
+A machine whose mining program is stopped answers the status with a sentence; then it is what `working` says.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from itertools import takewhile
 from typing import Any
 
 from collectors.miners import cgminer, evidence, pools, whatsminer_errors
-from collectors.miners.make import FRAMED_PORT, Ask, Make, Said, Via, When
+from collectors.miners.make import FRAMED_PORT, Ask, Excuse, Make, Said, Via, When
 from collectors.miners.whatsminer import (
     MAX_BOARDS,
     NAME,
@@ -48,7 +49,7 @@ _MODES = {"0": "Low", "1": "Normal", "2": "High"}  # the words that API v1 and v
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """What `get.device.info` says, kept between looks."""
+    """What `get.device.info` says, kept between looks. `is_liquid`: it knows the temperature of a coolant."""
 
     model: Model | None = None
     firmware: str | None = None
@@ -59,6 +60,8 @@ class Info:
     is_working: bool | None = None
     errors: tuple[MachineError, ...] = ()
     board_serials: tuple[str | None, ...] = ()
+    psu_c: float | None = None
+    is_liquid: bool = False
 
 
 _NO_INFO = Info()
@@ -79,6 +82,8 @@ def _info(answer: object) -> Info:
         is_working=cgminer.flag(miner.get("working")),
         errors=whatsminer_errors.listed(message.get("error-code")),
         board_serials=_board_serials(miner),
+        psu_c=evidence.celsius(power.get("temp0")),
+        is_liquid=evidence.celsius(power.get("liquid-temperature")) is not None,
     )
 
 
@@ -89,8 +94,11 @@ def _board_serials(miner: Fields) -> tuple[str | None, ...]:
 
 
 def _pools(answer: object) -> pools.Pools:
-    """The account stands beside each URL; it ends here."""
-    return pools.chosen([_seen(row) for row in cgminer.section(_object(answer, "msg"), "pools")])
+    """The account stands beside each URL; it ends here. An answer without pools is not one of no pools."""
+    message = _object(answer, "msg")
+    if "pools" not in message:
+        return NO_POOLS
+    return pools.chosen([_seen(row) for row in cgminer.section(message, "pools")])
 
 
 def _seen(row: Fields) -> pools.Seen:
@@ -137,7 +145,7 @@ def read(said: Said) -> MinerReading:
         hostname=info.hostname,
         algorithm=None if model is None else model.algorithm,
         state=evidence.state(
-            now_hs,
+            now_hs if totals else 0.0,  # of a machine that says it does not work
             None if money is None else money.hs,
             uptime_s,
             # "not working" is one word for stopped and for broken: the errors tell them apart
@@ -156,8 +164,12 @@ def read(said: Said) -> MinerReading:
         power_key=None if power_w is None else power_key,
         power_limit_w=evidence.positive(get("power-limit")),
         mode=info.mode,
-        temperatures=_temperatures(totals, boards),
-        fans_rpm=fans(get("fan-speed-in"), get("fan-speed-out"), is_liquid=model is not None and model.is_liquid),
+        temperatures=_temperatures(totals, boards, info.psu_c),
+        fans_rpm=fans(
+            get("fan-speed-in"),
+            get("fan-speed-out"),
+            is_liquid=info.is_liquid or (model is not None and model.is_liquid),
+        ),
         uptime_s=uptime_s,
         pool_host=pool.host,
         pool_alive=pool.is_alive,
@@ -180,7 +192,7 @@ def _is_ramping(finished: object) -> bool | None:
     return None if word is None else not word
 
 
-def _temperatures(totals: Fields, boards: Sequence[tuple[int, Fields]]) -> tuple[Temperature, ...]:
+def _temperatures(totals: Fields, boards: Sequence[tuple[int, Fields]], psu_c: float | None) -> tuple[Temperature, ...]:
     heat = evidence.Heat()
     said = totals.get("board-temperature")
     for place, degrees in enumerate(said[:MAX_BOARDS] if isinstance(said, list) else ()):
@@ -189,6 +201,8 @@ def _temperatures(totals: Fields, boards: Sequence[tuple[int, Fields]]) -> tuple
     for number, row in boards or ((0, totals),):
         heat.feel(Sensor.CHIP, places.get(number, 0), row.get("chip-temp-max"))
     heat.feel(Sensor.INLET, 0, totals.get("environment-temperature"))
+    if psu_c is not None:
+        heat.feel(Sensor.PSU, 0, psu_c)
     return heat.temperatures()
 
 
@@ -223,4 +237,5 @@ MAKE = Make(
         _framed("get_miner_status_edevs", "get.miner.status", When.DEEP, "edevs", is_needed=False),
     ),
     read=read,
+    excuse=Excuse("get_device_info", lambda info: info.is_working is False),
 )
