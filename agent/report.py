@@ -34,6 +34,9 @@ PRICE_WIDTH_S = 300.0
 MOST_PRICES = 300  # of one name: more are put together, so that a month is no longer than a day
 JOULES_PER_KWH = 3.6e6
 
+BOOKED = "booked_ratio"
+"""Share of the days of which anything is booked: the agent ran. The same in every row."""
+
 COVERAGES = {
     "power_coverage_ratio": "covered_s",
     "hashrate_coverage_ratio": "hashrate_s",
@@ -55,7 +58,8 @@ _SECONDS_OF = {
 def report_document(site: str, books: Books) -> Document:
     """The report as a JSON-ready object; `books` has at least one account."""
     whole = total(Span.DAY, books.accounts)
-    groups = {grouping: _group_rows(grouping, site, whole, books.length_s) for grouping in GROUPINGS}
+    booked = books.booked_s
+    groups = {grouping: _group_rows(grouping, site, whole, books.length_s, booked) for grouping in GROUPINGS}
     return {
         "site": clean(site),
         "zone": str(books.zone),
@@ -65,6 +69,8 @@ def report_document(site: str, books: Books) -> Document:
         "since": None if books.since_s is None else _local(books, books.since_s),
         "until": _local(books, books.until_s),
         "is_finished": books.is_finished,
+        "length_h": books.length_s / 3600.0,
+        "not_booked_h": groups["site"][0]["not_booked_h"],
         "days_missing": [str(day) for day in books.missing],
         "unreadable": [clean(what) for what in books.lost],
         "machines": len(whole.roster.ids),
@@ -85,7 +91,7 @@ def _step(books: Books, step: Account) -> Row:
     until_s = min(step.end_s, books.until_s)
     one = np.zeros(len(step.counts), np.int64)
     row = _rows([None], _summed(step.counts, one, 1), np.array([len(one)]), _summed(_evidence(step), one, 1),
-                until_s - step.start_s, step.without)[0]  # fmt: skip
+                until_s - step.start_s, books.booked_of(step), step.without)[0]  # fmt: skip
     return {"from": _local(books, step.start_s), "until": _local(books, until_s), **row}
 
 
@@ -93,7 +99,7 @@ def _local(books: Books, at_s: float) -> str:
     return datetime.fromtimestamp(at_s, books.zone).isoformat(timespec="seconds")
 
 
-def _group_rows(grouping: str, site: str, whole: Account, length_s: float) -> list[Row]:
+def _group_rows(grouping: str, site: str, whole: Account, length_s: float, booked: float) -> list[Row]:
     """One row per group, by name, machines that belong to none last; each is exactly the sum of its machines."""
     roster = whole.roster
     labels: Mapping[str, Sequence[str]] = {
@@ -109,7 +115,7 @@ def _group_rows(grouping: str, site: str, whole: Account, length_s: float) -> li
     counts = _summed(whole.counts, group, len(names))
     evidence = _summed(_evidence(whole), group, len(names))
     machines = np.bincount(group, minlength=len(names))
-    rows = _rows([name or None for name in names], counts, machines, evidence, length_s, whole.without)
+    rows = _rows([name or None for name in names], counts, machines, evidence, length_s, booked, whole.without)
     if grouping == "machine":
         for row, machine in zip(rows, np.argsort(group).tolist(), strict=True):
             row |= {of: clean(labels[of][machine]) or None for of in ("owner", "rack", "model", "feeder", "tariff")}
@@ -168,9 +174,13 @@ def _rows(
     machines: npt.NDArray[np.int64],
     evidence: Counts,
     length_s: float,
+    booked: float,
     without: frozenset[str],
 ) -> list[Row]:
-    """Counts as amounts and figures, one row per name; an item that is `without` is known of nobody."""
+    """Counts as amounts and figures, one row per name; an item that is `without` is known of nobody.
+
+    `booked` seconds of the time are booked at all, whoever the row is of.
+    """
     amounts = {item.name: _amount(counts[:, COLUMN[item.name]], item.unit) for item in ITEMS}
     known = {name: (counts[:, COLUMN[of]] > 0) & (name not in without) for name, of in _SECONDS_OF.items()}
     # accepted work is worth something: where it is 0, nobody knew the market
@@ -195,6 +205,8 @@ def _rows(
         "usd_per_kwh": _ratio(_amount(paid, usd), paid_joules / JOULES_PER_KWH),
         "efficiency_j_per_th": _ratio(joules, _amount(hashes, ITEMS[COLUMN["hashes"]].unit) / 1e12),
         "stopped_h": (amounts["stopped_s"] / 3600.0).tolist(),
+        "not_booked_h": [max(length_s - booked, 0.0) / 3600.0] * len(names),
+        BOOKED: [min(booked / length_s, 1.0) if length_s > 0.0 else None] * len(names),
         **{
             coverage: _ratio(np.minimum(amounts[seconds], machines * length_s), machines * length_s)
             for coverage, seconds in COVERAGES.items()

@@ -6,16 +6,24 @@ the same, because whole counts add up exactly. A day that nobody kept is named, 
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, tzinfo
+from functools import cached_property
 from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from agent.section import ConfigError
 from exporters.wording import clean
 from fleet.account import ITEMS, MAX_STEP_S, Account, PriceSpan, Span, total
 from fleet.localtime import Zone, day_number, start_of_day_s
 from fleet.units import SECONDS_PER_HOUR
+
+Floats = npt.NDArray[np.float64]
 
 MOST_DAYS = 400
 """Of one report; and how far back the newest finished day is looked for."""
@@ -56,7 +64,7 @@ class Books:
     pieces that a chart shows, hours of a single day and days of several. `until_s`: how far the days have come; their
     end where they are over. `since_s`: where the books of the site begin, if they do within these days: nothing was
     kept of the day before, else a night without an agent is a gap and no beginning. `missing`: days of which nothing
-    was kept; `lost`: what was kept and cannot be read, in words.
+    was kept; `lost`: what was kept and cannot be read, in words. `booked_s`: how much of the days is booked at all.
     """
 
     days: Days
@@ -70,6 +78,20 @@ class Books:
     missing: tuple[date, ...] = ()
     lost: tuple[str, ...] = ()
     since_s: float | None = None
+    booked_s: float = math.nan
+
+    def __post_init__(self) -> None:
+        """Who has the accounts of each day at hand need not say how much of them is booked."""
+        if math.isnan(self.booked_s):
+            object.__setattr__(self, "booked_s", sum(map(self.booked_of, self.accounts)))
+
+    @cached_property
+    def _known(self) -> Known:
+        return known_of(self.prices)
+
+    def booked_of(self, account: Account) -> float:
+        """How much of the time of an account is booked at all, in seconds."""
+        return _booked_s(account, self._known, account.start_s, account.end_s)
 
     @property
     def length_s(self) -> float:
@@ -149,6 +171,8 @@ def books_of(kept: Kept, days: Days, zone: Zone, clock: tzinfo, now_s: float, *,
     accounts: list[Account] = []
     missing: list[date] = []
     since_s: float | None = None
+    prices = kept.prices(start_s, end_s)
+    known, booked = known_of(prices), 0.0
     for day, first_s, last_s in each:
         account = _account_of_day(kept, first_s, last_s, now_s)
         if account is None:
@@ -157,6 +181,7 @@ def books_of(kept: Kept, days: Days, zone: Zone, clock: tzinfo, now_s: float, *,
         if not accounts and (missing or _watched_s(account) < account.end_s - account.start_s - MAX_STEP_S):
             day_before = _account_of_day(kept, _start_s(zone, days.first - timedelta(days=1)), start_s, start_s)
             since_s = _first_booked_s(kept, first_s, last_s) if day_before is None else None
+        booked += _booked_s(account, known, first_s, last_s)
         if accounts and not with_hours:  # one after the other: a year of a large farm is heavy
             accounts[0] = total(Span.DAY, (accounts[0], account))
         else:
@@ -173,9 +198,10 @@ def books_of(kept: Kept, days: Days, zone: Zone, clock: tzinfo, now_s: float, *,
         until_s=until_s,
         accounts=tuple(accounts),
         steps=() if not with_hours else tuple(accounts) if len(each) > 1 else kept.accounts(Span.HOUR, start_s, end_s),
-        prices=kept.prices(start_s, end_s),
+        prices=prices,
         missing=tuple(missing),
         since_s=since_s,
+        booked_s=booked,
     )
 
 
@@ -192,6 +218,35 @@ def _first_booked_s(kept: Kept, start_s: float, end_s: float) -> float:
 def _watched_s(account: Account) -> float:
     """For how long anything of the machine that was watched longest was known."""
     return max(float(account.amount(name).max(initial=0.0)) for name in _SECONDS)
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """For how long any price was known: in each piece of five minutes, and up to its end."""
+
+    start_s: Floats
+    sum_s: Floats
+
+    def between(self, start_s: float, end_s: float) -> float:
+        first, last = np.searchsorted(self.start_s, (start_s, end_s))
+        return float(self.sum_s[last] - self.sum_s[first])
+
+
+def known_of(prices: Iterable[PriceSpan]) -> Known:
+    """Several prices of the same five minutes count once, by the one that was known for longest."""
+    pieces: dict[float, float] = {}
+    for price in prices:
+        pieces[price.start_s] = max(price.known_s, pieces.get(price.start_s, 0.0))
+    starts = sorted(pieces)
+    return Known(np.array(starts), np.cumsum([0.0, *(pieces[start_s] for start_s in starts)]))
+
+
+def _booked_s(account: Account, known: Known, start_s: float, end_s: float) -> float:
+    """How much of a time anything is booked, as its longest watched machine or its prices say: at least so much.
+
+    A time in which no agent ran is in neither.
+    """
+    return max(_watched_s(account), known.between(start_s, end_s))
 
 
 def _account_of_day(kept: Kept, start_s: float, end_s: float, now_s: float) -> Account | None:

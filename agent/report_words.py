@@ -9,12 +9,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agent.report import COVERAGES, COVERED_ENOUGH
+from agent.report import BOOKED, COVERAGES, COVERED_ENOUGH
 
 Document = Mapping[str, Any]
 Row = Mapping[str, Any]
 
 DASH = "–"
+WORTH_A_LINE_H = 0.05  # what is shown as 0.0 h, as of an agent that was started anew, is not
 MARK = "*"
 LEGEND = f"{MARK} known for less than {100.0 * COVERED_ENOUGH:.0f} % of the time: the figure is of that part alone"
 
@@ -60,7 +61,7 @@ FIGURES = (
     Figure("kept_margin_usd", "kept", 2, (PRICE,)),
     Figure("usd_per_kwh", "USD/kWh", 4, (PRICE,)),
     Figure("efficiency_j_per_th", "J/TH", 1, (POWER, HASHRATE)),
-    Figure("stopped_h", "stop h", 1),
+    Figure("stopped_h", "stop h", 1, (BOOKED,)),
     Figure(POWER, "power known", 1, (), True),
     Figure(HASHRATE, "hashrate known", 1, (), True),
     Figure(PRICE, "priced", 1, (), True),
@@ -138,6 +139,9 @@ def _price_words(prices: Document) -> Iterator[str]:
 
 def not_known(document: Document) -> Iterator[str]:
     """What is missing, line by line; nothing where nothing is."""
+    if document["not_booked_h"] >= WORTH_A_LINE_H:
+        gap, length = f"{document['not_booked_h']:,.1f}", f"{document['length_h']:,.1f}"
+        yield f"nothing is booked of {gap} of {length} h: no agent ran, or it knew nothing; they are in no figure"
     if days := document["days_missing"]:
         yield f"nothing was kept of {len(days)} days: {', '.join(days[:10])}" + (" ..." if len(days) > 10 else "")
     if lost := document["unreadable"]:

@@ -100,7 +100,8 @@ def test_a_machine_of_which_everything_is_known() -> None:
 def test_what_no_second_covers_is_null_and_never_zero() -> None:
     c, d = (row(document(), "machine", name) for name in "cd")
     counted = {"machines", "stopped_h", "stopped_s", "reached_s", "running_s", "hashrate_s", "covered_s", "accepted_s",
-               "priced_s", "unpriced_revenue_usd", "unpriced_cost_usd", "name"}  # fmt: skip
+               "priced_s", "unpriced_revenue_usd", "unpriced_cost_usd", "name", "booked_ratio",
+               "not_booked_h"}  # fmt: skip
     assert {name for name, value in d.items() if value is not None} == counted | {
         f"{kind}_coverage_ratio" for kind in ("power", "hashrate", "work", "price")
     }
@@ -165,7 +166,7 @@ def test_a_group_is_exactly_its_machines() -> None:
 def test_a_figure_of_less_than_its_time_is_marked() -> None:
     site = row(document(), "site", "north")
     marked = {figure.name for figure in FIGURES if is_marked(site, figure)}
-    assert marked == {figure.name for figure in FIGURES if figure.rests_on}
+    assert marked == {figure.name for figure in FIGURES if figure.rests_on} - {"stopped_h"}  # the agent ran all day
     margin = next(figure for figure in FIGURES if figure.name == "margin_usd")
     assert told(site, margin) == f"2.00{MARK}"
     almost = account({"a": (("S21", "", ""), WHOLE_DAY | {"priced_s": 85_536_000})})  # 99.0 %
@@ -307,6 +308,59 @@ def test_a_night_without_an_agent_is_a_gap_where_the_day_before_was_kept() -> No
     told_in = report_document("north", found)
     assert (told_in["since"], title(told_in)) == (None, "north: 2024-03-12 (UTC)")
     assert row(told_in, "machine", "a")["power_coverage_ratio"] == pytest.approx(13.3 / 24)
+
+
+def stop_h(told_in: Document, name: str) -> str:
+    return told(row(told_in, "machine", name), next(figure for figure in FIGURES if figure.name == "stopped_h"))
+
+
+NOT_BOOKED = "nothing is booked of 10.7 of 24.0 h: no agent ran, or it knew nothing; they are in no figure"
+
+
+@pytest.mark.parametrize("with_hours", [True, False])
+def test_hours_that_the_agent_did_not_book_are_counted_and_mark_the_hours_of_a_stop(with_hours: bool) -> None:
+    """Booked are 0.3 h of the hour of 10:00, and 13 hours after it."""
+    evening = hours(START_S - 2 * 3600, 2)
+    shelf = Shelf(*evening, *installed())
+    night = books_of(shelf, Days(MARCH_12, MARCH_12), zone_of(UTC), UTC, START_S + DAY_S, with_hours=with_hours)
+    told_in = report_document("north", night)
+    assert (told_in["length_h"], told_in["not_booked_h"]) == (24.0, pytest.approx(10.7))
+    for grouping in GROUPINGS:
+        for each in told_in["groups"][grouping]:
+            assert (each["booked_ratio"], each["not_booked_h"]) == (pytest.approx(13.3 / 24), pytest.approx(10.7))
+    assert NOT_BOOKED in list(heading(told_in))
+    assert stop_h(told_in, "a") == f"0.0{MARK}"
+    installation = books_of(Shelf(*installed()), Days(MARCH_12, MARCH_12), zone_of(UTC), UTC, START_S + DAY_S)
+    told_in = report_document("north", installation)
+    assert (told_in["not_booked_h"], stop_h(told_in, "a")) == (pytest.approx(0.0, abs=1e-9), "0.0")
+    assert not any("nothing is booked" in line for line in heading(told_in))
+
+
+@pytest.mark.parametrize("with_hours", [True, False])
+def test_an_agent_that_reached_no_machine_but_knew_a_price_was_there(with_hours: bool) -> None:
+    """Machines for 6 h; two prices, of the same 12 h but for five minutes, count once."""
+    prices = tuple(
+        PriceSpan(name, START_S + 300.0 * n, 300.0, 1.0, 1.0, 1.0)
+        for name, first in (("btc_usd", 0), ("power_usd_kwh", 1))
+        for n in range(first, 144)
+    )
+    shelf = Shelf(*hours(START_S, 6), *hours(START_S - 3600, 1), prices=prices)
+    days = Days(MARCH_12, MARCH_12)
+    found = books_of(shelf, days, zone_of(UTC), UTC, START_S + DAY_S, with_hours=with_hours)
+    assert report_document("north", found)["not_booked_h"] == 12.0
+    assert [step["booked_ratio"] for step in report_document("north", found)["steps"]] == [1.0] * 6 * with_hours
+
+
+@pytest.mark.parametrize("with_hours", [True, False])
+def test_of_several_days_each_is_booked_for_itself(with_hours: bool) -> None:
+    """Two half days of two machines are 24 h, and a day of which nothing was kept is 24 h more that are not booked."""
+    one = account({"a": (("", "", ""), {"covered_s": 43_200_000})})
+    other = account({"b": (("", "", ""), {"reached_s": 43_200_000})}, START_S + DAY_S)
+    before = account({"a": (("", "", ""), {"reached_s": 1})}, START_S - DAY_S)
+    days = Days(MARCH_12, date(2024, 3, 14))
+    shelf = Shelf(before, one, other)
+    found = books_of(shelf, days, zone_of(UTC), UTC, START_S + 3 * DAY_S, with_hours=with_hours)
+    assert report_document("north", found)["not_booked_h"] == 72.0 - 24.0
 
 
 def test_a_month_in_which_the_agent_was_installed_counts_from_then() -> None:

@@ -119,6 +119,23 @@ def test_every_grouping_is_in_the_json_and_one_in_the_csv(farm: Path, capsys: py
     assert energy_j == document["groups"]["site"][0]["energy_j"]
 
 
+def test_hours_without_an_agent_are_told_in_every_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The agent ran for the first 20 hours of the day, and the day before."""
+    path = config_file(tmp_path)
+    accounts, prices = a_day(hours=20)
+    with closing(History.open(load(path).history_path)) as history:
+        history.keep([account_of(roster_of(1), START_S - 3600.0), *accounts], prices)
+    line = "nothing is booked of 4.0 of 24.0 h: no agent ran, or it knew nothing; they are in no figure"
+    assert line in said(capsys, path).splitlines()
+    said(capsys, path, "--html", str(tmp_path / "report.html"))
+    assert f"<p>{line}</p>" in (tmp_path / "report.html").read_text()
+    document = json.loads(said(capsys, path, "--json"))
+    assert (document["length_h"], document["not_booked_h"]) == (24.0, pytest.approx(4.0, abs=0.01))
+    for told in csv.DictReader(io.StringIO(said(capsys, path, "--csv", "-"))):
+        assert float(told["not_booked_h"]) == document["not_booked_h"]
+        assert float(told["booked_ratio"]) == pytest.approx(20 / 24, abs=1e-3)
+
+
 def test_a_table_for_each_grouping(farm: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = said(capsys, farm)
     assert out.startswith("north: 2024-05-01 (Asia/Kathmandu)\n50 machines; known of the time: power ")
