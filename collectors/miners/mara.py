@@ -3,7 +3,9 @@
 `brief` carries the look. The unit of its rates is a known riddle: one reader of this firmware takes them for TH/s,
 another for GH/s, and both have machines that agree. `hashrate_ideal` is in GH/s for certain. So a unit that the page
 states is believed, and else the larger of the two that stays within reason of the ideal rate is taken, with a warning
-that it was guessed. A 10 min rate is money's; without it there is one of no stated window. The watts are estimated.
+that it was guessed. A 10 min rate is money's; without it `hashrate_realtime` is. Nothing states its window, but it was
+seen to be the boards' 10 min rates together: where they add up to it, that is its window. The watts are estimated;
+those of the boards add up to them, so the fans are not among them.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from collectors.miners import evidence, hardware, pools
-from collectors.miners.cgminer import integer, text
+from collectors.miners.cgminer import flag, integer, text
 from collectors.miners.evidence import Rate
 from collectors.miners.make import HTTP_PORT, Ask, Make, Said, Via, When
 from collectors.miners.nested import MAX_ROWS, NOTHING, Fields, at, fields_at, rows_at
@@ -28,12 +30,16 @@ RATE_IMPLAUSIBLE = "hashrate_implausible"
 MAX_OF_IDEAL = 1.3
 """Nothing hashes more than this times what is ideal for it."""
 
+MAX_GAP_RATIO = 0.02
+"""How far boards and machine may be apart to be the same rate, read a moment later."""
+
 GIGA_FROM = 2000.0
 """Without an ideal rate: numbers from here on are GH/s. No machine has 2 PH/s, and none worth reading 2 TH/s."""
 
 _UNIT_HS = {"PH/S": PETA, "TH/S": TERA, "GH/S": GIGA, "MH/S": MEGA}
 
 _FAILED = ("fail", "error", "critical", "fatal")
+_LAMPS_OF_ERRORS = ("degraded",)
 _ASLEEP = ("sleep", "pause", "curtail", "suspend", "stopped")
 _RAMPING = ("start", "init", "warm", "tuning", "boot")
 
@@ -53,6 +59,9 @@ def read(said: Said) -> MinerReading:
         if (hs := _hs(brief, key, ideal_hs, warnings)) is not None
     ]
     now_hs = next((rate.hs for rate in rates if rate.key == "hashrate_realtime"), None)
+    boards = rows_at(_page_of(said, "hashboards"), "hashboards")
+    if now_hs is not None and _adds_up(boards, now_hs):
+        rates.append(Rate(now_hs, 600.0, "hashrate_realtime"))
     money = evidence.trusted(evidence.money(rates, uptime_s), now_hs, warnings)
     if uptime_s is None:
         warnings.append(evidence.UPTIME_UNKNOWN)
@@ -65,7 +74,6 @@ def read(said: Said) -> MinerReading:
         warnings.append(POOLS_MISSING)
     working = _working(listed)
     mode, target_w = said.get("miner_config") or (None, None)
-    boards = rows_at(_page_of(said, "hashboards"), "hashboards")
     errors = tuple(_errors(brief, boards))
     return MinerReading(
         driver="mara",
@@ -151,6 +159,17 @@ def _hs(fields: Fields, key: str, ideal_hs: float | None, warnings: list[str]) -
     return None
 
 
+def _adds_up(boards: tuple[Fields, ...], now_hs: float) -> bool:
+    """Whether the 10 min rates of all boards that are there make the rate of the machine."""
+    parts = [_board_rate(row, "hashrate_realtime_10m") for row in boards if flag(row.get("present")) is not False]
+    total_hs = evidence.whole(parts)
+    return total_hs is not None and abs(total_hs - now_hs) <= MAX_GAP_RATIO * now_hs
+
+
+def _board_rate(row: Fields, key: str) -> float | None:
+    return evidence.scaled(row.get(key), _stated(row, f"{key}_unit", "hashrate_average_unit", "hashrate_unit") or GIGA)
+
+
 def _stated(fields: Fields, *keys: str) -> float | None:
     words = ((text(fields.get(key)) or "").upper() for key in keys)
     return next((unit_hs for word in words if (unit_hs := _UNIT_HS.get(word)) is not None), None)
@@ -169,7 +188,13 @@ def _errors(brief: Fields, boards: tuple[Fields, ...]) -> Iterator[MachineError]
     if _says(brief, _FAILED):
         status = text(brief.get("status")) or "failure"
         yield MachineError(status, text(brief.get("status_long")) or status)
+    lamp, words = text(brief.get("indicator")) or "", text(brief.get("indicator_long"))
+    if lamp.lower() in _LAMPS_OF_ERRORS or (lamp and words and any(sign in words.lower() for sign in _FAILED)):
+        yield MachineError(lamp, words or lamp)
     for board in boards:
+        if flag(board.get("present")) is False:
+            yield MachineError(f"board_{_id_of(board)}", f"board {_id_of(board)}: not there")
+            continue
         word = text(board.get("status")) or ""
         if any(sign in word.lower() for sign in _FAILED):
             yield MachineError(f"board_{_id_of(board)}", f"board {_id_of(board)}: {word}")
@@ -200,24 +225,36 @@ def _values(said: object) -> list[object]:
 
 
 def _boards(said: Said, boards: tuple[Fields, ...]) -> Iterator[Board]:
-    """`hashboards` with what only `details` knows; the rates of both are averages of no stated window, in GH/s."""
+    """`hashboards` with what only `details` knows; in GH/s, and averages of no stated window where 10 min are not told.
+    A board that is not there is told with nothing."""
     infos = rows_at(_page_of(said, "details"), "hashboard_infos")
     details = {_number(row): row for row in infos}
     for row in boards or infos:
         detail = details.get(_number(row), NOTHING)
-        unit_hs = _stated(row, "hashrate_average_unit", "hashrate_unit") or GIGA
         chips = integer(row.get("asic_num"))
+        minutes_hs = _board_rate(row, "hashrate_realtime_10m")
         yield Board(
             id=_id_of(row),
             hashrate_hs=_first(
-                evidence.scaled(row.get("hashrate_average"), unit_hs), evidence.scaled(detail.get("hashrate_avg"), GIGA)
+                minutes_hs,
+                _board_rate(row, "hashrate_average"),
+                evidence.scaled(detail.get("hashrate_avg"), GIGA),
             ),
-            hashrate_expected_hs=evidence.scaled(detail.get("hashrate_ideal"), GIGA) or None,
+            hashrate_window_s=None if minutes_hs is None else 600.0,
+            hashrate_expected_hs=_board_rate(row, "hashrate_ideal")
+            or evidence.scaled(detail.get("hashrate_ideal"), GIGA)
+            or None,
             chips=integer(detail.get("asic_num")) if chips is None else chips,
-            frequency_hz=evidence.scaled(detail.get("frequency_avg"), MEGA) or None,
+            frequency_hz=evidence.scaled(
+                _first_positive(row.get("frequency_average"), detail.get("frequency_avg")), MEGA
+            ),
             voltage_v=evidence.positive(detail.get("voltage")),
             serial=text(row.get("serial_number")) or text(detail.get("serial_number")),
         )
+
+
+def _first_positive(*values: object) -> float | None:
+    return next((number for value in values if (number := evidence.positive(value)) is not None), None)
 
 
 def _first(*values: float | None) -> float | None:

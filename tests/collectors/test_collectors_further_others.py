@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from page_makes import answers_of, reading_of
 
-from collectors.miners import auradine, axeos, epic
+from collectors.miners import auradine, axeos, epic, mara
 from fleet.ports import PollError
-from fleet.readings import FaultKind, MinerReading, OperatingState, Sensor
+from fleet.readings import FaultKind, MachineError, MinerReading, OperatingState, Sensor
 
 
 def axe(info: Any, *, is_deep: bool = False) -> MinerReading:
@@ -228,3 +228,72 @@ def test_the_coolant_of_a_hydro_is_told_at_the_place_of_the_control_board() -> N
         (Sensor.BOARD, 2): 52.0,
         (Sensor.CHIP, 2): 68.25,
     }
+
+
+# --- MARA 3.14, which states its unit ----------------------------------------------------------------------------
+
+
+def mara_board(index: int, rate: float, *, is_there: bool = True) -> dict[str, Any]:
+    return {
+        "index": index, "present": is_there, "asic_num": 77 if is_there else 0, "asic_num_ideal": 77,
+        "frequency_average": 540.5 if is_there else 0, "hashrate_average": rate * 0.99, "hashrate_ideal": rate * 1.05,
+        "hashrate_realtime_10m": rate, "power_consumption_estimated": 900.5, "temperature_chip": [62.5],
+        "temperature_pcb": [57.5], "temperature_raw": [47.5],
+    }  # fmt: skip
+
+
+def kaonsu(boards: list[dict[str, Any]], **brief: Any) -> MinerReading:
+    told = {
+        "elapsed": 5400, "hashrate_average": 79_000, "hashrate_ideal": 84_000, "hashrate_realtime": 80_000.5,
+        "hashrate_realtime_1h": 79_500, "hashrate_stock": 120_000, "hashrate_unit": "GH/s", "indicator": "Degraded",
+        "indicator_long": "Hash board error", "power_consumption_estimated": 1801, "power_source": "PSU",
+        "status": "Mining", "status_long": "Mining...", "work_mode": "Auto", **brief,
+    }  # fmt: skip
+    overview = {"model": "Antminer S19k Pro", "model_extended": "Antminer S19k Pro (120TH)"}
+    return reading_of(
+        mara.MAKE, {"brief": told, "overview": overview, "hashboards": {"hashboards": boards}}, is_deep=True
+    )
+
+
+TWO_OF_THREE = [mara_board(0, 0.0, is_there=False), mara_board(1, 40_000.25), mara_board(2, 40_000.25)]
+
+
+def test_the_rate_of_mara_firmware_has_the_window_of_the_boards_that_it_is_the_sum_of() -> None:
+    reading = kaonsu(TWO_OF_THREE)
+    assert (reading.make, reading.model, reading.algorithm) == ("Antminer", "S19k Pro", "sha256")
+    assert (reading.hashrate_hs, reading.hashrate_window_s) == (80_000.5e9, 600.0)
+    assert kaonsu([mara_board(1, 40.0), mara_board(2, 40.0)]).hashrate_window_s is None  # another unit, it seems
+    assert kaonsu([mara_board(1, 40_000.25), {"index": 2}]).hashrate_window_s is None  # one does not say
+    young = kaonsu(TWO_OF_THREE, elapsed=599)
+    assert (young.hashrate_hs, young.hashrate_window_s) == (80_000.5e9, None)
+
+
+def test_what_its_lamp_says_is_an_error_and_a_board_that_is_missing_too() -> None:
+    reading = kaonsu(TWO_OF_THREE)
+    assert reading.errors == (
+        MachineError("Degraded", "Hash board error"),
+        MachineError("board_0", "board 0: not there"),
+    )
+    assert reading.state is OperatingState.MINING
+    still = {"hashrate_realtime": 0, "hashrate_average": 0, "hashrate_ideal": 0}
+    assert kaonsu([], **still).state is OperatingState.FAULTED
+    fine = kaonsu([mara_board(1, 80_000.5)], indicator="Fully functional", indicator_long="")
+    assert fine.errors == ()
+    assert kaonsu([], indicator="Starting", indicator_long="Detecting boards").errors == ()
+
+
+def test_boards_of_mara_firmware_tell_their_own_clock_and_rate() -> None:
+    absent, board, _ = kaonsu(TWO_OF_THREE).boards
+    assert (board.hashrate_hs, board.hashrate_window_s, board.chips) == (40_000.25e9, 600.0, 77)
+    assert board.hashrate_expected_hs == pytest.approx(42_000.2625e9)
+    assert board.frequency_hz == 540.5e6
+    assert (absent.chips, absent.frequency_hz, absent.hashrate_hs) == (0, None, 0.0)
+
+
+def test_a_curtailed_machine_under_mara_firmware_sleeps_at_what_it_would_do_awake() -> None:
+    still = {"hashrate_realtime": 0, "hashrate_average": 0, "hashrate_realtime_1h": 0, "hashrate_ideal": 0}
+    words = {"status": "Sleep", "status_long": "Sleeping...", "work_mode": "Sleep", "indicator": "Fully functional"}
+    reading = kaonsu([mara_board(1, 0.0)], **still, **words, indicator_long="", power_consumption_estimated=25)
+    assert (reading.state, reading.hashrate_hs, reading.reported_power_w) == (OperatingState.SLEEPING, 0.0, 25.0)
+    assert reading.hashrate_expected_hs == 120_000e9
+    assert reading.errors == ()
