@@ -76,7 +76,7 @@ def _system_info(page: Any) -> Network:
         serial=serial,
         hostname=cgminer.text(said.get("hostname")),
         type=_short(said.get("minertype")),
-        firmware=_short(said.get("system_filesystem_version")),
+        firmware=_short(_first_of(said, "system_filesystem_version", "file_system_version")),
         algorithm=_algorithm(said.get("Algorithm")),
     )
 
@@ -104,6 +104,9 @@ def _watts_of(reply: Any) -> tuple[float, str] | None:
         watts = evidence.positive(said.partition(" (")[0] if isinstance(said, str) else said)  # Hiveon: "456.78 (AB)"
         if watts is not None:
             return watts, key
+    if "chain_consumption6" in row or "chain_consumption1" in row:  # each board's own, of VNish on the S9 and its time
+        watts = evidence.total(row.get(f"chain_consumption{slot}") for slot in range(1, MAX_SLOTS + 1))
+        return (watts, "chain_consumption") if watts else None
     return None
 
 

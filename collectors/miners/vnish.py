@@ -61,11 +61,14 @@ class Info(NamedTuple):
 
 
 def read(said: Said) -> MinerReading:
-    """One look. Errors: PollError of the summary where it is missing, MALFORMED where it has no `miner`."""
+    """One look. Errors: PollError of the summary where it is missing, MALFORMED where it has no `miner`.
+
+    A `miner` that is null beside a `system` is no fault: the program that mines does not run, and the pages do.
+    """
     summary = said.get("summary")
     miner = fields_at(summary, "miner")
     status = fields_at(miner, "miner_status") or fields_at(said.get("status"))
-    if not miner and not status:
+    if not miner and not status and (at(summary, "miner") is not None or not fields_at(summary, "system")):
         raise said.faults.get("summary", PollError(FaultKind.MALFORMED, "summary says nothing of the miner"))
     info: Info = said.get("info") or Info()
     warnings: list[str] = []
@@ -118,7 +121,7 @@ def read(said: Said) -> MinerReading:
         mode=preset,
         presets=said.get("presets", ()),
         temperatures=_temperatures(chains) or _temperatures(({"id": 0, **miner},)),
-        fans_rpm=tuple(evidence.not_negative(row.get("rpm")) for row in rows_at(miner, "cooling", "fans")),
+        fans_rpm=_fans_rpm(miner),
         uptime_s=uptime_s,
         shares_accepted=_total(miner, "accepted"),
         shares_rejected=_total(miner, "rejected"),
@@ -219,6 +222,13 @@ def _temperatures(chains: tuple[Fields, ...]) -> tuple[Temperature, ...]:
         heat.feel(Sensor.INLET, board, chain.get("inlet_water_temp"))
         heat.feel(Sensor.OUTLET, board, chain.get("outlet_water_temp"))
     return heat.temperatures()
+
+
+def _fans_rpm(miner: Fields) -> tuple[float | None, ...]:
+    """Speeds, but not those of the fans that a machine in oil or on water has not got, and lists at 0."""
+    speeds = tuple(evidence.not_negative(row.get("rpm")) for row in rows_at(miner, "cooling", "fans"))
+    is_wet = (text(at(miner, "cooling", "settings", "mode", "name")) or "").lower().startswith("immers")
+    return () if is_wet and not any(speeds) else speeds
 
 
 def _boards(said: Said, chains: tuple[Fields, ...], unit_hs: float | None) -> Iterator[Board]:

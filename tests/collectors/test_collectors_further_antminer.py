@@ -241,6 +241,85 @@ def test_an_s19_with_mskminer() -> None:
     assert (reading.fans_rpm, reading.errors) == ((5010.0,) * 4, ())
 
 
+# --- VNish -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "make"),
+    [
+        ("Antminer S9 (vnish 3.8.6)", "antminer"),
+        ("Antminer S9 (vnish for AWESOME 3.8.6)", "antminer"),
+        ("Antminer T9+ (vnish 3.9.0)", "antminer"),
+        ("Antminer S19j Pro (Vnish 1.2.0-rc3)", "vnish"),
+    ],
+)
+def test_old_vnish_has_no_pages_of_its_own_and_is_read_as_what_it_replaces(kind: str, make: str) -> None:
+    assert classify(rpc("VERSION", {"API": "3.7", "CGMiner": "4.11.1", "Type": kind})) == make
+
+
+def test_an_s9_with_old_vnish_tells_what_each_board_draws() -> None:
+    row = {
+        "Elapsed": 3617,
+        "GHS 5s": "12795.5",
+        "GHS av": 12_900.0,
+        "chain_acn6": 63,
+        "chain_acn7": 63,
+        "chain_acn5": 0,
+    }
+    info = {"minertype": "Antminer S9 (vnish 3.9.0)", "file_system_version": "Tue Nov 30 17:18:39 CST 2021"}
+    drawn = {"chain_consumption6": 495, "chain_consumption7": 480}
+    reading = look("Antminer S9 (vnish 3.9.0)", None, row | drawn, get_system_info=info)
+    assert (reading.model, reading.firmware) == ("S9", "Tue Nov 30 17:18:39 CST 2021")
+    assert (reading.reported_power_w, reading.power_key, reading.power_side) == (975.0, "chain_consumption", "model")
+    assert look("Antminer S9", None, row | {"chain_consumption6": 0}).reported_power_w is None
+
+
+def vnish(said: object, /, **info: object) -> MinerReading:
+    make = makes.make_of("vnish")
+    system = {"network_status": {"mac": "02:00:5e:10:00:07"}}
+    pages = {"summary": {"miner": said, "system": system}} | ({"info": info} if info else {})
+    return make.read(said_from(make, {name: wire(page, b"") for name, page in pages.items()}))
+
+
+MINING: dict[str, object] = {"miner_state": "mining", "miner_state_time": 9000}
+
+
+def test_the_rate_of_old_vnish_counts_thousands_of_the_unit_of_the_other() -> None:
+    """A recorded L9 says 17394.832 and 17.394833 for the same 17.39 GH/s; without its unit neither is a rate."""
+    l9 = {"miner_type": "Antminer L9 (Vnish 1.2.7)", "miner_status": MINING, "instant_hashrate": 17.394833}
+    told = vnish(l9, miner="Antminer L9", hr_measure="MH/s", algorithm="scrypt", serial="N/A")
+    assert told.hashrate_now_hs == pytest.approx(17.394833e9)
+    assert (told.algorithm, told.serial) == ("scrypt", None)
+    untold = vnish(l9 | {"hr_realtime": 17_394.832})
+    assert (untold.hashrate_now_hs, untold.hashrate_hs, untold.state) == (None, None, OperatingState.MINING)
+    s19 = vnish({"miner_type": "Antminer S19j Pro (Vnish 1.2.0)", "miner_status": MINING, "instant_hashrate": 54.5})
+    assert s19.hashrate_now_hs == pytest.approx(54.5e12)
+
+
+def test_a_machine_in_oil_has_no_fans_that_stand() -> None:
+    fans = {"fans": [{"id": 0, "rpm": 0, "status": "lost"}], "settings": {"mode": {"name": "immersion"}}}
+    s19: dict[str, object] = {
+        "miner_type": "Antminer S19j Pro (Vnish 1.2.0)",
+        "miner_status": MINING,
+        "hr_realtime": 1.0,
+    }
+    assert vnish(s19 | {"cooling": fans}).fans_rpm == ()
+    assert vnish(s19 | {"cooling": fans | {"settings": {"mode": {"name": "auto"}}}}).fans_rpm == (0.0,)
+
+
+def test_pages_without_the_program_that_mines_are_a_machine_of_which_nothing_is_known() -> None:
+    reading = vnish(None, miner="Antminer S19", fw_version="1.2.6")
+    assert (reading.state, reading.hashrate_now_hs) == (OperatingState.UNKNOWN, None)
+    assert (reading.model, reading.mac) == ("S19", "02005e100007")
+
+
+def test_the_same_firmware_under_another_name() -> None:
+    reading = vnish(
+        {"miner_type": "Antminer T21 (7Miners 1.2.6-rc1)", "miner_status": MINING, "hr_realtime": 200_000.0}
+    )
+    assert (reading.model, reading.firmware) == ("T21", "1.2.6-rc1")
+
+
 # --- pools -----------------------------------------------------------------------------------------------------------
 
 
