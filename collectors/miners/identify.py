@@ -59,14 +59,13 @@ _PAGES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("luxos", ("LUXOR FIRMWARE",)),
     ("vnish", ("ANTHILLOS",)),
     ("avalon", ("AVALON",)),
-    ("axeos", ("AXEOS", "NERD")),
+    ("axeos", ("AXEOS", "NERD", "LUCKY MINER")),
     ("proto", ("PROTO OS",)),
     ("sealminer", ("AMAZEUI",)),
     ("auradine", ("MINER UI",)),
     ("mara", ("ALGORITHM: MD5",)),
     ("whatsminer", ("/CGI-BIN/LUCI",)),
     ("goldshell", ("CLOUD-BOX",)),
-    ("luckyminer", ("LUCKY MINER",)),
     ("futurebit", ("LOCATION: /OVERVIEW",)),
     ("dragonmint", ("DRAGONMINT",)),
     ("fluminer", ("FLUMINER",)),
@@ -165,9 +164,10 @@ def _by_pages() -> Generator[Ask, Any, str | None]:
         if maker is not None:
             return maker
     info = yield AXEOS_INFO
-    if isinstance(info, dict) and not info.keys().isdisjoint(
-        ("ASICModel", "deviceModel")
-    ):  # NerdAxe may lack the first
+    if isinstance(info, dict) and (
+        not info.keys().isdisjoint(("ASICModel", "deviceModel"))  # NerdAxe may lack the first
+        or (isinstance(info.get("asic"), dict) and isinstance(info.get("miner"), dict))  # NMAxe
+    ):
         return "axeos"
     info = yield V1_INFO
     if isinstance(info, dict) and "fw_name" in info:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from page_makes import answers_of, reading_of
 
-from collectors.miners import auradine, axeos, epic, mara
+from collectors.miners import auradine, axeos, epic, identify, mara
+from collectors.miners.make import Ask
 from fleet.ports import PollError
 from fleet.readings import FaultKind, MachineError, MinerReading, OperatingState, Sensor
 
@@ -115,6 +116,37 @@ def test_objects_that_say_nothing_are_no_reading(page: Any) -> None:
     with pytest.raises(PollError) as failed:
         axe(page)
     assert failed.value.kind is FaultKind.MALFORMED
+
+
+def who(answers: dict[Ask, Any]) -> str | None:
+    """Who a host is that answers these and refuses every other connection."""
+    asking = identify.steps()
+    ask = next(asking)
+    try:
+        while True:
+            ask = asking.send(answers.get(ask, PollError(FaultKind.REFUSED, "refused")))
+    except StopIteration as done:
+        found: identify.Identified = done.value
+        return found.maker
+
+
+@pytest.mark.parametrize(
+    ("landing", "info"),
+    [
+        ("<title>NMController</title>", NMAXE),
+        ("<title>Lucky Miner</title>", None),
+        ("<title>Miner</title>", LUCKY),
+        ("<title>Miner</title>", {"deviceModel": "NerdQAxe++"}),
+    ],
+)
+def test_a_machine_of_this_family_is_recognised(landing: str, info: Any) -> None:
+    assert who({identify.LANDING: landing, identify.AXEOS_INFO: info}) == "axeos"
+
+
+@pytest.mark.parametrize("info", [{"asic": "BM1366", "miner": {}}, {"miner": {"hashRate": 1}}, {}, []])
+def test_a_page_of_something_else_is_not(info: Any) -> None:
+    with pytest.raises(PollError):
+        who({identify.LANDING: "<title>Router</title>", identify.AXEOS_INFO: info})
 
 
 @pytest.mark.parametrize("is_connected", [True, False])
