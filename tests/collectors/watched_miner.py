@@ -2,7 +2,7 @@
 
     unshare -n python watched_miner.py ENGINE LOOKS [USER PASSWORD]
 
-Meant to run inside a fresh network namespace (as root). There all IPv4 addresses of the world are made local to the
+Meant to run inside a fresh network namespace (as root). There all addresses of the world are made local to the
 loopback device, each captured machine has an address with every port that a miner may have, a packet socket notes who
 is dialled, and the engine runs in a process of its own, so native code is watched as closely as ours. Prints one JSON
 object: `addresses` by machine, `dialled` (protocol, address, port), `heard` and `readings` by machine.
@@ -235,13 +235,13 @@ def _json(request: bytes) -> Mapping[str, Any]:
 
 
 def enter_world() -> None:
-    """Make every IPv4 address a local one, so that whoever is dialled is us and is noted."""
-    for words in ("link set lo up", "route add local default dev lo"):
+    """Make every address a local one, so that whoever is dialled is us and is noted."""
+    for words in ("link set lo up", "route add local default dev lo", "-6 route add local default dev lo"):
         subprocess.run(["ip", *words.split()], check=True)
 
 
 class Watch:
-    """Every TCP connection attempt and every UDP packet of this namespace, from the packets themselves."""
+    """Every TCP connection attempt and every packet of another kind in this namespace, from the packets themselves."""
 
     def __init__(self) -> None:
         self.dialled: set[tuple[str, str, int]] = set()
@@ -263,7 +263,9 @@ class Watch:
             address, port = socket.inet_ntoa(packet[16:20]), int.from_bytes(rest[2:4], "big")
             if packet[9] == socket.IPPROTO_UDP:
                 self.dialled.add(("udp", address, port))
-            elif packet[9] == socket.IPPROTO_TCP and rest[13] & 0x12 == 0x02:  # SYN without ACK
+            elif packet[9] != socket.IPPROTO_TCP:
+                self.dialled.add((f"ip protocol {packet[9]}", address, 0))
+            elif rest[13] & 0x12 == 0x02:  # SYN without ACK
                 self.dialled.add(("tcp", address, port))
 
 
