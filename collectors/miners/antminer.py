@@ -10,6 +10,7 @@ with its true length. Most firmware reports no watts at all. A sleeping machine 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -120,6 +121,37 @@ def _errors_of(reply: Any) -> tuple[MachineError, ...]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the page of the pools says, in the words of the API: `totals` are sums over all of them."""
+
+    pools: pools.Pools | None
+    totals: Mapping[str, float]
+
+
+def _work(page: Any) -> Work:
+    """The page does not say which pool gets the work: the living one that comes first does."""
+    rows = cgminer.section(page, "POOLS")
+    configured = [(row, cgminer.text(row.get("status")) == "Alive") for row in rows if cgminer.text(row.get("url"))]
+    first = min((row for row, is_alive in configured if is_alive), key=_priority, default=None)
+    sums = ((name, evidence.total(row.get(key) for row in rows)) for name, key in _SUMS)
+    return Work(
+        pools.chosen([pools.Seen(row.get("url"), row is first, is_alive) for row, is_alive in configured]),
+        {name: value for name, value in sums if value is not None},
+    )
+
+
+def _priority(row: Fields) -> float:
+    number = evidence.not_negative(row.get("priority"))
+    return math.inf if number is None else number
+
+
+_SUMS = (
+    ("Accepted", "accepted"), ("Rejected", "rejected"), ("Stale", "stale"),
+    ("Difficulty Accepted", "diffa"), ("Difficulty Rejected", "diffr"),
+)  # fmt: skip
+
+
 def _supply_errors(details: Fields) -> tuple[MachineError, ...]:
     """What Hiveon says of the power supply, unless that is "PSU OK"."""
     said = cgminer.text(details.get("psu_status"))
@@ -164,6 +196,10 @@ def read(said: Said) -> MinerReading:
     mode: str | None = said.get("get_miner_conf")
     errors = (*(said.get("web_errors") or ()), *_supply_errors(details))
     pool: pools.Pools | None = said.get("pools")
+    if said.is_deep:
+        mode = mode or _work_mode(_last(cgminer.section(said.get("web_stats"), "STATS")))
+        work: Work = said.get("web_pools") or _NO_WORK
+        pool, totals = pool or work.pools, {**work.totals, **totals}
     # whether it hashes can be told also where nobody says in what
     does_hash = now_hs if unit_hs is not None else _now_hs(1.0, totals, details)
     state = evidence.state(
@@ -558,6 +594,7 @@ def _short(value: object) -> str | None:
     return None if text is None else intern(text)
 
 
+_NO_WORK = Work(None, {})
 _NOBODY = Identity(None, None)
 _NOWHERE = Network(None, None, None, None, None, None)
 
@@ -583,6 +620,7 @@ MAKE = Make(
         _page("web_errors", "summary", When.SLOW, _errors_of),
         _page("web_summary", "summary", When.DEEP),
         _page("web_stats", "stats", When.DEEP),
+        _page("web_pools", "pools", When.DEEP, _work),
     ),
     read=read,
     has_digest_login=True,

@@ -320,6 +320,34 @@ def test_the_same_firmware_under_another_name() -> None:
     assert (reading.model, reading.firmware) == ("T21", "1.2.6-rc1")
 
 
+# --- pages alone -----------------------------------------------------------------------------------------------------
+
+
+def test_pages_tell_what_the_api_would() -> None:
+    """An S21 of which somebody kept the pages: pools in small letters, and no word on which of them gets the work."""
+    info = {"type": "Antminer S21", "CompileTime": BUILT}
+    stats = {"elapsed": 3817, "rate_5s": 206_238.7, "rate_30m": 204_185.6, "rate_unit": "GH/s", "miner-mode": 0}
+    farm = {
+        "url": "stratum+tcp://farm.example:3333",
+        "user": "farm.1",
+        "status": "Alive",
+        "priority": 1,
+        "accepted": 90,
+    }
+    down = farm | {"url": "stratum+tcp://down.example:3333", "status": "Dead", "priority": 0, "accepted": 10}
+    empty = {"url": "", "user": "", "status": "Dead", "priority": 2, "accepted": 0}
+    pages = {
+        "web_stats": {"INFO": info, "STATS": [stats]},
+        "web_pools": {"INFO": info, "POOLS": [down, farm | {"rejected": 2, "stale": 1, "diffa": 2.5e7}, empty]},
+    }
+    said = said_from(MAKE, {name: wire(page, b"") for name, page in pages.items()}, is_deep=True)
+    reading = MAKE.read(said)
+    assert (reading.pool_host, reading.pool_alive, reading.mode) == ("farm.example", True, "normal")
+    assert (reading.shares_accepted, reading.shares_rejected, reading.shares_stale) == (100.0, 2.0, 1.0)
+    assert (reading.difficulty_accepted, reading.difficulty_rejected) == (2.5e7, None)
+    assert "farm.1" not in repr(said["web_pools"])
+
+
 # --- pools -----------------------------------------------------------------------------------------------------------
 
 
