@@ -38,6 +38,7 @@ class System(NamedTuple):
     firmware: str | None = None
     serial: str | None = None
     hostname: str | None = None
+    is_rig: bool = False  # of which every one hashes SHA-256
 
 
 class Work(NamedTuple):
@@ -95,7 +96,7 @@ def read(said: Said) -> MinerReading:
         mac=said.get("network"),
         serial=system.serial,
         hostname=system.hostname,
-        algorithm="sha256" if system.model == "Rig" else None,
+        algorithm="sha256" if system.is_rig else None,
         state=evidence.state(
             now_hs,
             money.hs if money else None,
@@ -214,6 +215,7 @@ def _system(answer: Any) -> System:
         firmware=text(at(info, "os", "version")),
         serial=text(info.get("cb_sn")),
         hostname=text(at(info, "os", "hostname")),
+        is_rig=any("rig" in (text(info.get(key)) or "").lower().split() for key in ("model", "product_name")),
     )
 
 
@@ -258,10 +260,11 @@ def _slot(row: Fields) -> float:
 
 
 def _errors(answer: Any) -> tuple[MachineError, ...]:
-    """A list, empty where all is well; a code may be a word or a number."""
+    """A list, empty where all is well; a code may be a word or a number. Older firmware lists what is over, too."""
     return tuple(
         MachineError(text(row.get("error_code")) or "unknown", text(row.get("message")) or "without words")
         for row in (rows_at(answer) or rows_at(answer, "errors"))[:MAX_ERRORS]
+        if not evidence.positive(row.get("expired_at"))
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from page_makes import answers_of, reading_of
 
-from collectors.miners import auradine, axeos, epic, identify, mara
+from collectors.miners import auradine, axeos, epic, identify, mara, proto
 from collectors.miners.make import Ask
 from fleet.ports import PollError
 from fleet.readings import FaultKind, MachineError, MinerReading, OperatingState, Sensor
@@ -329,3 +329,36 @@ def test_a_curtailed_machine_under_mara_firmware_sleeps_at_what_it_would_do_awak
     assert (reading.state, reading.hashrate_hs, reading.reported_power_w) == (OperatingState.SLEEPING, 0.0, 25.0)
     assert reading.hashrate_expected_hs == 120_000e9
     assert reading.errors == ()
+
+
+# --- Proto Rig ---------------------------------------------------------------------------------------------------
+
+PROTO = answers_of("proto-1.8-simulator")
+
+
+def test_what_is_over_is_no_error_of_a_rig() -> None:
+    page = [
+        {"error_code": "FanSlow", "message": "Fan 1 is slow", "error_level": "Warning", "expired_at": 1718000000},
+        {"error_code": 1024, "message": "Hashboard 2 over temperature", "source": "hashboard", "slot": 2},
+        {"error_code": "PsuFault", "message": "out of range", "expired_at": 0},
+    ]
+    reading = reading_of(proto.MAKE, {**PROTO, "errors": page})
+    assert [(error.code, error.text) for error in reading.errors] == [
+        ("1024", "Hashboard 2 over temperature"),
+        ("PsuFault", "out of range"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("named", "algorithm"),
+    [
+        ({"model": "Rig"}, "sha256"),
+        ({"model": "Rig 2"}, "sha256"),
+        ({"model": "R1", "product_name": "Proto Rig"}, "sha256"),
+        ({"model": "Trigger", "product_name": "Proto"}, None),
+        ({}, None),
+    ],
+)
+def test_a_rig_is_one_by_its_model_or_by_its_product(named: dict[str, str], algorithm: str | None) -> None:
+    system = {"system-info": {"manufacturer": "Proto", **named}}
+    assert reading_of(proto.MAKE, {**PROTO, "system": system}).algorithm == algorithm
