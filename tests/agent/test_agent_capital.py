@@ -304,7 +304,7 @@ def test_a_line_per_question(found: Appraisal | None, words: list[str]) -> None:
 def test_once_judges_what_it_has_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     from agent import cli
 
-    monkeypatch.setattr(wiring, "once", lambda _: at(0.0))
+    monkeypatch.setattr(wiring, "look", lambda _: (at(0.0), []))
     config = config_of(tmp_path, ALL)
     assert cli.main(["once", "--json", "--config", str(config.source)]) in (0, 1)
     assert '"worth":{"at":' in capsys.readouterr().out
