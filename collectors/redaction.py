@@ -51,7 +51,7 @@ TABLE: tuple[tuple[Kind, str], ...] = (
     ),
     (Kind.SECRET, r".*psk|.*(?:session|sess)id|session|sid|.*cookie|.*authorization|auth|jwt|sign|.*signature|key"),
     (Kind.SECRET, r"(?:snmp)?community(?:string)?|.*credentials?"),
-    (Kind.ACCOUNT, r"(?:.*(?:pool|stratum|current|worker|api|rpc|web|proxy|mqtt|sub)\d*)?user(?:id|s)?\d*|owner"),
+    (Kind.ACCOUNT, r"(?!updateonuser).*user(?:id|s)?\d*|owner"),
     (Kind.ACCOUNT, r".*(?:username|worker|workername|workerid|account|accountname|login)s?\d*"),
     (Kind.WALLET, r".*wallet(?:address)?|.*payoutaddress|(?:btc|bitcoin)address"),
     (Kind.EMAIL, r".*e?mail(?:address)?"),
@@ -59,8 +59,11 @@ TABLE: tuple[tuple[Kind, str], ...] = (
     (Kind.SERIAL, r".*serial(?:no|num|nr|number|id)?s?\d*|serinum|.*dna|.*eeprom(?:data|id)?\d*|.*barcode"),
     (Kind.SERIAL, r"(?:i|hb|cb|dev|psu|pcb|ctrl|board|chain|chip|miner|main|machine|power|product)?sn\d*"),
     (Kind.SERIAL, r"(?:miner|device|machine|chip|board|hw|unique|cpu)(?:unique)?id|.*uuid|.*uniqueid"),
-    (Kind.NAME, r".*hostname|.*[be]?ssid\d*|.*dhcpname|.*networkname"),
-    (Kind.ADDRESS, r"(?:conf|net|lan|wan|eth|wlan|wifi|local|remote|host|client|server|source|static|my)?ip\d*"),
+    (Kind.NAME, r".*hostname|.*[be]?ssid\d*|.*dhcpname|.*networkname|.*wifi(?:ap|name)"),
+    (
+        Kind.ADDRESS,
+        r"(?:conf|net|lan|wan|eth|wlan|wifi|local|remote|host|client|server|source|static|my|public|external|internal)?ip\d*",
+    ),
     (Kind.ADDRESS, r".*ip(?:v4|v6)(?:addr(?:ess)?)?(?:es)?\d*|.*ipaddr(?:ess)?(?:es)?\d*|.*gateway\d*"),
     (Kind.ADDRESS, r".*dns(?:server)?s?\d*|.*nameservers?\d*|broadcast|.*addr(?:ess)?(?:es)?"),
 )
@@ -102,6 +105,13 @@ _ASSIGNED = re.compile(
     re.IGNORECASE,
 )
 _ASSIGNED_VALUE = re.compile(r"(?<=')[^'\n]{1,512}+|[^\s,;&|'\"<>\[\](){}]++")
+# Forms and documents between tags: what stands behind a name there has no colon.
+_INPUT = re.compile(
+    r"<(?P<head>input\b[^<>]{0,200}?\bname\s?=\s?['\"]?(?P<name>[\w.-]{1,60}+)[^<>]{0,200}?\bvalue\s?=\s?)"
+    r"(?P<mark>['\"])(?P<value>[^'\"<>]{1,512}+)(?P=mark)",
+    re.IGNORECASE,
+)
+_ELEMENT = re.compile(r"<(?P<head>(?P<name>[A-Za-z][\w.-]{0,60}+)(?:\s[^<>]{0,200}+)?>)(?P<value>[^<>]{1,512}+)(?=</)")
 _USERINFO = re.compile(r"(?<=://)(?P<user>[^/\s:@\"']{1,200}+)(?P<password>:[^/\s@\"']{0,200}+)?@")
 _BEARER = re.compile(r"(?i)\b(?P<scheme>bearer|basic)(?P<gap>\s++)(?P<value>[A-Za-z0-9+/=._~-]{8,}+)")
 _JWT = re.compile(r"\beyJ[\w-]{8,}+\.[\w-]{4,}+(?:\.[\w-]*+)?")
@@ -162,6 +172,8 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """The same for a text: a log line, a page, a document."""
+        if "<" in text:
+            text = _INPUT.sub(self._between_tags, _ELEMENT.sub(self._between_tags, text))
         return self._without_learned(self._quoted(text, 0))
 
     def value(self, kind: Kind, value: str) -> str:
@@ -220,6 +232,12 @@ class Redactor:
             inside = _ESCAPE.sub(lambda e: e[0][1] if e[0][1] in '"\\' else _KEPT + e[0][1:], string)
             return _NEEDS_ESCAPE.sub(r"\\\g<0>", self._quoted(inside, depth + 1)).replace(_KEPT, "\\")
         return self._prose(string, is_version="ver" in name.lower() or "firmware" in name.lower())
+
+    # --- between tags
+
+    def _between_tags(self, found: re.Match[str]) -> str:
+        kind, mark = kind_of(found["name"]), found.groupdict().get("mark", "")
+        return found[0] if kind is None else f"<{found['head']}{mark}{self._value(kind, found['value'])}{mark}"
 
     # --- in prose
 

@@ -168,6 +168,29 @@ def test_firmwares_own_notations_are_read() -> None:
     assert "hunter2" not in piped
 
 
+@pytest.mark.parametrize(
+    ("page", "told"),
+    [
+        ('<input type="text" name="stratumPassword" size=8 value="hunter2">', "hunter2"),
+        ("<INPUT NAME=wifi_ssid VALUE='FarmNet'>", "FarmNet"),
+        ('<Password lang="en">hunter2</Password>', "hunter2"),
+        ("<hostname>rig-77</hostname>", "rig-77"),
+        ('{"bitmain-user":"alice.r1"}', "alice"),
+        ('{"network":{"wifi_ap":"FarmNet","public_ip":"198.51.100.9"}}', "FarmNet"),
+        ('{"network":{"public_ip":"203.0.114.9"}}', "203.0.114.9"),
+    ],
+)
+def test_forms_and_further_spellings_are_read(page: str, told: str) -> None:
+    said = Redactor(b"key of the run").text(page)
+    assert told not in said
+    assert said.count("<") == page.count("<")
+
+
+def test_what_stands_between_tags_and_is_no_secret_stays() -> None:
+    page = '<title>AxeOS</title><input name="pool_url" value="pool.example"><p class="user">12 TH/s</p>'
+    assert Redactor(b"key of the run").text(page) == page
+
+
 def test_a_document_inside_a_string_is_read() -> None:
     inner = json.dumps({"password": 'a "quoted" one', "mac": "C4:08:28:00:A4:19", "Type": "S19"})
     said = json.loads(redacted(json.dumps({"Msg": inner})))["Msg"]
