@@ -2,18 +2,21 @@
 
 The rig gives two sums of watts that disagree with its own supplies; the supplies meter what comes in, so their sum is
 the AC side and what goes out the DC side. Rates come in GH/s in one answer and in TH/s, with their unit, in the other.
-As with every average since the start, this one serves only while it is younger than half an hour.
+As with every average since the start, this one serves only while it is younger than half an hour. The pages are open on
+most rigs; where they are not, the operator's password opens them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
+
+import orjson
 
 from collectors.miners import evidence, pools
 from collectors.miners.cgminer import flag, integer, text
 from collectors.miners.evidence import Rate
-from collectors.miners.make import HTTP_PORT, Ask, Make, Said, Via, When
+from collectors.miners.make import HTTP_PORT, Ask, Credential, Login, Make, Said, Via, When
 from collectors.miners.nested import Fields, at, fields_at, rows_at
 from fleet.ports import PollError
 from fleet.readings import Board, FaultKind, MachineError, MinerReading, Sensor, Temperature
@@ -275,6 +278,19 @@ def _chips(answer: Any) -> dict[str, int]:
     return {serial: chips for serial, chips in told if serial is not None and chips is not None}
 
 
+def _log_in(credential: Credential) -> Ask:
+    """A rig has a password and no user."""
+    body = orjson.dumps({"password": credential.password})
+    return Ask("auth_login", "/api/v1/auth/login", via=Via.HTTP, port=HTTP_PORT, body=body)
+
+
+def _bearer(answer: Any) -> Mapping[str, str]:
+    token = at(answer, "access_token")
+    if not isinstance(token, str) or not token.isascii() or not token.isprintable() or not token:
+        raise PollError(FaultKind.DENIED, "the login gave no token")
+    return {"Authorization": f"Bearer {token}"}
+
+
 def _page(name: str, path: str, when: When, digest: Any = None, *, is_needed: bool = False) -> Ask:
     return Ask(name, path, via=Via.HTTP, port=HTTP_PORT, when=when, is_needed=is_needed, digest=digest)
 
@@ -293,4 +309,5 @@ MAKE = Make(
         _page("hardware", "/api/v1/hardware", When.DEEP, _chips),
     ),
     read=read,
+    login=Login(_log_in, _bearer),
 )

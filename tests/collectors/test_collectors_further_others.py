@@ -6,13 +6,17 @@ are ours.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from page_makes import answers_of, reading_of
+from scripted_pages import Asked, page, scripted_pages
 
 from collectors.miners import auradine, axeos, epic, identify, mara, proto
-from collectors.miners.make import Ask
+from collectors.miners.line import Line
+from collectors.miners.make import Ask, Credential
+from collectors.miners.native import NativeMiner
 from fleet.ports import PollError
 from fleet.readings import FaultKind, MachineError, MinerReading, OperatingState, Sensor
 
@@ -362,3 +366,38 @@ def test_what_is_over_is_no_error_of_a_rig() -> None:
 def test_a_rig_is_one_by_its_model_or_by_its_product(named: dict[str, str], algorithm: str | None) -> None:
     system = {"system-info": {"manufacturer": "Proto", **named}}
     assert reading_of(proto.MAKE, {**PROTO, "system": system}).algorithm == algorithm
+
+
+@pytest.mark.parametrize(
+    ("password", "is_locked", "outcome"),
+    [
+        (None, False, OperatingState.MINING),
+        (None, True, FaultKind.DENIED),
+        ("right", False, OperatingState.MINING),
+        ("right", True, OperatingState.MINING),
+        ("wrong", False, OperatingState.MINING),
+        ("wrong", True, FaultKind.DENIED),
+    ],
+)
+async def test_a_rig_that_wants_its_password_gets_the_operators(
+    password: str | None, is_locked: bool, outcome: OperatingState | FaultKind
+) -> None:
+    pages = {ask.what: PROTO[ask.name] for ask in proto.MAKE.asks if ask.name in PROTO}
+
+    def answer(asked: Asked) -> bytes:
+        if asked.target == "/api/v1/auth/login":
+            is_right = json.loads(asked.body) == {"password": "right"}
+            return page(b'{"access_token": "t0ken", "refresh_token": "r"}') if is_right else page(b"{}", 401)
+        if is_locked and asked.headers.get("authorization") != "Bearer t0ken":
+            return page(b"{}", 401)
+        return page(json.dumps(pages[asked.target]).encode()) if asked.target in pages else page(b"{}", 404)
+
+    async with scripted_pages(answer) as web:
+        credential = None if password is None else Credential("", password)
+        miner = NativeMiner(Line(web.host, {80: web.port}, credential), 30.0, "proto")
+        try:
+            told: OperatingState | FaultKind = (await miner.read()).state
+        except PollError as error:
+            told = error.kind
+    assert told is outcome
+    assert any(asked.target == "/api/v1/auth/login" for asked in web.asked) is (password is not None)
