@@ -6,6 +6,8 @@ states is believed, and else the larger of the two that stays within reason of t
 that it was guessed. A 10 min rate is money's; without it `hashrate_realtime` is. Nothing states its window, but it was
 seen to be the boards' 10 min rates together: where they add up to it, that is its window. The watts are estimated;
 those of the boards add up to them, so the fans are not among them.
+
+Without a login the API of the replaced firmware still tells hashrate and heat to everybody, in its words.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from collectors.miners import evidence, hardware, pools
+from collectors.miners import antminer, cgminer, evidence, hardware, pools
 from collectors.miners.cgminer import flag, integer, text
 from collectors.miners.evidence import Rate
 from collectors.miners.make import HTTP_PORT, Ask, Make, Said, Via, When
@@ -47,6 +49,8 @@ _RAMPING = ("start", "init", "warm", "tuning", "boot")
 def read(said: Said) -> MinerReading:
     """One look. Errors: PollError DENIED without a login, else of the brief where it is missing or empty."""
     brief = _page_of(said, "brief")
+    if not brief and "api_summary" in said:
+        return _without_pages(said)
     if not brief:
         raise _why(said)
     warnings: list[str] = []
@@ -118,9 +122,25 @@ def read(said: Said) -> MinerReading:
 def _why(said: Said) -> PollError:
     if "brief" in said.faults:
         return said.faults["brief"]
-    if not said and not said.faults:
-        return PollError(FaultKind.DENIED, "every page of this firmware needs a login")
-    return PollError(FaultKind.MALFORMED, "brief is empty")
+    if "brief" in said:
+        return PollError(FaultKind.MALFORMED, "brief is empty")
+    fault = said.faults.get("api_summary")
+    if fault is not None and fault.kind in (FaultKind.UNREACHABLE, FaultKind.TIMEOUT):
+        return fault
+    return PollError(FaultKind.DENIED, "every page of this firmware needs a login")
+
+
+def _without_pages(said: Said) -> MinerReading:
+    """What the API of the replaced firmware says to everybody: hashrate and heat, no watts. Errors: PollError."""
+    rows = cgminer.section(said.get("api_stats"), "STATS")
+    head = rows[0] if rows else NOTHING
+    identity = antminer.Identity(text(head.get("Model")) or text(head.get("Type")), text(head.get("BMMiner")))
+    replies = {"version": identity, "summary": said["api_summary"], "stats": {"STATS": list(rows[1:])}}
+    if "api_pools" in said:
+        replies["pools"] = said["api_pools"]
+    reading = antminer.read(Said(replies, is_deep=said.is_deep))
+    reading.driver = "mara"
+    return reading
 
 
 def _page_of(said: Said, name: str) -> Fields:
@@ -324,7 +344,21 @@ def _hostname(answer: Any) -> str | None:
     return text(at(answer, "hostname"))
 
 
+def _api_pools(reply: Any) -> pools.Pools:
+    """Here `Stratum Active` is never true."""
+    rows = cgminer.section(reply, "POOLS")
+    return _working(tuple({key: row.get(name) for key, name in _POOL_KEYS} for row in rows))
+
+
+_POOL_KEYS = (("url", "URL"), ("status", "Status"), ("priority", "Priority"))
+
+
 # --- what is asked -----------------------------------------------------------------------------------------------
+
+
+def _api(command: str, when: When, digest: Any = None) -> Ask:
+    """Of the API, where no page was answered."""
+    return Ask(f"api_{command}", command, when=when, is_needed=False, unless=("brief",), digest=digest)
 
 
 def _page(name: str, when: When, digest: Any = None, *, is_needed: bool = False) -> Ask:
@@ -352,6 +386,9 @@ MAKE = Make(
         _page("overview", When.ONCE, _overview),
         _page("network_config", When.ONCE, _hostname),
         _page("details", When.DEEP),
+        _api("summary", When.EVERY),
+        _api("stats", When.EVERY),
+        _api("pools", When.SLOW, _api_pools),
     ),
     read=read,
     has_digest_login=True,

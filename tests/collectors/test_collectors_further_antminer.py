@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
-from scripted_miner import wire
+from scripted_miner import Answer, Hang, refuse, scripted_miner, wire
 
 from collectors.miners import makes
 from collectors.miners.antminer import MAKE
 from collectors.miners.hearing import said_from
 from collectors.miners.identify import classify
+from collectors.miners.line import Line
+from collectors.miners.native import NativeMiner
 from collectors.miners.pools import digest
-from fleet.readings import MinerReading, OperatingState, Sensor
+from fleet.ports import PollError
+from fleet.readings import FaultKind, MinerReading, OperatingState, Sensor
 
 OK = [{"STATUS": "S"}]
 BUILT = "Tue Aug 20 10:37:07 CST 2019"
@@ -42,6 +45,16 @@ def look(
 
 def heat(reading: MinerReading) -> set[tuple[Sensor, int, float]]:
     return {(t.sensor, t.index, t.celsius) for t in reading.temperatures}
+
+
+def pool(number: int, url: str, *, active: bool, status: str = "Alive") -> dict[str, object]:
+    return {
+        "POOL": number,
+        "URL": url,
+        "Stratum URL": url if active else "",
+        "Status": status,
+        "Stratum Active": active,
+    }
 
 
 # --- asleep ----------------------------------------------------------------------------------------------------------
@@ -320,6 +333,48 @@ def test_the_same_firmware_under_another_name() -> None:
     assert (reading.model, reading.firmware) == ("T21", "1.2.6-rc1")
 
 
+# --- MARA without a login --------------------------------------------------------------------------------------------
+
+MARA_API = {
+    "version": rpc("VERSION", {"BMMiner": "MaraFW rel 3.12", "API": "3.1"}),
+    "summary": rpc("SUMMARY", {"GHS 5s": 100_000.5, "GHS 30m": 99_000.0, "Accepted": 8, "Elapsed": 2649}),
+    "stats": rpc(
+        "STATS",
+        {"BMMiner": "MaraFW rel 3.12", "Model": "Antminer S19k Pro"},
+        {"temp_chip1": "49-58", "temp_chip2": "49-56", "temp_chip3": "0-0-0-0", "temp_pcb1": "44-53"},
+    ),
+    "pools": rpc("POOLS", pool(0, "stratum+tcp://farm.example:3333", active=False)),
+}
+
+
+async def test_mara_tells_everybody_its_hashrate_over_the_api_of_what_it_replaced() -> None:
+    """Behind its login it tells more; without one, `Model` stands where others have `Type`, and no pool is active."""
+    answers = {command: wire(reply) for command, reply in MARA_API.items()}
+    async with scripted_miner(answers) as server:
+        miner = NativeMiner(Line(server.host, {4028: server.port, 80: 1}), 30.0, None)
+        first, second = await miner.read(), await miner.read()
+    assert server.asked == ["version", "summary", "stats", "pools", "summary", "stats"]
+    assert (first.driver, first.make, first.model, first.algorithm) == ("mara", "Antminer", "S19k Pro", "sha256")
+    assert (first.hashrate_hs, first.hashrate_window_s, first.state) == (99_000e9, 1800.0, OperatingState.MINING)
+    assert (first.firmware, first.pool_host, first.pool_alive) == ("MaraFW rel 3.12", "farm.example", True)
+    assert heat(first) == {(Sensor.BOARD, 1, 53.0), (Sensor.CHIP, 1, 58.0), (Sensor.CHIP, 2, 56.0)}
+    assert (second.hashrate_hs, second.pool_host) == (first.hashrate_hs, first.pool_host)
+
+
+@pytest.mark.parametrize(
+    ("answers", "kind"),
+    [({"*": refuse(45, "Access denied")}, FaultKind.DENIED), ({"*": Hang()}, FaultKind.TIMEOUT)],
+    ids=["denied", "silent"],
+)
+async def test_mara_that_tells_nobody_needs_a_login_unless_it_is_gone(
+    answers: dict[str, Answer], kind: FaultKind
+) -> None:
+    async with scripted_miner(answers) as server:
+        with pytest.raises(PollError) as caught:
+            await NativeMiner(Line(server.host, {4028: server.port, 80: 1}), 0.3, "mara").read()
+    assert caught.value.kind is kind
+
+
 # --- pages alone -----------------------------------------------------------------------------------------------------
 
 
@@ -349,16 +404,6 @@ def test_pages_tell_what_the_api_would() -> None:
 
 
 # --- pools -----------------------------------------------------------------------------------------------------------
-
-
-def pool(number: int, url: str, *, active: bool, status: str = "Alive") -> dict[str, object]:
-    return {
-        "POOL": number,
-        "URL": url,
-        "Stratum URL": url if active else "",
-        "Status": status,
-        "Stratum Active": active,
-    }
 
 
 def test_the_pools_of_a_fee_are_not_the_farms() -> None:
