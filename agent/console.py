@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.running import BESIDE, Unreachable, ask
+from fleet.naming import full_model
 
 Document = Mapping[str, Any]
 
@@ -359,7 +360,7 @@ def machine_table(machines: Iterable[Document], with_model: bool) -> Table:
         action = str(machine["action"])
         table.add_row(
             Text(_plain(machine["id"])),
-            *([Text(_plain(machine["model"]) or DASH)] if with_model else []),
+            *([Text(_model(machine))] if with_model else []),
             Text(power(machine["power_w"])),
             Text(_plain(machine["power_source"])),
             Text(money(machine["margin_usd_h"]), _sign_style(machine["margin_usd_h"])),
@@ -368,6 +369,10 @@ def machine_table(machines: Iterable[Document], with_model: bool) -> Table:
             Text(", ".join(map(_plain, why))),
         )
     return table
+
+
+def _model(machine: Document) -> str:
+    return _plain(full_model(machine.get("make") or "", machine["model"] or "")) or DASH
 
 
 ONCE_COLUMNS = (
@@ -409,7 +414,7 @@ def _once_cells(machine: Document) -> Iterable[str]:
     temperatures = machine["temperature_c"].values()
     yield _plain(machine["id"]) + (" (provisional)" if machine.get("provisional") else "")
     yield _plain(machine["ip"]) or DASH
-    yield _plain(machine["model"]) or DASH
+    yield _model(machine)
     yield hashrate(machine["hashrate_hs"])
     yield power(machine["power_w"])
     yield _plain(machine["power_source"])

@@ -19,6 +19,7 @@ import orjson
 from exporters.wording import DISPATCHES, POWER_SOURCES, REASONS, clean, instant, number, unique_names
 from fleet.cycle import Cycle
 from fleet.economics import appraise
+from fleet.naming import full_model
 from fleet.readings import CapableSource
 
 SCHEMA = "hashwatt.fleet/2"
@@ -37,7 +38,8 @@ def census(cycle: Cycle) -> bytes:
     at_any_price = replace(now, hashprice_usd_ph_day=1.0, power_usd_per_kwh=1.0)
     money = appraise(cycle.site, snapshot, at_any_price, cycle.memory.stopped)
     models, model = _placed(
-        info.model or machine.model for info, machine in zip(snapshot.infos, cycle.site.machines, strict=True)
+        full_model(info.make, info.model) or machine.model
+        for info, machine in zip(snapshot.infos, cycle.site.machines, strict=True)
     )
     feeders, feeder = cycle.site.feeders
     tariffs, tariff = _placed(machine.tariff for machine in cycle.site.machines)

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from fleet.curtailment import Action
 from fleet.cycle import Cycle
 from fleet.economics import energy_cost_usd_per_hour, revenue_usd_per_hour
+from fleet.naming import full_model
 from fleet.readings import OperatingState, PowerSource
 from fleet.snapshot import DARK_RATIO, STATE_CODES, WORK_SLOTS, Snapshot
 from fleet.tariff import PowerPrice
@@ -179,11 +180,12 @@ def arranged(sheet: Sheet, roster: Roster) -> Sheet:
 
 
 def roster_of(cycle: Cycle) -> Roster:
-    """The machines of a cycle in row order, in the words of the inventory, and their own where it says no model."""
+    """The machines of a cycle in row order, in the words of the inventory, and their own where it says no model, with
+    the maker where that alone would tell nothing."""
     machines = cycle.site.machines
     return Roster(
         ids=cycle.site.ids,
-        models=tuple(info.model for info in cycle.snapshot.infos),
+        models=tuple(full_model(info.make, info.model) for info in cycle.snapshot.infos),
         locations=tuple(machine.location or "" for machine in machines),
         owners=tuple(machine.owner or "" for machine in machines),
         feeders=tuple(machine.feeder or "" for machine in machines),

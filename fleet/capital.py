@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from fleet.cycle import Cycle
 from fleet.economics import Economics, energy_cost_usd_per_hour
+from fleet.naming import full_model
 from fleet.site import Site, fold_model
 from fleet.tariff import PowerPrice, flat_price
 from fleet.units import TERA, WATTS_PER_KW
@@ -262,8 +263,8 @@ class Appraisal:
 class Holding:
     """A fleet at one instant as far as its worth rests on it, whoever tells it. Columns are in row order.
 
-    `models`: as the machine says, else the inventory; empty where neither does. `power`: the price of each tariff in
-    use, the site's first.
+    `models`: as the machine says, with its maker where people need it (`full_model`), else the inventory; empty where
+    neither does. `power`: the price of each tariff in use, the site's first.
     """
 
     at_s: float
@@ -281,7 +282,7 @@ def holding_of(cycle: Cycle) -> Holding:
     return Holding(
         at_s=cycle.at_s,
         site=cycle.site,
-        models=tuple(info.model or machine.model or "" for info, machine in told),
+        models=tuple(full_model(info.make, info.model) or machine.model or "" for info, machine in told),
         economics=cycle.economics,
         power=cycle.power or (flat_price(cycle.site.tariff, cycle.at_s),),
         hashprice_usd_ph_day=cycle.valuation.hashprice_usd_ph_day,
