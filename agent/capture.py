@@ -326,7 +326,12 @@ def _manifest(
     if recording.joins is not None:
         yield f"joins = {_toml(recording.joins)}"
     if gate is not None:
-        fields = {"kind": gate.kind, "realm": gate.realm, "path": gate.path, "answer": answer if gate.answer else ""}
+        fields = {
+            "kind": gate.kind,
+            "realm": redactor.text(gate.realm),
+            "path": gate.path,
+            "answer": answer if gate.answer else "",
+        }
         yield "\n[login]"
         yield from (f"{key} = {_toml(value)}" for key, value in fields.items() if value)
     for file, ask in named.items():

@@ -151,17 +151,21 @@ def document(rows: Iterable[Row], scan: Scan | None, is_complete: bool) -> dict[
 def inventory_csv(rows: Iterable[Row]) -> str:
     """An inventory that `fleet.site.parse_inventory` reads, one line per machine whose make is known.
 
-    A MAC or serial that several addresses gave names none of them: such lines stand by what else they have, at last by
-    their address. A provisional id is left to the reader, who makes the same one.
+    A MAC or serial that several addresses gave names none of them, and a serial that is the id of another machine does
+    not, either: such lines stand by what else they have, at last by their address. A provisional id is left to the
+    reader, who makes the same one.
     """
     machines = [row for row in rows if row.is_machine]
     shared = {(duplicate.what, duplicate.identity) for duplicate in duplicates(machines)}
+    ids: Counter[str | None] = Counter(row.id for row in machines)
+    ids.update(found_machine(row.address, None, None, None).id for row in machines)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     for row in machines:
         mac = None if ("MAC", row.mac) in shared else row.mac
-        serial = None if ("serial", row.serial) in shared or _is_formula(row.serial) else row.serial
+        is_taken = ("serial", row.serial) in shared or ids[row.serial] > (row.id == row.serial)
+        serial = None if is_taken or _is_formula(row.serial) else row.serial
         writer.writerow((mac or serial, mac, serial, row.address, _defused(row.model)))
     return text.getvalue()
 

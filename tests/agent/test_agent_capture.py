@@ -20,6 +20,7 @@ from agent import capture, cli, pdu_capture
 from agent.discreet import Discreet
 from agent.plan import DEADLINE_S
 from collectors.captures import load, read_capture
+from collectors.miners.identify import LANDING
 from collectors.miners.make import Credential
 from collectors.redaction import Redactor
 from hil.replay import LOGIN, ReplayedMachine
@@ -146,6 +147,17 @@ async def test_pages_and_their_login_are_recorded_without_the_login(tmp_path: Pa
             twice = await capture._record(capture._Recorder(machine.host, refused | machine.at, LOGIN), None)
         assert twice.reading is not None
         assert twice.reading.hashrate_hs == read_capture(again).hashrate_hs
+
+
+def test_the_realm_of_a_login_is_redacted_like_the_page_that_names_it(tmp_path: Path) -> None:
+    page = b'HTTP/1.1 401 \r\nwww-authenticate: Digest realm="rig C4:08:28:CA:7A:77", nonce="1"\r\n\r\n'
+    folder = tmp_path / "gate"
+    capture._write(folder, capture._files(capture.Recording({LANDING: page}), Redactor(b"key")))
+    gate = load(folder).gate
+    assert gate is not None
+    assert gate.kind == "digest"
+    assert gate.realm.startswith("rig 02:")
+    assert gate.realm.encode() in (folder / "landing.txt").read_bytes()
 
 
 def test_an_unknown_machine_is_recorded_with_what_it_will_say(

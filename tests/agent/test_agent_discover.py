@@ -164,6 +164,20 @@ def test_an_identity_of_several_addresses_names_none_of_them() -> None:
     assert [m.serial for m in machines] == [None, "B", None, None]
 
 
+def test_a_serial_that_is_the_id_of_another_machine_is_nobodys() -> None:
+    """The inventory must load, whatever a stranger calls itself; and the other machine keeps its name."""
+    found = [
+        machine("10.1.0.1", serial="a0b1c2000002"),
+        machine("10.1.0.2", mac="a0b1c2000002"),
+        machine("10.1.0.3", serial="ip-10-1-0-4"),
+        machine("10.1.0.4"),
+        machine("10.1.0.5", mac="a0b1c2000005", serial="a0b1c2000005"),
+    ]
+    machines = parse_inventory(inventory_csv(rows_of(found, {})))
+    assert [m.id for m in machines] == ["ip-10-1-0-1", "a0b1c2000002", "ip-10-1-0-3", "ip-10-1-0-4", "a0b1c2000005"]
+    assert machines[4].serial == "a0b1c2000005"
+
+
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
 def test_no_cell_is_a_formula(start: str) -> None:
     evil = f"{start}HYPERLINK(1)"
