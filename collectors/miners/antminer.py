@@ -279,7 +279,7 @@ def _model(version: Identity, network: Network, head: Fields) -> tuple[str | Non
     return bare, ()
 
 
-_NO_MODEL = re.compile(r"^antminer\s*|\s+v\.[0-9.]+$|\s*hiveon$|\s+(?:pitbit|ex)$", re.IGNORECASE)
+_NO_MODEL = re.compile(r"^antminer\s*|\s*v\.?[0-9]+(?:\.[0-9]+){2,}$|\s*hiveon$|\s+(?:pitbit|ex)$", re.IGNORECASE)
 """What stands around a model's name: its maker, and the custom firmware with its version."""
 
 

@@ -154,6 +154,7 @@ def test_families(model: str, is_sha256: bool) -> None:
         ("Antminer S21 PitBit", "S21"),
         ("ANTMINER S19J PRO+ EX", "S19J PRO+"),
         ("S19-88 v.2.6.0.39 ", "S19-88"),
+        ("Antminer S9\nV1.2.34", "S9"),
         ("Antminer S21 EXP Hyd.", "S21 EXP Hyd."),
     ],
 )
