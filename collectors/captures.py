@@ -217,7 +217,7 @@ _SIGNS: tuple[tuple[str, tuple[bytes, ...]], ...] = (
     ("mara", (b'"hashrate_realtime"',)),
     ("sealminer", (b'"PM State"',)),
     ("auradine", (b'"IPReport"',)),
-    ("avalon", (b'"MM ID0',)),
+    ("avalon", (b'"MM ID',)),
     ("whatsminer", (b'"Chip Temp Avg"',)),
 )
 """What only one firmware says, for folders that hold too little to be asked; custom firmware before its hosts."""

@@ -9,15 +9,20 @@ Money is counted on the windows of `summary`; `GHSavg` and `MGHS` are averages o
 stands in. Watts are `WALLPOWER`, else the seventh element of `PS`, both at the input; an A10 has only the fifth, which
 is what goes to the hash boards. The Nano 3 and 3S are fed with 28 V by a supply of their own, so what they report is
 DC; the Nano 3 also orders `PS` otherwise, and is believed only where its volts, amperes and watts agree.
+
+A7 to A9 are modules on chains behind a controller that has no name of its own: the rig is called by what hangs there,
+`5 x A741`, so that nobody takes the nameplate of one module for it, and no module's serial is its own.
 """
 
 from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 from typing import Any, NamedTuple
 
 from collectors.miners import avalon_text, cgminer, evidence, pools
@@ -36,8 +41,10 @@ NOW_RATE_STUCK = "now_rate_stuck_at_zero"
 POWER_LAYOUT = "power_layout_unknown"
 
 HOUR_S = 3600.0
-MAX_MODULES = 16  # one in all machines since the A10; up to five behind the controller of an A8
+MAX_MODULES = 64  # one in all machines since the A10; four chains of five behind the controller of A9s
 MAX_BOARDS = 16
+MAX_ERRORS = 64
+LAST_PLACE = 3
 
 _WINDOWS = (("MHS 5m", 300.0), ("MHS 15m", 900.0), ("MHS 1m", 60.0), ("MHS av", 0.0))
 _SHORT_WINDOWS = ("MHS 30s", "MHS 5s")
@@ -51,6 +58,7 @@ Texts = dict[str, str]
 # --- who it is ---------------------------------------------------------------------------------------------------
 
 _NUMBERED = re.compile(r"([0-9]{2,4})(Pro|XP|[A-Za-z])?(?![A-Za-z0-9])")
+_OLD = re.compile(r"([789][0-9]{2})[12][0-9](?:0[1-9]|1[0-2])-")  # model, year, month
 _HOME = {"q": "Q", "nano3s": "Nano 3S", "nano3": "Nano 3", "mini3": "Mini 3"}
 
 
@@ -63,7 +71,7 @@ class Model(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def model_of(said: str) -> Model | None:
-    """`15-194` -> `A1566`, `1346-110` -> `A1346`, `16XP-300` -> `A16 XP`, `nano3s` -> `Nano 3S`.
+    """`15-194` -> `A1566`, `1346-110` -> `A1346`, `16XP-300` -> `A16 XP`, `nano3s` -> `Nano 3S`, `7411706-` -> `A741`.
 
     What has no such form stays in the machine's own words.
     """
@@ -71,10 +79,10 @@ def model_of(said: str) -> Model | None:
     at_home = _HOME.get(bare.partition("-")[0].replace(" ", "").lower())
     if at_home is not None:
         return Model(at_home, True)
-    matched = _NUMBERED.match(bare)
+    matched = _NUMBERED.match(bare) or _OLD.match(bare)
     if matched is None:
         return Model(sys.intern(bare), False) if bare else None
-    digits, suffix = matched[1], matched[2] or ""
+    digits, suffix = matched[1], (matched[2] or "") if matched.re is _NUMBERED else ""
     if digits == "15" and not suffix:
         digits = "1566"
     return Model(sys.intern(f"A{digits}{' ' if len(suffix) > 1 else ''}{suffix}"), True)
@@ -111,33 +119,47 @@ _NOBODY = Identity(None, None, None, None)
 
 # --- the text of one machine -------------------------------------------------------------------------------------
 
+_MODULE_KEY = re.compile(r"MM ID([0-9]{1,3})(?![0-9])")
+
 
 @dataclass(slots=True)
 class Module:
-    """One hashing module: a whole machine since the A10. `boards` are the blocks per board that some firmware has."""
+    """One hashing module: a whole machine since the A10. `name` is its chain and its number there, as the machine has
+    them: `AV71 MM2`. `boards` are the blocks per board that some firmware has."""
 
+    name: str
     fields: Texts = field(default_factory=dict)
     boards: list[Texts] = field(default_factory=list)
 
 
 def _modules(reply: Fields) -> list[Module]:
-    """The modules of one reply, in its order; those that say nothing are left out.
+    """The modules of one reply, in its order; those that say nothing are left out. Where there are more than any
+    controller has, one that says nothing stands for the rest: no sum passes for that of all.
 
     Errors: PollError where none says anything (a Q answers `stats` with an empty text for a while after a restart).
     """
     found: list[Module] = []
     for row in cgminer.section(reply, "STATS"):
-        of_row: dict[str, Module] = {}
-        for key, text in row.items():
-            if key.startswith("MM ID") and len(found) + len(of_row) < MAX_MODULES:
-                _fill(of_row.setdefault(key.partition(":")[0], Module()), text)
-        spoken = [module for module in of_row.values() if module.fields or module.boards]
-        if spoken and "HBinfo" in row:
-            _fill(spoken[0], row["HBinfo"])
-        found += spoken
+        if len(found) > MAX_MODULES:
+            break
+        found += _modules_of(row)
     if not found:
         raise PollError(FaultKind.MALFORMED, "details: nothing in them")
-    return found
+    return found if len(found) <= MAX_MODULES else [*found[:MAX_MODULES], Module("rest")]
+
+
+def _modules_of(row: Fields) -> list[Module]:
+    """The modules of one chain that say something."""
+    chain = cgminer.text(row.get("ID"), 16)
+    of_row: dict[str, Module] = {}
+    for key, text in row.items():
+        if (matched := _MODULE_KEY.match(key)) and len(of_row) <= MAX_MODULES:
+            name = f"{chain} MM{matched[1]}" if chain else f"MM{matched[1]}"
+            _fill(of_row.setdefault(matched[1], Module(name)), text)
+    spoken = [module for module in of_row.values() if module.fields or module.boards]
+    if spoken and "HBinfo" in row:
+        _fill(spoken[0], row["HBinfo"])
+    return spoken
 
 
 def _fill(module: Module, text: object) -> None:
@@ -265,8 +287,8 @@ _FLAGS = (("FanErr", "fan error"), ("PCOMM_E", "errors on the link to the power 
 
 def _errors(modules: Sequence[Module]) -> Iterator[MachineError]:
     """What the modules report about themselves, in words that stay the same while an error lasts."""
-    for place, module in enumerate(modules):
-        prefix = f"MM{place} " if len(modules) > 1 else ""
+    for module in modules:
+        prefix = f"{module.name} " if len(modules) > 1 else ""
         for code, text in _errors_of(module.fields):
             yield MachineError(prefix + code, text)
 
@@ -322,18 +344,22 @@ _IN_AND_OUT = ("HBITemp", "HBOTemp", "HBTemp")
 
 
 def _temperatures(modules: Sequence[Module]) -> tuple[Temperature, ...]:
-    """Inlet and outlet air of the machine, each board by the air into and out of it, hottest chip of each board."""
+    """Inlet and outlet air of the machine, each board by the air into and out of it, hottest chip of each board.
+
+    A rig of more modules than there are places for has its hottest of the last of them in the last place.
+    """
     heat = evidence.Heat()
     first = 0
+    last = LAST_PLACE if len(modules) > 1 else MAX_BOARDS
     for module in modules:
         get = module.fields.get
         for key, sensor in _AIR:
             heat.feel(sensor, 0, get(key))
         for key in _IN_AND_OUT:
-            heat.feel(Sensor.BOARD, first, get(key))
+            heat.feel(Sensor.BOARD, min(first, last), get(key))
         chips = avalon_text.numbers(module.fields, "MTmax")[:MAX_BOARDS] or (get("TMax"),)
         for i, degrees in enumerate(chips):
-            heat.feel(Sensor.CHIP, first + i, degrees)
+            heat.feel(Sensor.CHIP, min(first + i, last), degrees)
         first += len(chips)
     return heat.temperatures()
 
@@ -351,17 +377,18 @@ def _boards(modules: Sequence[Module], model: str | None, uptime_s: float | None
     """Every board with its average of the last hour, the only rate that is told per board; an idle machine keeps it,
     where it is history."""
     window_s = HOUR_S if uptime_s is None else min(HOUR_S, uptime_s)
-    for place, module in enumerate(modules):
+    for module in modules:
         fields = module.fields
         rates = avalon_text.numbers(fields, "MGHS")
         errors = avalon_text.numbers(fields, "MH")
         count = max(len(rates), len(avalon_text.numbers(fields, "MTmax")), len(module.boards))
+        count = count or max(len(errors), len(avalon_text.numbers(fields, "ECHU")))  # all that A7 to A9 say per board
         power = power_of(fields, model)
         frequency_hz = evidence.scaled(evidence.positive(fields.get("Freq")), MEGA) if count == 1 else None
         for i in range(min(count, MAX_BOARDS)):
             rate_hs = evidence.scaled(rates[i], GIGA) if i < len(rates) and not is_idle else None
             yield Board(
-                id=f"{place}.{i}" if len(modules) > 1 else str(i),
+                id=f"{module.name}.{i}" if len(modules) > 1 else str(i),
                 hashrate_hs=rate_hs,
                 hashrate_window_s=None if rate_hs is None else window_s,
                 chips=_chips(module, i),
@@ -372,13 +399,13 @@ def _boards(modules: Sequence[Module], model: str | None, uptime_s: float | None
 
 
 def _chips(module: Module, board: int) -> int | None:
-    """Chips that answer for a board: as many as it lists temperatures for."""
+    """Chips that answer for a board: as many as it lists temperatures for, else counts of work."""
     of_board = module.boards[board] if board < len(module.boards) else {}
     for fields in (of_board, module.fields):
         for key in (f"PVT_T{board}", "PVT_T0") if fields is of_board else (f"PVT_T{board}",):
             if listed := avalon_text.numbers(fields, key):
                 return len(listed)
-    return None
+    return len(avalon_text.numbers(module.fields, f"MW{board}")) or None
 
 
 # --- the reading -------------------------------------------------------------------------------------------------
@@ -394,7 +421,7 @@ def read(said: Said) -> MinerReading:
     identity: Identity = said.get("version") or _NOBODY
     pool: pools.Pools | None = said.get("pools")
     first = modules[0].fields if modules else {}
-    model = identity.model or _model_in(first)
+    model = identity.model or _model_of_all(modules)
     name = None if model is None else model.name
     warnings: list[str] = []
 
@@ -414,14 +441,14 @@ def read(said: Said) -> MinerReading:
     if pool is None:
         warnings.append(POOLS_MISSING)
 
-    errors = tuple(_errors(modules))
+    errors = tuple(islice(_errors(modules), MAX_ERRORS))
     return MinerReading(
         driver=KEY,
         make=NAME,
         model=name,
         firmware=identity.firmware or cgminer.text(first.get("Ver")),
         mac=identity.mac,
-        serial=identity.serial or _serial(first.get("DNA")) or _serial(first.get("HDNA")),
+        serial=identity.serial or (_serial_in(first) if len(modules) == 1 else None),
         algorithm="sha256" if model is not None and model.is_proven else None,
         state=evidence.state(
             now_hs,
@@ -464,6 +491,19 @@ def _model_in(fields: Texts) -> Model | None:
     said = cgminer.text(fields.get("Ver"))
     model = model_of(said) if said else None
     return model if model is not None and model.is_proven else None
+
+
+def _model_of_all(modules: Sequence[Module]) -> Model | None:
+    """`A1246`; for several modules `5 x A741` or `A841 + 2 x A821`; None where one of them does not say."""
+    each = [_model_in(module.fields) for module in modules]
+    count = Counter(model.name for model in each if model is not None)
+    if not count or None in each:
+        return None
+    return Model(sys.intern(" + ".join(name if n == 1 else f"{n} x {name}" for name, n in count.items())), True)
+
+
+def _serial_in(fields: Texts) -> str | None:
+    return _serial(fields.get("DNA")) or _serial(fields.get("HDNA"))
 
 
 def _now_hs(

@@ -290,7 +290,7 @@ def test_several_modules_are_one_machine() -> None:
     assert reading.power_limit_w == 2800.0
     assert celsius(reading) == {("inlet", 0, 36.0), ("chip", 0, 84.0), ("chip", 1, 91.0)}
     assert reading.fans_rpm == (5730.0, 5730.0)
-    assert [board.id for board in reading.boards] == ["0.0", "0.1", "1.0", "1.1"]
+    assert [board.id for board in reading.boards] == ["AVA100 MM1.0", "AVA100 MM1.1", "AVA100 MM2.0", "AVA100 MM2.1"]
     assert reading.reported_power_w is None
 
 
