@@ -9,8 +9,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from collectors.miners import hearing
 from collectors.miners.make import Make
+from fleet.ports import PollError
 from fleet.readings import MinerReading
 from hil import devices
 
@@ -42,3 +45,11 @@ def test_the_example_of_a_new_make_reads_what_the_page_says() -> None:
     assert {name: getattr(reading, name) for name in wanted} == wanted
     unlisted = [f for f in fields(MinerReading) if f.name not in {*wanted, "driver", "temperatures"}]
     assert {f.name for f in unlisted if getattr(reading, f.name) != f.default} == set()
+
+
+def test_the_example_keeps_the_promise_that_the_page_makes_of_errors() -> None:
+    scope: dict[str, Any] = {}
+    exec(compile(block("python"), "adding-a-device.md", "exec"), scope)
+    for said in ({}, {"summary": b'{"STATUS":[{"STATUS":"E","Msg":"no"}]}'}, {"summary": b'{"SUMMARY":[[]]}'}):
+        with pytest.raises(PollError):
+            scope["MAKE"].read(hearing.said_from(scope["MAKE"], said))
