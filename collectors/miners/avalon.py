@@ -282,6 +282,7 @@ _COUNTERS = (
     ("CRC", "checksum errors on the link to its chips"),
     ("COMCRC", "checksum errors on the link to the board"),
 )
+_LASTING = re.compile(r"(?:CRC[0-9]+|ECHU[0-9]+:512)$")  # counted since the start, and what healthy boards say
 _FLAGS = (("FanErr", "fan error"), ("PCOMM_E", "errors on the link to the power supply"))
 
 
@@ -442,6 +443,7 @@ def read(said: Said) -> MinerReading:
         warnings.append(POOLS_MISSING)
 
     errors = tuple(islice(_errors(modules), MAX_ERRORS))
+    has_error = any(_LASTING.search(error.code) is None for error in errors)
     return MinerReading(
         driver=KEY,
         make=NAME,
@@ -455,9 +457,9 @@ def read(said: Said) -> MinerReading:
             None if money is None else money.hs,
             uptime_s,
             is_asleep="in work" not in works and any(_is_off(module.fields) for module in modules),
-            is_ramping=_is_ramping(works, power, now_hs, has_error=bool(errors)),
+            is_ramping=_is_ramping(works, power, now_hs, has_error=has_error),
             has_pool=None if pool is None else pool.count > 0 and pool.is_alive is not False,
-            has_error=bool(errors),
+            has_error=has_error,
         ),
         hashrate_hs=None if money is None else money.hs,
         hashrate_window_s=None if money is None else money.window_s,

@@ -151,6 +151,24 @@ def test_errors_are_bounded_however_many_modules_there_are() -> None:
     assert len(look(chains(*[[sick] * 5] * 4)).errors) == avalon.MAX_ERRORS
 
 
+@pytest.mark.parametrize(
+    ("errors", "state"),
+    [
+        ("ECHU[512 512 512] CRC[0 4 4] COMCRC[1 0 0]", OperatingState.IDLE),
+        ("ECHU[512 64 512] CRC[0 4 4] COMCRC[1 0 0]", OperatingState.FAULTED),  # too hot
+        ("ECMM[512]", OperatingState.FAULTED),
+    ],
+)
+def test_what_machines_say_that_do_well_does_not_make_a_fault_of_a_pause(errors: str, state: OperatingState) -> None:
+    """Recordings of machines that hash as they should have 512 in `ECHU` and a few checksum errors since the start."""
+    idle = SUMMARY | {"MHS 5s": 0.0, "MHS 1m": 0.0, "MHS 5m": 0.0}
+    text = f"Ver[1066-50-20080702] SYSTEMSTATU[Work: In Idle, Hash Board: 3 ] GHSspd[0.00] {errors}"
+    raw = {"summary": reply("SUMMARY", [idle]), "stats": chains([text])}
+    reading = avalon.MAKE.read(hearing.said_from(avalon.MAKE, raw, is_deep=True))
+    assert reading.state is state
+    assert reading.errors  # told nevertheless
+
+
 def test_a_key_that_is_no_module_is_not_read() -> None:
     row = {"STATS": 0, "ID": "AV90", "MM ID": module(A921), "MM IDx": module(A921), "MM ID1234": module(A921)}
     raw = {"summary": reply("SUMMARY", [SUMMARY]), "stats": reply("STATS", [row])}
