@@ -309,3 +309,37 @@ async def test_firmware_that_swallows_joined_questions_is_asked_one_by_one() -> 
     assert caught.value.kind is FaultKind.TIMEOUT
     assert (await miner.read()).hashrate_hs is not None
     assert host.asked.count("joined") == 1
+
+
+# --- what does not pass on to the next -------------------------------------------------------------------------------
+
+
+async def test_a_token_of_one_make_is_not_shown_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host("whatsminer")
+    miner = NativeMiner(host, 5.0)
+    await miner.read()
+    logged_out: list[str] = []
+    monkeypatch.setattr(Line, "log_out", lambda line: logged_out.append(line.host))
+    host.stand("antminer")  # without a login it says no MAC, so no look fails
+    assert (await miner.read()).driver == "antminer"
+    assert logged_out == ["127.0.0.1"]
+
+
+async def test_firmware_that_no_longer_joins_is_asked_one_by_one_again() -> None:
+    host = Host("whatsminer")
+    miner = NativeMiner(host, 5.0)
+    assert (await miner.read()).way == "whatsminer+joined"
+    host.replies["joined"] = FaultKind.MALFORMED
+    with pytest.raises(PollError):
+        await miner.read()
+    assert (await miner.read()).way == "whatsminer+single"
+
+
+async def test_only_a_machine_with_slow_answers_says_how_old_they_are(clock: Clock) -> None:
+    ages: dict[str, float | None] = {}
+    for name in ("axeos", "avalon"):
+        miner = NativeMiner(Host(name), 5.0)
+        await miner.read()
+        clock.now += 30.0
+        ages[name] = (await miner.read()).slow_age_s
+    assert ages == {"axeos": None, "avalon": 30.0}
