@@ -8,7 +8,7 @@ pen is put right. No row holds a secret: what a server said is cleaned, and noth
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl, urlsplit
@@ -99,7 +99,9 @@ class FeedWatch:
                 if stale is None:
                     continue
                 kind, (how, since_s) = STALE, stale
-            meanwhile = self._price_meanwhile(job, cycle, known) if of_series else _market_meanwhile(job, cycle, market)
+            meanwhile = (
+                self._price_meanwhile(job, cycle, known) if of_series else self._numbers_meanwhile(job, cycle, market)
+            )
             found.append(
                 {
                     "feed": _key_of(job),
@@ -138,6 +140,15 @@ class FeedWatch:
             return f"{what} missing"
         return f"{what}: what it told before holds until {clock(float(series.ends[-1]) + series.hold_s, now_s)}"
 
+    def _numbers_meanwhile(self, job: Job, cycle: Cycle, market: Market) -> str:
+        """What stands for each number of the feed: `BTC price from kraken; difficulty, height missing`."""
+        holders: dict[str, list[str]] = {}
+        failing = {job.key, *self._failing}
+        gave = {quote.input for quote in market.quotes if quote.source == job.key}
+        for input in [input for input in GIVES[job.kind] if input in gave] or GIVES[job.kind]:
+            holders.setdefault(_holder(input, failing, cycle.valuation), []).append(INPUTS_TOLD[input])
+        return "; ".join(f"{', '.join(words)} {holder}" for holder, words in holders.items())
+
     def _tariffs_of(self, job: Job) -> list[int]:
         """The tariffs that rest on a series of prices, by their place; none for a rate of exchange."""
         return [i for i, tariff in enumerate(self._tariffs) if tariff.energy == Index(job.key)]
@@ -172,16 +183,8 @@ def _stale_quotes(job: Job, cycle: Cycle, market: Market) -> tuple[str, float] |
     return told, end_s if end_s <= cycle.at_s else NAN
 
 
-def _market_meanwhile(job: Job, cycle: Cycle, market: Market) -> str:
-    """What stands for each number of the feed: `BTC price from kraken; difficulty, height missing`."""
-    holders: dict[str, list[str]] = {}
-    gave = {quote.input for quote in market.quotes if quote.source == job.key}
-    for input in [input for input in GIVES[job.kind] if input in gave] or GIVES[job.kind]:
-        holders.setdefault(_holder(input, job.key, cycle.valuation), []).append(INPUTS_TOLD[input])
-    return "; ".join(f"{', '.join(words)} {holder}" for holder, words in holders.items())
-
-
-def _holder(input: MarketInput, own: str, valuation: Valuation) -> str:
+def _holder(input: MarketInput, failing: Collection[str], valuation: Valuation) -> str:
+    """Who stands for a number: those that still answer, else what was told before, else nobody."""
     check = valuation.cross_check
     if input is MarketInput.PUBLISHED_USD_PH_DAY:
         state, sources, age_s = check.state, [check.source], check.age_s
@@ -197,9 +200,9 @@ def _holder(input: MarketInput, own: str, valuation: Valuation) -> str:
     is_gone = state is InputState.STALE_HARD and input not in (_D, _H)
     if state is InputState.MISSING or is_gone or not sources:
         return "missing"
-    if others := [clean(source, 32) for source in sources if source != own]:
+    if others := [clean(source, 32) for source in sources if source not in failing]:
         return f"from {'+'.join(others)}"
-    return f"still its own of {clock(valuation.at_s - age_s, valuation.at_s)}"
+    return f"still as told at {clock(valuation.at_s - age_s, valuation.at_s)}"
 
 
 def _how(fault: Fault, job: Job) -> str:

@@ -175,7 +175,7 @@ def of(input: MarketInput, *sources: str) -> dict[MarketInput, tuple[Quote, ...]
 def test_what_holds_meanwhile_is_told_for_each_number_of_the_feed() -> None:
     states = dict.fromkeys((D, H, F, P), InputState.FRESH)
     assert meanwhile(KRAKEN) == "BTC price from coinbase"
-    assert meanwhile(KRAKEN, used=of(P, "kraken")) == "BTC price still its own of 07:59 UTC"  # 7 s old
+    assert meanwhile(KRAKEN, used=of(P, "kraken")) == "BTC price still as told at 07:59 UTC"  # 7 s old
     assert meanwhile(KRAKEN, used=of(P), states=states | {P: InputState.MISSING}) == "BTC price missing"
     assert meanwhile(KRAKEN, used=of(P, "kraken"), states=states | {P: InputState.STALE_HARD}) == "BTC price missing"
     assert meanwhile(KRAKEN, states=states | {P: InputState.CONFLICT}) == "BTC price in dispute"
@@ -184,15 +184,22 @@ def test_what_holds_meanwhile_is_told_for_each_number_of_the_feed() -> None:
     used = {D: of(D, "bitcoin_core")[D], H: of(H, "bitcoin_core")[H], F: of(F, "mempool", "braiins")[F]}
     hard = states | {D: InputState.STALE_HARD, H: InputState.STALE_HARD}
     assert meanwhile(NODE, used=used, states=hard, ages_s=old) == (
-        "difficulty still its own of 20:53 UTC; height still its own of 2027-01-14 18:06 UTC; fees from mempool+braiins"
+        "difficulty still as told at 20:53 UTC; height still as told at 2027-01-14 18:06 UTC; fees from mempool+braiins"
     )
+
+
+def test_a_source_that_fails_too_holds_nothing_up_but_what_it_told() -> None:
+    coinbase = Job("coinbase", "coinbase", "api.coinbase.com", 443, 30.0, 10.0, {})
+    watch = FeedWatch((coinbase, KRAKEN))
+    watch.take([failed(KRAKEN, FaultKind.REFUSED), failed(coinbase, FaultKind.REFUSED)])
+    assert [row["meanwhile"] for row in told(watch)] == ["BTC price still as told at 07:59 UTC"] * 2
 
 
 @pytest.mark.parametrize(
     ("check", "words"),
     [
         (CrossCheck(), "published hashprice missing"),
-        (CrossCheck(30.0, 0.1, 600.0, InputState.FRESH, "luxor"), "published hashprice still its own of 07:50 UTC"),
+        (CrossCheck(30.0, 0.1, 600.0, InputState.FRESH, "luxor"), "published hashprice still as told at 07:50 UTC"),
         (CrossCheck(30.0, 0.1, 9e5, InputState.STALE_HARD, "luxor"), "published hashprice missing"),
     ],
 )
