@@ -39,6 +39,7 @@ _UNIT_HS = {
     for prefix, scale in (("", 1.0), ("K", 1e3), ("M", MEGA), ("G", GIGA), ("T", TERA), ("P", PETA))
     for unit in ("H", "H/S", "HS")
 }
+_SAID = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?([A-Za-z/]{1,8})$")  # "9529.46 MH/s"
 _MODES = {"0": "normal", "1": "sleep", "2": "high", "3": "low", "254": "sleep"}
 _ASLEEP = frozenset({"1", "5", "254"})  # 254 of the S17 generation; 5 of firmware of 2023-07 and later
 
@@ -183,7 +184,7 @@ def read(said: Said) -> MinerReading:
     model, warnings = _model(version, network, head)
 
     stated = details.get("rate_unit")
-    unit_hs = GIGA if stated == "GH" else _unit_hs(stated, totals, model)
+    unit_hs = GIGA if stated == "GH" else _unit_hs(stated, totals, details, model)
     if unit_hs is None:
         warnings = (*warnings, UNIT_UNKNOWN)
     uptime_s = _uptime_s(totals, details)
@@ -315,23 +316,44 @@ def _is_asleep(mode: str | None, details: Fields, uptime_s: float | None) -> boo
 # --- hashrate --------------------------------------------------------------------------------------------------------
 
 
-def _unit_hs(stated: object, totals: Fields, model: str | None) -> float | None:
+def _unit_hs(stated: object, totals: Fields, details: Fields, model: str | None) -> float | None:
     """H/s in one of the numbers that are called GHS; None where nothing tells.
 
     They are GH/s on every machine for SHA-256, and what they like on others: MH/s (L7), GH/s (L9), Sol/s and Ksol/s
-    (Z15), told by `rate_unit`, by the text of `RT HASHRATE` ("9529.46 MH/s"), or by nobody.
+    (Z15), told by `rate_unit`, by the texts that say some of the rates again, or by nobody.
     """
     word = cgminer.text(stated)
     if word is not None:
         return _UNIT_HS.get(word.upper())
-    if (named := totals.get("RT HASHRATE")) is not None:
-        return _named_unit_hs(named)
+    if "RT HASHRATE" in totals:
+        return _said_again(totals, details)
     return GIGA if model is None or makes.is_sha256_antminer(model) else None
 
 
-def _named_unit_hs(said: object) -> float | None:
-    """`9529.46 MH/s` -> H/s in one of these."""
-    return _UNIT_HS.get((cgminer.text(said) or "").lstrip("0123456789. ").upper())
+def _said_again(totals: Fields, details: Fields) -> float | None:
+    """H/s in a number, by the text of the same rate.
+
+    A text is in the unit that suits its own size, the numbers in the one that suits what the machine should give: of
+    an L9 with a dead board, 9.9 is said again as "9900.00 MH/s".
+    """
+    for text, number in (
+        (totals.get("RT HASHRATE"), totals.get("GHS 5s")),
+        (totals.get("AV HASHRATE"), totals.get("GHS av")),
+        (totals.get("THEORY HASHRATE"), details.get("total_rateideal")),
+    ):
+        said, rate = _SAID.match(cgminer.text(text) or ""), evidence.positive(number)
+        said_hs = 0.0 if said is None else float(said[1]) * _UNIT_HS.get(said[2].upper(), 0.0)
+        if said_hs > 0.0 and rate is not None and rate >= 0.01:
+            thousands = math.log(said_hs / rate, 1000.0)
+            if abs(thousands - round(thousands)) < 0.1:  # rounding can double the least of them
+                return 1000.0 ** round(thousands)
+    return None
+
+
+def _names_hashes(said: object) -> bool:
+    """`9529.46 MH/s` does, `891.29 Ksol/s` does not."""
+    named = _SAID.match(cgminer.text(said) or "")
+    return named is not None and named[2].upper() in _UNIT_HS
 
 
 def _money(unit_hs: float | None, totals: Fields, details: Fields, uptime_s: float | None) -> Rate | None:
@@ -358,12 +380,10 @@ def _now_hs(unit_hs: float | None, totals: Fields, details: Fields) -> float | N
 
 
 def _rate(unit_hs: float | None, *candidates: object) -> float | None:
-    """First candidate that is a number, in H/s. A unit that we do not know makes every rate unknown."""
-    if unit_hs is None:
-        return None
+    """First candidate that is a number, in H/s. A unit that we do not know makes every rate unknown but 0."""
     for candidate in candidates:
         if candidate is not None and (value := evidence.not_negative(candidate)) is not None:
-            return value * unit_hs
+            return value * unit_hs if unit_hs is not None else 0.0 if value == 0.0 else None
     return None
 
 
@@ -525,7 +545,7 @@ def _slot(details: Fields, slot: int, unit_hs: float | None, uptime_s: float | N
     """One place of the API. `chain_rate` is of 5 s, but since the start where firmware calls it an average, too: then
     it is in G of whatever the text of that average is in, and not in the unit of the total."""
     average = details.get(f"CHAIN AVG HASHRATE{slot}")
-    rate_unit_hs = unit_hs if average is None else GIGA if _named_unit_hs(average) else None
+    rate_unit_hs = unit_hs if average is None else GIGA if _names_hashes(average) else None
     return Board(
         id=str(slot),
         hashrate_hs=_rate(rate_unit_hs, details.get(f"chain_rate{slot}")),

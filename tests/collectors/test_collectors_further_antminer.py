@@ -127,6 +127,26 @@ def test_a_rate_whose_unit_nobody_tells_is_no_rate_but_proves_work(kind: str, to
     assert "hashrate_unit_unknown" in reading.warnings
 
 
+@pytest.mark.parametrize(
+    ("said", "now_hs", "expected_hs"),
+    [
+        ({"RT HASHRATE": "9900.00 MH/s", "GHS 5s": 9.9, "AV HASHRATE": "0.00 H/s", "GHS av": 0.0}, 9.9e9, 16e9),
+        ({"RT HASHRATE": "0.00 H/s", "GHS 5s": 0.0, "AV HASHRATE": "15.90 GH/s", "GHS av": 15.9}, 0.0, 16e9),
+        ({"RT HASHRATE": "0.00 H/s", "GHS 5s": 0.0, "THEORY HASHRATE": "16.00 GH/s"}, 0.0, 16e9),
+        ({"RT HASHRATE": "0.00 H/s", "GHS 5s": 0.0}, 0.0, None),  # nothing is nothing in every unit
+        ({"RT HASHRATE": "9.9 what", "GHS 5s": 9.9}, None, None),
+        ({"RT HASHRATE": "999999999999999 TH/s", "GHS 5s": 5e-324}, None, None),
+        ({"RT HASHRATE": "60.00 MH/s", "GHS 5s": 9.9}, None, None),  # not the same rate
+    ],
+)
+def test_a_text_has_the_unit_of_its_own_size(
+    said: dict[str, object], now_hs: float | None, expected_hs: float | None
+) -> None:
+    """An L9 that should give 16 GH/s counts in G; its texts shrink to "9900.00 MH/s" and to "0.00 H/s"."""
+    reading = look("Antminer L9", {"Elapsed": 9000, **said}, {"total_rateideal": 16.0})
+    assert (reading.hashrate_now_hs, reading.hashrate_expected_hs) == (now_hs, expected_hs)
+
+
 def test_a_machine_without_work_names_the_bare_unit() -> None:
     page = {"INFO": {"type": "Antminer KS5"}, "STATS": [{"elapsed": 0, "rate_5s": 0.0, "rate_unit": "H/s"}]}
     reading = MAKE.read(said_from(MAKE, {"web_stats": wire(page, b"")}))
