@@ -50,7 +50,7 @@ MAKES = (*EMULATED, *RECORDED)
 _MACS = (b"62:f7:5e:b7:10:46", b"AA:BB:CC:DD:EE:FF")
 _SERIALS = (b"JYZZB0UBDJABF06RB", b"01234567890123456789012345678901", b"HIL00000")
 
-# What the recording of LuxOS lacks: its boards have four sensors each, its pools are in groups.
+# What the recording of LuxOS lacks: its boards have four sensors each, its pools are in groups, nothing is wrong.
 _LUXOS_MORE = {
     "temps": {
         "STATUS": [{"STATUS": "S", "When": 1, "Code": 332, "Msg": "Temperature values", "Description": "LUXminer"}],
@@ -62,6 +62,11 @@ _LUXOS_MORE = {
     "groups": {
         "STATUS": [{"STATUS": "S", "When": 1, "Code": 307, "Msg": "2 Group(s)", "Description": "LUXminer"}],
         "GROUPS": [{"GROUP": i, "Name": f"group {i}", "Quota": 1} for i in range(2)],
+        "id": 1,
+    },
+    "events": {
+        "STATUS": [{"STATUS": "S", "When": 1, "Code": 357, "Msg": "Miner Events", "Description": "LUXminer"}],
+        "EVENTS": [],
         "id": 1,
     },
 }

@@ -5,6 +5,8 @@ averages since the start, its total is one board's), so the rates come from `sum
 the tuner's model unless `power` says that the supply measures. Boards come unordered, and most have no chip sensor:
 the chip temperatures of `stats` repeat the board's. Several pools get work at once where there are groups.
 
+`events` lists what is wrong now, and what a person or the start-up keeps from hashing; what is mended leaves the list.
+
 Rates and watts are asked at every look. Boards, fans, sensors and settings are most of the bytes and change slowly, so
 they come with the pools at every tenth, and when the machine stops or begins to hash; only what the reading needs of
 them is kept. The whole boards are asked for once more where somebody wants everything.
@@ -16,6 +18,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from collectors.miners import evidence, hardware, pools, presets
 from collectors.miners.cgminer import flag, integer, section, text
@@ -131,6 +134,41 @@ def _errors(devs: tuple[Fields, ...]) -> tuple[MachineError, ...]:
     )
 
 
+class Events(NamedTuple):
+    """What `events` says of the machine now."""
+
+    errors: tuple[MachineError, ...] = ()
+    is_asleep: bool = False
+    is_starting: bool = False
+
+
+_NO_EVENTS = Events()
+_ASLEEP = ("SLEEP", "IDLE")
+_STARTING = "REBOOT_SYSINIT"
+_NO_FAULTS = (*_ASLEEP, _STARTING, "REBOOT_USER", "SHUTDOWN_USER", "NO_ACTIVE_POOLS")
+
+
+def _events(reply: Fields) -> Events:
+    """By their codes; one that we do not know is an error, as most are. A board, a fan or the like has its number."""
+    rows = _rows(reply, "EVENTS")[:_MAX_KEPT]
+    if not rows:
+        return _NO_EVENTS
+    told = [((text(row.get("Code")) or "unknown").upper(), row) for row in rows]
+    return Events(
+        tuple(_event(code, row) for code, row in told if code not in _NO_FAULTS),
+        is_asleep=any(code in _ASLEEP for code, _ in told),
+        is_starting=any(code == _STARTING for code, _ in told),
+    )
+
+
+def _event(code: str, row: Fields) -> MachineError:
+    words, number = text(row.get("Description")) or code, text(row.get("ID"), MAX_ID_CHARS)
+    if number is None:
+        return MachineError(code, words)
+    part = (text(row.get("Target"), MAX_ID_CHARS) or "part").lower()
+    return MachineError(f"{code} {number}", f"{part} {number}: {words}")
+
+
 def _fans(reply: Fields) -> tuple[float | None, ...]:
     return tuple(evidence.not_negative(row.get("RPM")) for row in _rows(reply, "FANS")[:_MAX_KEPT])
 
@@ -226,6 +264,8 @@ def read(said: Said) -> MinerReading:
     elif known_pools.others:
         warnings.append(pools.SEVERAL_HOSTS)
     boards: Boards = said.get("devs", _NO_BOARDS)
+    events: Events = said.get("events", _NO_EVENTS)
+    errors = boards.errors + events.errors
     return MinerReading(
         driver="luxos",
         make=machine.make,
@@ -239,9 +279,9 @@ def read(said: Said) -> MinerReading:
             now_hs,
             money.hs if money else None,
             uptime_s,
-            is_asleep=settings.is_asleep,
-            is_ramping=_is_ramping(settings, boards, is_hashing=bool(now_hs or (money and now_hs is None))),
-            has_error=bool(boards.errors),
+            is_asleep=settings.is_asleep or events.is_asleep,
+            is_ramping=_is_ramping(settings, boards, events, is_hashing=bool(now_hs or (money and now_hs is None))),
+            has_error=bool(errors),
         ),
         hashrate_hs=money.hs if money else None,
         hashrate_window_s=money.window_s if money else None,
@@ -264,8 +304,8 @@ def read(said: Said) -> MinerReading:
         difficulty_rejected=evidence.not_negative(summary.get("Difficulty Rejected")),
         pool_host=known_pools.host if known_pools else None,
         pool_alive=known_pools.is_alive if known_pools else None,
-        errors=boards.errors,
-        boards=tuple(_each_board(said, devs)),
+        errors=errors,
+        boards=tuple(_each_board(said, devs)) if devs else (),
         warnings=tuple(warnings),
     )
 
@@ -276,12 +316,14 @@ def _rates(summary: Fields, uptime_s: float | None) -> list[evidence.Rate]:
     return (evidence.rates(summary, GIGA, _SHORTEST) if is_ripe else []) or evidence.rates(summary, GIGA, _WINDOWS)
 
 
-def _is_ramping(settings: Settings, boards: Boards, *, is_hashing: bool) -> bool | None:
-    """A board that ramps says so. The tuner works on machines that hash at full rate, too: what the settings say
-    tells of a start only where nothing is hashed. None = neither says that it starts."""
+def _is_ramping(settings: Settings, boards: Boards, events: Events, *, is_hashing: bool) -> bool | None:
+    """A board that ramps says so. The tuner works on machines that hash at full rate, too: what settings and events say
+    tells of a start only where nothing is hashed. None = nothing says that it starts."""
     if boards.is_ramping:
         return True
-    return True if not is_hashing and settings.is_starting else None
+    if is_hashing:
+        return None
+    return True if settings.is_starting or events.is_starting else None
 
 
 def _temperatures(temps: Sensed, devs: Sensed) -> tuple[Temperature, ...]:
@@ -364,6 +406,7 @@ MAKE = Make(
         Ask("fans", "fans", when=When.SLOW, joins=True, is_needed=False, digest=_fans),
         Ask("temps", "temps", when=When.SLOW, joins=True, is_needed=False, digest=_sensors),
         Ask("pools", "pools", when=When.SLOW, joins=True, is_needed=False, digest=pools.digest),
+        Ask("events", "events", when=When.SLOW, joins=True, is_needed=False, digest=_events),
         Ask("version", "version", when=When.ONCE, joins=True, is_needed=False, digest=_identity),
         Ask("boards", "devs", when=When.DEEP, is_needed=False),  # does not join: one command, one name in a reply
         Ask("stats", "stats", when=When.DEEP, joins=True, is_needed=False),

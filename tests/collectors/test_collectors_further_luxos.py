@@ -145,3 +145,43 @@ def test_six_sensors_of_a_board_of_the_s21_pro_are_one_board() -> None:
 )
 def test_the_hardware_behind_a_name(said: str, hardware: tuple[str, str, str | None]) -> None:
     assert tuple(named(said)) == hardware
+
+
+def event(code: str, target: str = "MINER", number: int | None = None) -> dict[str, Any]:
+    row: dict[str, Any] = {"Code": code, "CreatedAt": "2026-04-08T03:38:27+00:00", "Target": target,
+                           "Description": f"{code.title()}.", "DocUrl": "https://docs.example.net"}  # fmt: skip
+    return row if number is None else row | {"ID": number}
+
+
+def test_events_are_what_is_wrong_now() -> None:
+    now = [event("NOPIC_PROTECTION"), event("BOARD_NOT_DETECTED", "BOARD", 0), event("FAN_FAILURE", "FAN", 3)]
+    reading = read(summary=STILL, events=now)
+    assert [(error.code, error.text) for error in reading.errors] == [
+        ("NOPIC_PROTECTION", "Nopic_Protection."),
+        ("BOARD_NOT_DETECTED 0", "board 0: Board_Not_Detected."),
+        ("FAN_FAILURE 3", "fan 3: Fan_Failure."),
+    ]
+    assert reading.state is OperatingState.FAULTED
+
+
+@pytest.mark.parametrize(
+    ("code", "state"),
+    [
+        ("SLEEP", OperatingState.SLEEPING),
+        ("IDLE", OperatingState.SLEEPING),
+        ("REBOOT_SYSINIT", OperatingState.WARMING_UP),
+        ("SHUTDOWN_USER", OperatingState.IDLE),
+        ("NO_ACTIVE_POOLS", OperatingState.IDLE),
+    ],
+)
+def test_what_a_person_ordered_is_no_error(code: str, state: OperatingState) -> None:
+    reading = read(summary=STILL, events=[event(code)])
+    assert (reading.state, reading.errors) == (state, ())
+    assert read(events=[event(code)]).state is OperatingState.MINING
+
+
+def test_errors_of_a_machine_that_hashes_are_told_and_it_mines() -> None:
+    reading = read(events=[event("BOARD_HIGH_TEMPERATURE", "BOARD", 1), {"Target": "BOARD"}])
+    assert reading.state is OperatingState.MINING
+    assert [error.code for error in reading.errors] == ["BOARD_HIGH_TEMPERATURE 1", "UNKNOWN"]
+    assert read(events=[]).errors == ()

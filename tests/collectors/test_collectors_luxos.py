@@ -185,7 +185,7 @@ async def test_one_connection_carries_a_look() -> None:
     assert [look.hashrate_expected_hs for look in looks] == [61_954_200_000_000.0] * 3
     assert server.asked == [
         "version",
-        "summary+power+config+devs+fans+temps+pools",
+        "summary+power+config+devs+fans+temps+pools+events",
         "profiles",  # alone, and not again for hours
         "summary+power",  # heat, fans and settings of the first look hold for ten
         "summary+power",

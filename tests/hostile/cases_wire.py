@@ -187,7 +187,7 @@ REFUSALS = [
         "joined-parts-are-null",
         14,
         "luxos",
-        {"summary+power+config+devs+fans+temps+pools+version": Sends(b'{"id":1}\0')},
+        {"summary+power+config+devs+fans+temps+pools+events+version": Sends(b'{"id":1}\0')},
     ),
     fails(
         "token-over-max",
