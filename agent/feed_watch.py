@@ -221,7 +221,8 @@ def _secrets_of(job: Job) -> list[str]:
     """Longest first, so that no part of one is left where another is within it."""
     options = job.options or {}
     told = [str(options[name]) for name in SECRETS if name in options]
-    told += [value for _, value in parse_qsl(urlsplit(str(options.get("url", ""))).query)]
+    query = urlsplit(str(options.get("url", ""))).query
+    told += [query, *(part.partition("=")[2] for part in query.split("&")), *(value for _, value in parse_qsl(query))]
     return sorted((secret for secret in told if len(secret) > 2), key=len, reverse=True)
 
 

@@ -55,17 +55,18 @@ _SENSOR_NAMES = tuple(
 )
 
 
-def once_document(
-    cycle: Cycle, appraisal: Appraisal | None = None, failing_feeds: Sequence[Document] | None = None
-) -> Document:
-    """Everything that one round of polls found, and what we make of it; `failing_feeds` are told by who asked them."""
+def once_document(cycle: Cycle, appraisal: Appraisal | None = None, failing_feeds: Sequence[Document] = ()) -> Document:
+    """Everything that one round of polls found, and what we make of it.
+
+    `failing_feeds` are told by who asked them, and are no part where none fails.
+    """
     return {
         "site": clean(cycle.site.name),
         "at": instant(cycle.at_s),
         "machines": machine_rows(cycle, range(len(cycle.snapshot))),
         "pdus": pdu_rows(cycle, range(len(cycle.snapshot.pdus.ids))),
         "alarms": alarms(cycle),
-        **({} if failing_feeds is None else {"failing_feeds": list(failing_feeds)}),
+        **({"failing_feeds": list(failing_feeds)} if failing_feeds else {}),
         "market": {
             **market_document(cycle.valuation),
             "tariffs": tariff_rows(cycle.power),
@@ -80,18 +81,19 @@ def status_document(
     cycle: Cycle,
     lease_valid_until_s: float = math.nan,
     appraisal: Appraisal | None = None,
-    failing_feeds: Sequence[Document] | None = None,
+    failing_feeds: Sequence[Document] = (),
 ) -> Document:
     """The farm on one screen: totals, market, the machines nearest to their breakeven, faults, why machines are not
     priced, those that report errors, mine for another pool or share a name, and the recommendation.
 
-    `failing_feeds` are told by who asked them."""
+    `failing_feeds` are told by who asked them, and are no part where none fails.
+    """
     snapshot = cycle.snapshot
     return {
         "site": clean(cycle.site.name),
         "at": instant(cycle.at_s),
         "alarms": alarms(cycle),
-        **({} if failing_feeds is None else {"failing_feeds": list(failing_feeds)}),
+        **({"failing_feeds": list(failing_feeds)} if failing_feeds else {}),
         "fleet": fleet_totals(cycle),
         "market": {
             **market_document(cycle.valuation),

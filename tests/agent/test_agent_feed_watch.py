@@ -12,10 +12,11 @@ from rich.console import Console
 
 from agent import console
 from agent.config import load
-from agent.feed_watch import FeedWatch
+from agent.feed_watch import GIVES, INPUTS_TOLD, FeedWatch
 from agent.plan import assignments_of, site_of, tariffs_in_use
 from agent.statuspage import status_html
 from agent.wire import Job, Outcome
+from collectors.feeds.catalogue import FEEDS
 from exporters.report import once_document, status_document
 from fleet.market import ASSUMED_FEES, CrossCheck, InputState, Market, MarketInput, Quote
 from fleet.readings import Fault, FaultKind
@@ -33,7 +34,7 @@ ENTSOE = Job(
 )
 JSON = Job(
     "price_json:hosted", "power_json", "prices.example", 443, 120.0, 20.0,
-    {"name": "price_json:hosted", "url": "https://prices.example/v1?apikey=K3Y-of-ours&zone=x", "unit": "USD"},
+    {"name": "price_json:hosted", "url": "https://prices.example/v1?apikey=K3Y-of-ours&zone=a%2Fb", "unit": "USD"},
 )  # fmt: skip
 
 
@@ -82,6 +83,11 @@ def test_every_kind_of_fault_has_words() -> None:
         assert told(watch)[0]["how"]
 
 
+def test_every_feed_of_the_market_has_its_numbers() -> None:
+    assert set(GIVES) == set(FEEDS)
+    assert {input for inputs in GIVES.values() for input in inputs} == set(INPUTS_TOLD)
+
+
 def test_since_is_the_first_look_that_failed_without_a_pause() -> None:
     watch = FeedWatch((KRAKEN,))
     watch.take([failed(KRAKEN, FaultKind.REFUSED, at_s=AT_S - 90), failed(KRAKEN, FaultKind.TIMEOUT, at_s=AT_S - 60)])
@@ -105,6 +111,8 @@ def test_a_machine_with_the_name_of_a_feed_is_none() -> None:
         (NODE, "the node answers bad login HUNTER2hunter2", "the node answers bad login ***"),
         (ENTSOE, "the platform answers no right for t0k3n-abc", "the platform answers no right for ***"),
         (JSON, "redirect to k3y-of-ours.example", "redirect to ***.example"),
+        (JSON, "no page /v1?apikey=K3Y-of-ours&zone=a%2Fb here", "no page /v1?*** here"),
+        (JSON, "no zone a%2Fb, no zone a/b", "no zone ***, no zone ***"),
         (KRAKEN, 'the exchange answers {"token": "s3cret-of-theirs"}', "REDACTED"),
     ],
 )
