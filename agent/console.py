@@ -407,7 +407,7 @@ def show_once(document: Document, console: Console | None = None) -> None:
     advice = _advice_lines(document["recommendation"], 0.0)
     feeds = _feed_lines(document, datetime.fromisoformat(document["at"]).timestamp(), most=1000)
     for line in (*_market_lines(document["market"]), *feeds, *advice, *worth_lines(document.get("worth"))):
-        console.print(line)
+        console.print(line, soft_wrap=not (line.no_wrap or console.is_terminal))
 
 
 def _once_cells(machine: Document) -> Iterable[str]:

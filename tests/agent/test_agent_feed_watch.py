@@ -337,7 +337,10 @@ def test_the_views_tell_it_in_a_line_and_nothing_where_all_is_well() -> None:
     assert [each for each in screen(status_document(cycle, NAN, None, []), 160) if "feed" in each] == []
     once = Console(record=True, width=160, file=io.StringIO())
     console.show_once(json.loads(json.dumps(once_document(cycle, None, [ROW] * 7))), once)
-    assert once.export_text().count(line) == 7
+    assert once.export_text(clear=False).count(line) == 7
+    long = [ROW | {"meanwhile": "BTC price from " + "kraken+" * 30}]
+    console.show_once(json.loads(json.dumps(once_document(cycle, None, long))), once)
+    assert f"meanwhile BTC price from {'kraken+' * 30}" in once.export_text(), "a pipe has no width: a line is a line"
     page = status_html(status_document(cycle, NAN, None, [ROW]))
     assert "<h2>failing feeds</h2>" in page
     assert "<b>" not in page
