@@ -44,8 +44,9 @@ def make_of(key: str) -> Make:
 
 
 # Bitmain's letter is the algorithm only together with its number: L, D, K, Z and E series hash something else.
+# R4 and V9 were the S9's siblings for homes and small purses.
 # U3 and its like stand before the series of machines in a rack: U3S21EXPH.
-_ANTMINER_SHA256 = re.compile(r"(?:S[1-57]|S11|(?:U[0-9])?[ST](?:9|15|17|19|21|23))(?![0-9])", re.IGNORECASE)
+_ANTMINER_SHA256 = re.compile(r"(?:S[1-57]|S11|R4|V9|(?:U[0-9])?[ST](?:9|15|17|19|21|23))(?![0-9])", re.IGNORECASE)
 
 
 @lru_cache(maxsize=1024)

@@ -157,6 +157,7 @@ def test_a_machine_without_work_names_the_bare_unit() -> None:
     ("model", "is_sha256"),
     [
         ("S7", True), ("S11", True), ("S17+", True), ("T9+", True), ("U3S21EXPH", True), ("S23 Imm.", True),
+        ("R4", True), ("V9", True), ("R1-LTC", False),
         ("U2L9H", False), ("S10", False), ("K7", False), ("KS5 Pro", False), ("E9 Pro", False), ("Z15j", False),
     ],
 )  # fmt: skip
