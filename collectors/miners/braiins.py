@@ -267,8 +267,8 @@ def _shares(said: Said) -> tuple[float | None, float | None]:
     """(accepted, rejected) of all pools together, the inactive ones included: they are counters of the machine."""
     rows = [fields_at(row, "shares") for row in _gql_pools(said) or ()]
     return (
-        evidence.total(row.get("acceptedSolutions") for row in rows),
-        evidence.total(row.get("rejectedSolutions") for row in rows),
+        evidence.whole(row.get("acceptedSolutions") for row in rows),
+        evidence.whole(row.get("rejectedSolutions") for row in rows),
     )
 
 

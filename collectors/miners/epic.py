@@ -165,9 +165,13 @@ def _boards(summary: Fields) -> Iterator[tuple[int, Fields]]:
 
 
 def _now_hs(summary: Fields, boards: Mapping[int, Fields]) -> float | None:
-    """Sum over the boards; 0 where the machine says that none runs, None where one of them does not say."""
-    if not boards and "HBs" in summary and not rows_at(summary, "HBs"):
+    """Sum over the boards; 0 where the machine says that none runs, None where one of them does not say, or cannot be
+    told from another."""
+    rows = rows_at(summary, "HBs")
+    if not rows and "HBs" in summary:
         return 0.0
+    if len(boards) != len(rows):
+        return None
     return evidence.whole(map(_board_hs, boards.values()))
 
 

@@ -303,7 +303,8 @@ def _is_alive(word: str | None) -> bool | None:
 
 
 def _total(miner: Fields, key: str) -> float | None:
-    return evidence.total(row.get(key) for row in _own_pools(miner))
+    """A counter of the machine over its pools; None where one of them does not count, for a counter never falls."""
+    return evidence.whole(row.get(key) for row in _own_pools(miner))
 
 
 # --- digests: what is kept between looks -------------------------------------------------------------------------
