@@ -46,16 +46,14 @@ _BOARD_WINDOWS = (("MHS 5m", 300.0), ("MHS 15m", 900.0), ("MHS 30m", 1800.0), ("
 class Sensed:
     """The hottest of each place, `index` being the machine's own number of the board.
 
-    `numbers` are those of all boards told, in order; `is_whole`: each of them has its temperature.
+    `numbers` are those of all boards told, in order; `is_whole`: each of them has its temperature; `is_far`: one of
+    them is no column of its own.
     """
 
     numbers: tuple[int, ...]
     temperatures: tuple[Temperature, ...]
     is_whole: bool
-
-    @property
-    def last(self) -> int:
-        return self.numbers[-1] if self.numbers else 0
+    is_far: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +66,7 @@ class Boards:
     errors: tuple[MachineError, ...]
 
 
-_NO_SENSORS = Sensed((), (), is_whole=False)
+_NO_SENSORS = Sensed((), (), is_whole=False, is_far=False)
 _NO_BOARDS = Boards(_NO_SENSORS, is_ramping=False, expected_hs=None, errors=())
 
 
@@ -107,6 +105,7 @@ def _sensed(rows: tuple[Fields, ...], heat: evidence.Heat) -> Sensed:
         numbers,
         heat.temperatures(),
         is_whole=all((Sensor.BOARD, number) in heat for number in numbers),
+        is_far=bool(numbers) and numbers[-1] > 3,
     )
 
 
@@ -333,7 +332,7 @@ def _temperatures(temps: Sensed, devs: Sensed) -> tuple[Temperature, ...]:
     else:
         known = {place.index for place in temps.temperatures if place.sensor is Sensor.BOARD}
         found = temps.temperatures + tuple([place for place in devs.temperatures if place.index not in known])
-    if max(temps.last, devs.last) <= 3:
+    if not temps.is_far and not devs.is_far:
         return found
     index = evidence.board_indices(temps.numbers + devs.numbers)
     return tuple(
