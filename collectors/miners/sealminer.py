@@ -149,7 +149,9 @@ def _has_pool(stats: Fields, pool: pools.Pools | None) -> bool | None:
 
 
 def _errors(stats: Fields) -> Iterator[MachineError]:
-    """Codes that the machine shows, errors of its power supply, and boards with bad chips."""
+    """Codes that the machine shows, errors of its power supply, boards with bad chips, and those that are away where
+    the machine is not told to rest."""
+    is_asleep = _is_asleep(stats.get("PM State"))
     for code in _CODES.findall(cgminer.text(stats.get("Error Code")) or "")[:MAX_ERRORS]:
         yield MachineError(code, f"the machine reports error {code}")
     if chips := cgminer.text(stats.get("Error Chip")):
@@ -160,6 +162,8 @@ def _errors(stats: Fields) -> Iterator[MachineError]:
     for i in range(MAX_BOARDS):
         if (evidence.positive(stats.get(f"{i} Bad Chip Count"))) is not None:
             yield MachineError(f"{i} Bad Chip Count", f"board {i} has bad chips")
+        if not is_asleep and cgminer.flag(stats.get(f"{i} Online")) is False:
+            yield MachineError(f"{i} Online", f"board {i} is not online")
 
 
 # --- places ------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 from page_makes import answers_of, reading_of
 from scripted_pages import Asked, page, scripted_pages
 
-from collectors.miners import auradine, axeos, epic, identify, mara, proto
+from collectors.miners import auradine, axeos, epic, identify, mara, proto, sealminer
 from collectors.miners.line import Line
 from collectors.miners.make import Ask, Credential
 from collectors.miners.native import NativeMiner
@@ -401,3 +401,23 @@ async def test_a_rig_that_wants_its_password_gets_the_operators(
             told = error.kind
     assert told is outcome
     assert any(asked.target == "/api/v1/auth/login" for asked in web.asked) is (password is not None)
+
+
+# --- SEALMINER ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("told", "codes"),
+    [
+        ({"1 Online": False}, ["1 Online"]),
+        ({"1 Online": "false", "2 Bad Chip Count": 3}, ["1 Online", "2 Bad Chip Count"]),
+        ({"1 Online": False, "PM State": "Suspend"}, []),
+        ({"1 Online": None}, []),
+    ],
+)
+def test_a_board_that_is_away_is_an_error_where_the_machine_does_not_rest(
+    told: dict[str, Any], codes: list[str]
+) -> None:
+    answers = answers_of("sealminer-stock-2025")
+    answers["stats"]["STATS"][0] |= told
+    assert [error.code for error in reading_of(sealminer.MAKE, answers).errors] == codes
