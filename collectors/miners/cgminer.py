@@ -39,11 +39,7 @@ NO_STATUS = "no_status"
 class Reply(dict[str, Any]):
     """One decoded reply, the JSON object itself; `warnings` says what had to be done to read it."""
 
-    __slots__ = ("warnings",)
-
-    def __init__(self, body: Mapping[str, Any], warnings: tuple[str, ...] = ()) -> None:
-        super().__init__(body)
-        self.warnings = warnings
+    warnings: tuple[str, ...] = ()  # of the class, so that making one is a call of C
 
 
 def encode(command: str, parameter: str | None = None, **top_level: bool | int | str) -> bytes:
@@ -176,7 +172,10 @@ def decode(raw: bytes) -> Reply:
             raise PollError(FaultKind.MALFORMED, "not JSON, also after repair") from error
     if not isinstance(value, dict) or not value:
         raise PollError(FaultKind.MALFORMED, "reply is not an object with members")
-    return Reply(value, warnings)
+    reply = Reply(value)
+    if warnings:
+        reply.warnings = warnings
+    return reply
 
 
 def check_members(text: bytes) -> None:
@@ -307,7 +306,7 @@ def status(reply: Mapping[str, Any]) -> Status:
 def require(reply: Mapping[str, Any], command: str) -> None:
     """Raise what an E or F status means: DENIED for access, UNSUPPORTED for the rest. No status at all is accepted."""
     rows = reply.get("STATUS")
-    if isinstance(rows, list) and rows and isinstance(rows[0], dict) and rows[0].get("STATUS") == "S":
+    if rows == "S" or (isinstance(rows, list) and rows and isinstance(rows[0], dict) and rows[0].get("STATUS") == "S"):
         return  # what nearly every reply says, without the cost of reading the rest
     said = status(reply)
     if not said.is_error:
@@ -317,6 +316,9 @@ def require(reply: Mapping[str, Any], command: str) -> None:
     )
 
 
+_NOTHING: Mapping[str, Any] = {}
+
+
 def member(reply: Mapping[str, Any], command: str) -> Mapping[str, Any]:
     """One command's part of a joined reply, which firmware wraps in a list and the manual does not.
 
@@ -324,10 +326,10 @@ def member(reply: Mapping[str, Any], command: str) -> Mapping[str, Any]:
     """
     if "STATUS" in reply:
         return reply
-    part = reply.get(command, {})
+    part = reply.get(command)
     if isinstance(part, list):
-        part = part[0] if part else {}
-    return part if isinstance(part, dict) else {}
+        part = part[0] if part else None
+    return part if isinstance(part, dict) else _NOTHING
 
 
 def section(reply: object, name: str) -> tuple[Mapping[str, Any], ...]:
@@ -347,7 +349,7 @@ def section(reply: object, name: str) -> tuple[Mapping[str, Any], ...]:
 _QUANTITY = re.compile(
     r"([+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)\s*([^\s0-9.,+-]\S*)?"
 )
-_MAX_NUMBER = 2.0**64  # what no counter of any firmware can hold is no number but noise
+MAX_NUMBER = 2.0**64  # what no counter of any firmware can hold is no number but noise
 _PLAIN_UNITS = frozenset({"", "w", "v", "a", "%", "c", "°c", "℃", "rpm", "s", "hz"})
 
 
@@ -358,18 +360,20 @@ def number(value: object) -> float | None:
     A unit is dropped only where it does not scale the number: kilo and mega may not vanish silently.
     """
     if type(value) is float or type(value) is int:  # a decoder gives plain types only, and a bool is no int here
-        return float(value) if -_MAX_NUMBER <= value <= _MAX_NUMBER else None  # not so for nan either
+        return float(value) if -MAX_NUMBER <= value <= MAX_NUMBER else None  # not so for nan either
     if type(value) is not str or len(value) > MAX_TEXT_CHARS:
         return None
     matched = _QUANTITY.fullmatch(value.strip())
     if matched is None or (matched[2] or "").lower() not in _PLAIN_UNITS:
         return None
     result = float(matched[1].replace(",", ""))
-    return result if -_MAX_NUMBER <= result <= _MAX_NUMBER else None
+    return result if -MAX_NUMBER <= result <= MAX_NUMBER else None
 
 
 def integer(value: object) -> int | None:
     """A whole number that a double holds exactly, by the rules of `number`."""
+    if type(value) is int and -(2**53) <= value <= 2**53:
+        return value
     result = number(value)
     return int(result) if result is not None and result.is_integer() and abs(result) <= 2**53 else None
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from collectors.miners.cgminer import number, text
+from collectors.miners.cgminer import MAX_NUMBER, number, text
 from fleet.readings import OperatingState, Sensor, Temperature
 
 MINUTE_S = 60.0
@@ -48,8 +48,8 @@ def rates(fields: object, unit_hs: float, windows: Iterable[tuple[str, float | N
 
 def scaled(value: object, unit: float) -> float | None:
     """A number that is not below 0, in its base unit; None for what no float can hold after that, too."""
-    result = number(value)
-    if result is None or result < 0.0:
+    result = not_negative(value)
+    if result is None:
         return None
     result *= unit
     return result if result != math.inf else None
@@ -174,12 +174,13 @@ temperature = lru_cache(maxsize=4096)(Temperature)
 
 def positive(value: object) -> float | None:
     """A number above 0, or None: how watts, limits and nominal rates say that they are not known."""
-    result = number(value)
-    return result if result is not None and result > 0.0 else None
+    return not_negative(value) or None
 
 
 def not_negative(value: object) -> float | None:
     """A number that is not below 0, or None: counters, speeds, seconds."""
+    if type(value) is float or type(value) is int:  # what `number` would do, without the call: most of a look is these
+        return float(value) if 0.0 <= value <= MAX_NUMBER else None
     result = number(value)
     return result if result is not None and result >= 0.0 else None
 

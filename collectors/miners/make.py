@@ -6,7 +6,7 @@ A make is data and one pure function; who carries the questions (`line.py`), in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
@@ -77,11 +77,13 @@ class Ask:
     request: bytes = field(init=False, repr=False, compare=False)  # what goes over the wire, RPC and FRAMED
     is_rpc: bool = field(init=False, repr=False, compare=False)  # looked at for every answer, where an enum's member
     is_kept: bool = field(init=False, repr=False, compare=False)  # costs as much as the rest; kept between looks
+    is_regular: bool = field(init=False, repr=False, compare=False)  # asked in every full look
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "request", _request(self))
         object.__setattr__(self, "is_rpc", self.via is Via.RPC)
         object.__setattr__(self, "is_kept", self.when in (When.SLOW, When.ONCE))
+        object.__setattr__(self, "is_regular", self.when in (When.EVERY, When.SLOW))
 
 
 def _request(ask: Ask) -> bytes:
@@ -149,6 +151,28 @@ class Excuse(NamedTuple):
     is_off: Callable[[Any], bool]
 
 
+class Plan(NamedTuple):
+    """Questions in the order in which they are asked, needed ones first: those that join and the others, where the
+    firmware joins commands, and all of them one by one, where it does not."""
+
+    joined: tuple[Ask, ...]  # two or more, or none
+    alone: tuple[Ask, ...]
+    single: tuple[Ask, ...]
+
+
+def plan_of(asks: Iterable[Ask]) -> Plan:
+    told = tuple(asks)
+    joined = tuple(ask for ask in told if ask.joins)
+    if len(joined) < 2:
+        joined = ()
+    single = tuple(sorted(told, key=lambda ask: not ask.is_needed))
+    return Plan(joined, tuple(ask for ask in single if ask not in joined), single)
+
+
+def _plans(asks: Sequence[Ask]) -> tuple[Plan, Plan]:
+    return plan_of(ask for ask in asks if not ask.needs_login), plan_of(asks)
+
+
 @dataclass(frozen=True, slots=True)
 class Make:
     """One make or firmware: `key` is its kind in the configuration, `name` what people call it.
@@ -164,18 +188,15 @@ class Make:
     has_digest_login: bool = False  # HTTP pages behind an RFC 7616 challenge
     pace_s: float = 0.0
     excuse: Excuse | None = None
-    joined: tuple[Ask, ...] = field(init=False, repr=False, compare=False)  # of every look, where commands join
-    alone: tuple[Ask, ...] = field(init=False, repr=False, compare=False)  # of every look, the others
-    single: tuple[Ask, ...] = field(init=False, repr=False, compare=False)  # of every look, where commands do not join
-    has_private: bool = field(init=False, repr=False, compare=False)  # one of them needs a login
+    usual: tuple[Plan, Plan] = field(init=False, repr=False, compare=False)  # of every look, without and with a login
+    regular: tuple[Plan, Plan] = field(init=False, repr=False, compare=False)  # of every tenth
+    seldom: tuple[Ask, ...] = field(init=False, repr=False, compare=False)  # the others
 
     def __post_init__(self) -> None:
-        every = sorted((ask for ask in self.asks if ask.when is When.EVERY), key=lambda ask: not ask.is_needed)
-        joined = tuple(ask for ask in every if ask.joins)
-        object.__setattr__(self, "joined", joined if len(joined) > 1 else ())
-        object.__setattr__(self, "alone", tuple(ask for ask in every if ask not in self.joined))
-        object.__setattr__(self, "single", tuple(every))
-        object.__setattr__(self, "has_private", any(ask.needs_login for ask in every))
+        regular = [ask for ask in self.asks if ask.is_regular]
+        object.__setattr__(self, "usual", _plans([ask for ask in regular if ask.when is When.EVERY]))
+        object.__setattr__(self, "regular", _plans(regular))
+        object.__setattr__(self, "seldom", tuple(ask for ask in self.asks if not ask.is_regular))
 
     def is_excused(self, said: Said) -> bool:
         """Whether a machine that lacks an answer says that it is switched off: then it need not say more."""

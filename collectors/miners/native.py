@@ -22,7 +22,7 @@ from typing import Any
 from collectors.miners import cgminer, hearing, makes
 from collectors.miners.identify import Identified, classify, identify
 from collectors.miners.line import Line
-from collectors.miners.make import Ask, Make, Said, When
+from collectors.miners.make import Ask, Make, Said, When, plan_of
 from collectors.miners.run import Run
 from fleet.ports import PollError
 from fleet.readings import FaultKind, MinerReading
@@ -198,21 +198,18 @@ class NativeMiner:
             self._left_alone = _NONE
             if self._looks:
                 self._kept = {}
-        wanted = [ask for ask in make.asks if self._is_due(ask, said)]
-        joined = [ask for ask in wanted if ask.joins] if self._joins is not False else []
-        if len(joined) < 2:
-            return [], sorted(wanted, key=_is_extra)
-        return joined, sorted([ask for ask in wanted if not ask.joins], key=_is_extra)
+        plan = make.regular[self._line.credential is not None]
+        if said or self._left_alone or any([self._is_due(ask, said) for ask in make.seldom]):  # noqa: C419  a list costs half
+            plan = plan_of(ask for ask in make.asks if self._is_due(ask, said))
+        return (plan.joined, plan.alone) if self._joins is not False else ((), plan.single)
 
     def _the_usual(self, make: Make, said: Said) -> Questions:
         """Nine looks of ten: what belongs to every one, and nothing that has been decided before."""
         said.update(self._kept)
-        joined, rest = (make.joined, make.alone) if self._joins else ((), make.single)
-        if not self._left_alone and not (make.has_private and self._line.credential is None):
-            return joined, rest
-        asked = [ask for ask in joined if self._may_ask(ask)]
-        alone = [ask for ask in rest if self._may_ask(ask)]
-        return (asked, alone) if len(asked) > 1 else ((), [*asked, *alone])
+        plan = make.usual[self._line.credential is not None]
+        if self._left_alone:
+            plan = plan_of(ask for ask in plan.single if ask.name not in self._left_alone)
+        return (plan.joined, plan.alone) if self._joins else ((), plan.single)
 
     def _is_due(self, ask: Ask, said: Said) -> bool:
         """Whether a full look asks this: what is kept for good, left alone or was just heard is not asked again."""

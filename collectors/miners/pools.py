@@ -42,8 +42,32 @@ class Seen(NamedTuple):
 
 def digest(reply: Mapping[str, Any]) -> Pools:
     """Pools of one cgminer reply, by their numbers, without those that custom firmware hides and mines its fee at."""
-    rows = sorted(cgminer.section(reply, "POOLS"), key=_number_of)
-    return chosen([_seen(row) for row in rows if not _is_hidden(row.get("URL"))])
+    return _told(tuple([_words(row) for row in sorted(cgminer.section(reply, "POOLS"), key=_number_of)]))
+
+
+_Words = tuple[str | None, str | None, bool, str | None]
+
+
+def _words(row: Mapping[str, Any]) -> _Words:
+    """URL, that of stratum where it has one, whether it gets work, status."""
+    url = row.get("URL")
+    return (
+        cgminer.text(url, MAX_URL_CHARS),
+        cgminer.text(row.get("Stratum URL") or url, MAX_URL_CHARS),
+        bool(cgminer.flag(row.get("Stratum Active"))),
+        cgminer.text(row.get("Status")),
+    )
+
+
+@lru_cache(maxsize=1024)  # what most machines of a fleet say is worked out once
+def _told(rows: tuple[_Words, ...]) -> Pools:
+    return chosen(
+        [
+            Seen(stratum_url, is_active, None if word is None else word.lower() in ("alive", "active"))
+            for url, stratum_url, is_active, word in rows
+            if url is None or not _is_hidden(url)
+        ]
+    )
 
 
 def chosen(pools: Sequence[Seen]) -> Pools:
@@ -62,19 +86,9 @@ def chosen(pools: Sequence[Seen]) -> Pools:
     )
 
 
-def _seen(row: Mapping[str, Any]) -> Seen:
-    word = cgminer.text(row.get("Status"))
-    return Seen(
-        row.get("Stratum URL") or row.get("URL"),
-        bool(cgminer.flag(row.get("Stratum Active"))),
-        None if word is None else word.lower() in ("alive", "active"),
-    )
-
-
-def _is_hidden(url: object) -> bool:
+def _is_hidden(url: str) -> bool:
     """`*` and `**` of Hiveon, `DevFee` of VNish: they get work for minutes, beside the farm's pool or in its place."""
-    said = cgminer.text(url)
-    return said is not None and (not said.strip("*") or said.lower() == "devfee")
+    return not url.strip("*") or url.lower() == "devfee"
 
 
 def host_of(url: object) -> str | None:
