@@ -15,7 +15,7 @@ them is kept. The whole boards are asked for once more where somebody wants ever
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -72,13 +72,12 @@ _NO_BOARDS = Boards(_NO_SENSORS, is_ramping=False, expected_hs=None, errors=())
 
 def _boards_together(reply: Fields) -> Boards:
     rows = _rows(reply, "DEVS")[:_MAX_KEPT]
-    heat = evidence.Heat()
-    for row in rows:
-        board = _board_of(row)
+    heat, boards = evidence.Heat(), [_board_of(row) for row in rows]
+    for row, board in zip(rows, boards, strict=True):
         if (Sensor.BOARD, board) not in heat:
             heat.feel(Sensor.BOARD, board, row.get("Temperature"))
     return Boards(
-        _sensed(rows, heat),
+        _sensed(boards, heat),
         is_ramping=any(flag(row.get("IsRamping")) for row in rows),
         # The nameplate in `config` is what the machine was sold for, at another profile.
         expected_hs=evidence.whole((row.get("Nominal MHS") for row in rows), MEGA) or None,
@@ -90,17 +89,16 @@ def _sensors(reply: Fields) -> Sensed:
     """Every sensor of `temps`, as its label says."""
     rows = _rows(reply, "TEMPS")[:_MAX_KEPT]
     labels = _head(reply, "METADATA")
-    heat = evidence.Heat()
-    for row in rows:
-        board = _board_of(row)
+    heat, boards = evidence.Heat(), [_board_of(row) for row in rows]
+    for row, board in zip(rows, boards, strict=True):
         for key, value in row.items():
             if key not in ("ID", "TEMP"):
                 heat.feel(_sensor(key, labels.get(key)), board, value)
-    return _sensed(rows, heat)
+    return _sensed(boards, heat)
 
 
-def _sensed(rows: tuple[Fields, ...], heat: evidence.Heat) -> Sensed:
-    numbers = tuple(sorted({number for row in rows if (number := _board_of(row)) is not None}))
+def _sensed(boards: Iterable[int | None], heat: evidence.Heat) -> Sensed:
+    numbers = tuple(sorted({number for number in boards if number is not None}))
     return Sensed(
         numbers,
         heat.temperatures(),
