@@ -36,7 +36,8 @@ class Visit:
 
 _LOGIN = re.compile(r"/(?:auth|log_?in|login\.php|loginpost|luci|token|unlock)$", re.IGNORECASE)
 _LOGIN_HEADERS = frozenset({"authorization", "cookie", "token"})
-_LOGOUT = re.compile(r"log_?out", re.IGNORECASE)
+# Old firmware restarts, or takes new settings, at a plain GET. `presets` and `settings` only tell.
+_CHANGES = re.compile(r"log_?out|(?<![a-z])(?:re(?:boot|start|set)|set_|upgrade|power_?off|shut_?down)", re.IGNORECASE)
 _POSTS_THAT_READ = re.compile(
     r"/graphql|/user/userpanel\?post=4|/api/(?:info_v1|type|overview|summary|getAll|getErrorDetail|pools)"
 )
@@ -47,7 +48,7 @@ def may_pass(method: str, host: str, target: str, headers: Collection[str], body
 
     Without a visit nothing may: nobody asked for it.
     """
-    if visit is None or host != visit.host or _LOGOUT.search(target):
+    if visit is None or host != visit.host or _CHANGES.search(target):
         return False
     is_login = _LOGIN.search(target.partition("?")[0]) is not None
     if not visit.has_login and (is_login or not _LOGIN_HEADERS.isdisjoint(headers)):

@@ -34,6 +34,11 @@ KNOWN = Visit("10.0.0.7", has_login=True)
         ("POST", "http://10.0.0.7/api/v1/unlock", "host", KNOWN, True),
         ("GET", "http://10.0.0.7/user/login?username=admin&password=x", "host", HOST, False),
         ("GET", "http://10.0.0.7/user/logout", "host", KNOWN, False),  # it would throw the operator out
+        ("GET", "http://10.0.0.7/cgi-bin/reboot.cgi", "authorization", KNOWN, False),  # a write at a plain GET
+        ("GET", "http://10.0.0.7/cgi-bin/set_miner_conf.cgi?a=1", "authorization", KNOWN, False),
+        ("GET", "http://10.0.0.7/api?do=Restart", "host", KNOWN, False),
+        ("GET", "http://10.0.0.7/api/v1/autotune/presets", "host", HOST, True),
+        ("GET", "http://10.0.0.7/api/v1/settings", "host", HOST, True),
         ("POST", "http://10.0.0.7/graphql", "host", HOST, True),
         ("POST", "http://10.0.0.7/cgi-bin/set_miner_conf.cgi", "host", KNOWN, False),
         ("POST", "http://10.0.0.7/user/userpanel?post=4", "host", KNOWN, True),
