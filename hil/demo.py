@@ -8,6 +8,7 @@ agent runs on the operator's own configuration. Two demos at once are fine if th
 from __future__ import annotations
 
 import argparse
+import fcntl
 import shutil
 import signal
 import subprocess
@@ -110,6 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(config: Path | None, directory: Path, children: ExitStack) -> int:
     directory.mkdir(parents=True, exist_ok=True)
+    _claim(directory, children)
     mqtt_url = None
     if config is None:
         config, mqtt_url = _virtual_site(directory, children)
@@ -132,6 +134,15 @@ def _run(config: Path | None, directory: Path, children: ExitStack) -> int:
     _say("  Ctrl-C ends everything.")
     also = (mqtt_url, f"hashwatt ladder, worth, report --config {_near(config)}")
     return _watch(door, agent, log, "   ".join(filter(None, also)))
+
+
+def _claim(directory: Path, children: ExitStack) -> None:
+    """Hold the directory as long as we run. Errors: Failed where another one does: it would lose its journal to us."""
+    ours = children.enter_context((directory / ".lock").open("w"))
+    try:
+        fcntl.flock(ours, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise Failed(f"Another make run uses {directory}; end it first (Ctrl-C where it runs).") from None
 
 
 def _virtual_site(directory: Path, children: ExitStack) -> tuple[Path, str | None]:

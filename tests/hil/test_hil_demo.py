@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import selectors
@@ -98,3 +99,15 @@ def test_a_mistake_that_only_the_agent_finds_is_told_in_its_words(tmp_path: Path
     assert demo.returncode == 2
     assert "poll.intervall_s" in errors
     assert "Traceback" not in errors
+
+
+def test_a_second_one_leaves_the_files_of_the_first_alone(tmp_path: Path) -> None:
+    journal = tmp_path / "hashwatt.db"
+    journal.write_text("of the one that runs")
+    with (tmp_path / ".lock").open("w") as theirs:
+        fcntl.flock(theirs, fcntl.LOCK_EX)
+        demo = start("--directory", str(tmp_path))
+        output, errors = demo.communicate(timeout=PATIENCE_S)
+    assert (demo.returncode, output) == (1, "")
+    assert errors == f"Another make run uses {tmp_path}; end it first (Ctrl-C where it runs).\n"
+    assert journal.read_text() == "of the one that runs"
