@@ -28,7 +28,8 @@ from hil.loopback import addresses
 ROOT = Path(__file__).resolve().parents[2]
 CAPTURES = ROOT / "tests" / "captures" / "miners"
 RECORD = ROOT / "tests" / "captures" / "engines.toml"
-FIRST_HOST = "127.61.0.1"
+FIRST_HOST = f"127.61.{os.getpid() % 256}.1"
+"""Of this process: tests run side by side, and the ports of the machines are always the same."""
 
 OURS, LIBRARIES = "auto", ("pyasic", "pyasic_rs")
 NOT_COMPARED = {
