@@ -175,3 +175,13 @@ async def test_where_the_library_knows_no_more_both_say_why(monkeypatch: pytest.
     assert ours.fault is not None
     assert theirs.fault is not None
     assert (ours.fault.kind, theirs.fault.kind) == (FaultKind.UNSUPPORTED, FaultKind.UNSUPPORTED)
+
+
+def test_one_answer_of_a_miner_is_no_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = tmp_path / "summary.json"
+    answer.write_text('{"STATUS":[{"STATUS":"S"}],"SUMMARY":[{"GHS 5s":1.0}]}')
+    assert cli.main(["probe", "--replay", str(answer)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert "name the folder that holds them all" in said.err
