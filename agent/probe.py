@@ -89,7 +89,7 @@ def replay(recording: str, own: Path | None = None, *, as_json: bool) -> int:
     """
     path = Path(recording)
     if path.is_file() and path.suffix == ".json":
-        raise ConfigError("probe", f"{recording}: one answer of a miner says little; name the folder that holds them all")
+        raise ConfigError("probe", f"{recording}: one answer alone says little; name the folder that holds them all")
     is_walk = path.is_file() or next(path.glob(f"*{SUFFIX}"), None) is not None
     return _told(recording, _of_walk(path, own) if is_walk else _of_folder(path), None, as_json)
 
