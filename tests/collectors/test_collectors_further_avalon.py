@@ -1,6 +1,8 @@
 """Avalon rigs of the A7 to A9, with many modules on chains behind one controller, told by the maker's old cgminer.
-Values are invented, shapes are those of public recordings: four hash units per module without a rate of their
-own, no MGHS, MTmax, GHSspd, PS or SYSTEMSTATU, modules numbered from 1, one row of `stats` per chain."""
+
+The shapes are those of public recordings, every value is invented: four hash units per module without a rate of their
+own, no MGHS, MTmax, GHSspd, PS or SYSTEMSTATU, modules numbered from 1, one row of `stats` per chain.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +17,20 @@ from collectors.miners import avalon, hearing
 from fleet.readings import MinerReading, OperatingState
 from fleet.site import Nameplate, plate_of
 
-OK = [{"STATUS": "S", "When": 1487889040, "Code": 70, "Msg": "ok", "Description": "cgminer 4.10.0"}]
+OK = [{"STATUS": "S", "When": 1500000000, "Code": 70, "Msg": "ok", "Description": "cgminer 4.10.0"}]
 SUMMARY: dict[str, object] = {
-    "Elapsed": 66007, "MHS av": 420e6, "MHS 5s": 473e6, "MHS 1m": 431e6, "MHS 5m": 420.5e6, "MHS 15m": 419e6,
-    "Accepted": 12757, "Rejected": 32, "Stale": 781, "Difficulty Accepted": 6436438016.0,
+    "Elapsed": 70200, "MHS av": 420e6, "MHS 5s": 473e6, "MHS 1m": 431e6, "MHS 5m": 420.5e6, "MHS 15m": 419e6,
+    "Accepted": 9100, "Rejected": 21, "Stale": 40, "Difficulty Accepted": 5e9,
 }  # fmt: skip
 CHIPS = " ".join(["3"] * 22)
 
 
-def module(ver: str, dna: str = "0130b14ab881ad81", tmax: int = 80, ghs: float = 21718.7, errors: str = "") -> str:
+def module(ver: str, dna: str = "01310000000000a1", tmax: int = 80, ghs: float = 20500.5, errors: str = "") -> str:
     units = " ".join(f"MW{unit}[{CHIPS}]" for unit in range(4))
     return (
-        f"Ver[{ver}] DNA[{dna}] Elapsed[126] MW[1289 1298 1302 1245] LW[5134] MH[2 0 1 3] HW[6] DH[0.117%] Temp[23] "
-        f"TMax[{tmax}] Fan[4830] FanR[36%] Vi[1215 1216 1215 1215] Vo[4074 4069 4065 4078] GHSmm[{ghs}] WU[75407.22] "
-        f"Freq[606.93] PG[15] Led[0] {units} TA[88] ECHU[0 0 0 0] ECMM[0] FM[1] CRC[0 0 0 0] {errors}"
+        f"Ver[{ver}] DNA[{dna}] Elapsed[125] MW[1001 1002 1003 1004] LW[4010] MH[2 0 1 3] HW[6] DH[0.150%] Temp[23] "
+        f"TMax[{tmax}] Fan[4200] FanR[40%] Vi[1201 1202 1203 1204] Vo[4001 4002 4003 4004] GHSmm[{ghs}] WU[70000.25] "
+        f"Freq[600.25] PG[15] Led[0] {units} TA[88] ECHU[0 0 0 0] ECMM[0] FM[1] CRC[0 0 0 0] {errors}"
     )
 
 
@@ -40,13 +42,13 @@ def chains(*modules: Sequence[str]) -> bytes:
     """`stats` of a controller with these modules on each of its chains, and the row of its pool."""
     rows: list[Mapping[str, object]] = [
         {
-            "STATS": i, "ID": f"AV9{i}", "Elapsed": 66007,
+            "STATS": i, "ID": f"AV9{i}", "Elapsed": 70200,
             **{f"MM ID{n}": text for n, text in enumerate(chain, start=1)},
-            "MM Count": len(chain), "Connecter": "AUC", "AUC VER": "AUC-20151208", "AUC Temperature": 33.61,
+            "MM Count": len(chain), "Connecter": "AUC", "AUC VER": "AUC-20200101", "AUC Temperature": 30.5,
         }
         for i, chain in enumerate(modules)
     ]  # fmt: skip
-    return reply("STATS", [*rows, {"STATS": len(rows), "ID": "POOL0", "Elapsed": 66007, "Pool Calls": 0}])
+    return reply("STATS", [*rows, {"STATS": len(rows), "ID": "POOL0", "Elapsed": 70200, "Pool Calls": 0}])
 
 
 def look(details: bytes) -> MinerReading:
@@ -54,7 +56,7 @@ def look(details: bytes) -> MinerReading:
     return avalon.MAKE.read(hearing.said_from(avalon.MAKE, raw, is_deep=True))
 
 
-A921 = "9211809-b4b3d00"
+A921 = "9211809-a1b2c3d"
 FOUR_CHAINS = chains(*[[module(A921, f"0132{chain}{n}", 90 + n) for n in range(5)] for chain in range(4)])
 
 
@@ -67,8 +69,8 @@ def test_four_chains_of_five_are_one_rig() -> None:
     assert reading.hashrate_hs == pytest.approx(420.5e12)
     assert reading.hashrate_window_s == 300.0
     assert reading.hashrate_now_hs == pytest.approx(473e12)  # MHS 5s: there is no GHSspd
-    assert reading.hashrate_expected_hs == pytest.approx(20 * 21.7187e12)
-    assert reading.fans_rpm == (4830.0,) * 20
+    assert reading.hashrate_expected_hs == pytest.approx(20 * 20.5005e12)
+    assert reading.fans_rpm == (4200.0,) * 20
     assert reading.reported_power_w is None
     assert len(reading.boards) == 80
 
@@ -103,15 +105,15 @@ def test_more_modules_than_any_controller_has_make_no_sum() -> None:
 @pytest.mark.parametrize(
     ("versions", "model"),
     [
-        (["7411706-3162860"], "A741"),
-        (["7211612-bc82ec0"], "A721"),
-        (["8411803-14b0f10"], "A841"),
-        (["8511904-aa00bb1"], "A851"),
-        (["7411706-3162860", "7411706-3162860"], "2 x A741"),
-        (["8411803-14b0f10", "8211803-14b0f10", "8211803-14b0f10"], "A841 + 2 x A821"),
-        (["8411803-14b0f10", "?"], None),  # one does not say: the rig is not called by the other alone
-        (["8411893-14b0f10"], None),  # no month: not that form, so nothing is read into it
-        (["6411706-3162860"], None),
+        (["7411706-a1b2c3d"], "A741"),
+        (["7211612-a1b2c3d"], "A721"),
+        (["8411803-a1b2c3d"], "A841"),
+        (["8511904-a1b2c3d"], "A851"),
+        (["7411706-a1b2c3d", "7411706-a1b2c3d"], "2 x A741"),
+        (["8411803-a1b2c3d", "8211803-a1b2c3d", "8211803-a1b2c3d"], "A841 + 2 x A821"),
+        (["8411803-a1b2c3d", "?"], None),  # one does not say: the rig is not called by the other alone
+        (["8411893-a1b2c3d"], None),  # no month: not that form, so nothing is read into it
+        (["6411706-a1b2c3d"], None),
     ],
 )
 def test_a_rig_is_called_by_its_modules(versions: list[str], model: str | None) -> None:
