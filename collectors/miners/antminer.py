@@ -21,6 +21,7 @@ from typing import Any
 from collectors.miners import cgminer, evidence, makes, pools
 from collectors.miners.evidence import Rate
 from collectors.miners.make import HTTP_PORT, Ask, Make, Said, Via, When, shared
+from collectors.miners.nested import Fields
 from fleet.ports import PollError
 from fleet.readings import Board, FaultKind, MachineError, MinerReading, Sensor, Temperature
 from fleet.site import normalise_mac
@@ -43,8 +44,6 @@ _SAID = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?([A-Za-z/]{1,8})$")  # "95
 _MODES = {"0": "normal", "1": "sleep", "2": "high", "3": "low", "254": "sleep"}
 _ASLEEP = frozenset({"1", "5", "254"})  # 254 of the S17 generation; 5 of firmware of 2023-07 and later
 
-Fields = Mapping[str, Any]
-
 
 # --- what is kept between looks ------------------------------------------------------------------------------------
 
@@ -66,8 +65,8 @@ class Network:
 
 
 def _version(reply: Any) -> Identity:
-    row = _first(cgminer.section(reply, "VERSION"))
-    return shared(Identity(_type_of(row), _short(row.get("CompileTime"))))
+    row = cgminer.row(reply, "VERSION")
+    return shared(Identity(_type_of(row), cgminer.word(row.get("CompileTime"))))
 
 
 def _system_info(page: Any) -> Network:
@@ -77,8 +76,8 @@ def _system_info(page: Any) -> Network:
         mac=normalise_mac(cgminer.text(said.get("macaddr"))),
         serial=serial,
         hostname=cgminer.text(said.get("hostname")),
-        type=_short(said.get("minertype")),
-        firmware=_short(_first_of(said, "system_filesystem_version", "file_system_version")),
+        type=cgminer.word(said.get("minertype")),
+        firmware=cgminer.word(_first_of(said, "system_filesystem_version", "file_system_version")),
         algorithm=_algorithm(said.get("Algorithm")),
     )
 
@@ -114,7 +113,7 @@ def _watts_of(reply: Any) -> tuple[float, str] | None:
 
 def _errors_of(reply: Any) -> tuple[MachineError, ...]:
     """What the firmware's own check list complains about."""
-    rows = _first(cgminer.section(reply, "SUMMARY")).get("status")
+    rows = cgminer.row(reply, "SUMMARY").get("status")
     return tuple(
         MachineError(cgminer.text(row.get("code")) or "?", _complaint(row))
         for row in (rows if isinstance(rows, list) else ())
@@ -173,7 +172,7 @@ def read(said: Said) -> MinerReading:
     Errors: PollError MALFORMED where neither has a single field, UNSUPPORTED for another maker's machine, IDENTITY
             where `stats` is of another model than `version`.
     """
-    totals = _first(cgminer.section(said.get("summary") or said.get("web_summary") or {}, "SUMMARY"))
+    totals = cgminer.row(said.get("summary") or said.get("web_summary") or {}, "SUMMARY")
     stats = said.get("stats") or said.get("web_stats") or {}
     rows = cgminer.section(stats, "STATS")
     details, head = _last(rows), _head(stats, rows)
@@ -218,7 +217,7 @@ def read(said: Said) -> MinerReading:
         driver=DRIVER,
         make="Antminer",
         model=model,
-        firmware=network.firmware or _short(head.get("CompileTime")) or version.firmware,
+        firmware=network.firmware or cgminer.word(head.get("CompileTime")) or version.firmware,
         mac=network.mac,
         serial=network.serial,
         hostname=network.hostname,
@@ -260,8 +259,7 @@ def _complaints(uptime_s: float | None, pool: pools.Pools | None) -> Iterator[st
 
 def _head(stats: Any, rows: tuple[Fields, ...]) -> Fields:
     """Where `stats` names the machine: its first row in the API, `INFO` on the pages."""
-    first = _first(rows)
-    return first if "Type" in first else _first(cgminer.section(stats, "INFO"))
+    return rows[0] if rows and "Type" in rows[0] else cgminer.row(stats, "INFO")
 
 
 def _model(version: Identity, network: Network, head: Fields) -> tuple[str | None, tuple[str, ...]]:
@@ -587,10 +585,6 @@ def _hertz(megahertz: object) -> float | None:
 # --- fields ----------------------------------------------------------------------------------------------------------
 
 
-def _first(rows: tuple[Fields, ...]) -> Fields:
-    return rows[0] if rows else {}
-
-
 def _last(rows: tuple[Fields, ...]) -> Fields:
     """STATS comes as an identity row and a data row, or as a data row alone."""
     return rows[-1] if rows else {}
@@ -605,13 +599,7 @@ def _uptime_s(totals: Fields, details: Fields) -> float | None:
 
 
 def _type_of(row: Fields) -> str | None:
-    return _short(row.get("Type") or row.get("type"))
-
-
-def _short(value: object) -> str | None:
-    """A text that thousands of machines share, kept once."""
-    text = cgminer.text(value)
-    return None if text is None else intern(text)
+    return cgminer.word(row.get("Type") or row.get("type"))
 
 
 _NO_WORK = Work(None, {})

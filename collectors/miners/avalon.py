@@ -23,10 +23,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from collectors.miners import avalon_text, cgminer, evidence, pools
 from collectors.miners.make import Ask, Make, Said, When
+from collectors.miners.nested import Fields
 from fleet.ports import PollError
 from fleet.readings import Board, FaultKind, MachineError, MinerReading, Sensor, Temperature
 from fleet.site import normalise_mac
@@ -51,7 +52,6 @@ _SHORT_WINDOWS = ("MHS 30s", "MHS 5s")
 _DETAILS = ("litestats", "estats", "stats")
 _FAN_KEYS = ("Fan", *(f"Fan{i}" for i in range(1, 9)))
 
-Fields = Mapping[str, Any]
 Texts = dict[str, str]
 
 
@@ -97,7 +97,7 @@ class Identity:
 
 
 def _identity(reply: Fields) -> Identity:
-    row = next(iter(cgminer.section(reply, "VERSION")), {})
+    row = cgminer.row(reply, "VERSION")
     said = (cgminer.text(row.get(key)) for key in ("MODEL", "PROD"))
     firmware = (cgminer.text(row.get(key)) for key in ("VERSION", "LVERSION", "CGVERSION", "BVERSION"))
     return Identity(
@@ -414,7 +414,7 @@ def _chips(module: Module, board: int) -> int | None:
 
 def read(said: Said) -> MinerReading:
     """One look. Errors: PollError of a summary that did not come; MALFORMED where nothing is in the answers."""
-    totals = next(iter(cgminer.section(said.get("summary"), "SUMMARY")), None) or said.get("devs") or {}
+    totals = cgminer.row(said.get("summary"), "SUMMARY") or said.get("devs") or {}
     modules = _heard(said)
     if not totals and not modules:
         raise said.faults.get("summary") or PollError(FaultKind.MALFORMED, "summary: nothing in it")

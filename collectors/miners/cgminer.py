@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from sys import intern
 from typing import Any
 
 import orjson
@@ -344,6 +345,12 @@ def section(reply: object, name: str) -> tuple[Mapping[str, Any], ...]:
     return (rows,) if isinstance(rows, dict) else ()
 
 
+def row(reply: object, name: str) -> Mapping[str, Any]:
+    """The first object of a section, which most have alone; empty where there is none."""
+    rows = section(reply, name)
+    return rows[0] if rows else _NOTHING
+
+
 # --- typed fields ------------------------------------------------------------------------------------------------
 
 _QUANTITY = re.compile(
@@ -401,3 +408,9 @@ def text(value: object, limit: int = MAX_TEXT_CHARS) -> str | None:
         printable = "".join(c for c in printable if c.isprintable())
     printable = printable.strip()
     return printable[:limit] or None
+
+
+def word(value: object) -> str | None:
+    """A text that thousands of machines say alike: kept once for all of them."""
+    said = text(value)
+    return None if said is None else intern(said)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from collectors.miners import evidence, pools
+from collectors.miners import cgminer, evidence, pools
 from collectors.miners.cgminer import integer, text
 from collectors.miners.make import HTTP_PORT, Ask, Make, Said, Via, When
 from collectors.miners.nested import Fields, fields_at, rows_at
@@ -75,7 +75,7 @@ def read(said: Said) -> MinerReading:
     anything."""
     if "summary" not in said and "stats" not in said:
         raise PollError(FaultKind.DENIED, "tells nothing without a login")
-    totals, details = _first(said.get("summary"), "SUMMARY"), _first(said.get("stats"), "STATS")
+    totals, details = cgminer.row(said.get("summary"), "SUMMARY"), cgminer.row(said.get("stats"), "STATS")
     if not totals and not details:
         raise PollError(FaultKind.MALFORMED, "summary and stats are empty")
     identity: Identity = said.get("get_system_info", Identity())
@@ -136,11 +136,6 @@ def read(said: Said) -> MinerReading:
         boards=tuple(_boards(boards, _unit_hs(details))) if said.is_deep else (),
         warnings=tuple(warnings),
     )
-
-
-def _first(answer: Any, name: str) -> Fields:
-    rows = rows_at(answer, name)
-    return rows[0] if rows else {}
 
 
 def _unit_hs(row: Fields) -> float | None:

@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from collectors.miners import cgminer, evidence, pools, whatsminer_errors
 from collectors.miners.make import Ask, Excuse, Make, Said, When, shared
+from collectors.miners.nested import Fields
 from fleet.ports import PollError
 from fleet.readings import Board, FaultKind, MachineError, MinerReading, Sensor, Temperature
 from fleet.site import normalise_mac
@@ -47,8 +48,6 @@ _REALTIME = "HS RT"
 _SHORTEST = _WINDOWS[:1]
 _WITHOUT_WINDOWS = ((_REALTIME, 300.0), *_WINDOWS)
 _ERROR_KEYS = tuple(f"Error Code {i}" for i in range(whatsminer_errors.MAX_ERRORS))
-
-Fields = Mapping[str, Any]
 
 
 # --- what a type name says ---------------------------------------------------------------------------------------
@@ -183,12 +182,6 @@ def _firmware(said: object) -> str | None:
 @lru_cache(maxsize=256)  # a fleet has few versions, and every look tells one: kept once for all
 def _bare_version(text: str) -> str | None:
     return text.strip("' \"") or None
-
-
-def kept_text(said: object) -> str | None:
-    """A word that many machines say: kept once for all of them."""
-    text = cgminer.text(said)
-    return None if text is None else sys.intern(text)
 
 
 # --- the reading -------------------------------------------------------------------------------------------------

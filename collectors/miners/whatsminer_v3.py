@@ -19,18 +19,17 @@ from typing import Any
 
 from collectors.miners import cgminer, evidence, pools, whatsminer_errors
 from collectors.miners.make import FRAMED_PORT, Ask, Excuse, Make, Said, Via, When
+from collectors.miners.nested import Fields, fields_at
 from collectors.miners.whatsminer import (
     MAX_BOARDS,
     NAME,
     NO_POOLS,
     POOLS_MISSING,
-    Fields,
     Model,
     board_number,
     counted,
     fans,
     has_pool,
-    kept_text,
     model_of,
 )
 from fleet.ports import PollError
@@ -68,16 +67,16 @@ _NO_INFO = Info()
 
 
 def _info(answer: object) -> Info:
-    message = _object(answer, "msg")
-    miner, power = _object(message, "miner"), _object(message, "power")
-    network, system = _object(message, "network"), _object(message, "system")
-    mode = kept_text(power.get("mode"))
+    message = fields_at(answer, "msg")
+    miner, power = fields_at(message, "miner"), fields_at(message, "power")
+    network, system = fields_at(message, "network"), fields_at(message, "system")
+    mode = cgminer.word(power.get("mode"))
     return Info(
         model=model_of(miner.get("type")),
-        firmware=kept_text(system.get("fwversion")),
+        firmware=cgminer.word(system.get("fwversion")),
         mac=normalise_mac(cgminer.text(network.get("mac"))),
         serial=cgminer.text(miner.get("miner-sn")),
-        hostname=kept_text(network.get("hostname")),
+        hostname=cgminer.word(network.get("hostname")),
         mode=None if mode is None else _MODES.get(mode, mode),
         is_working=cgminer.flag(miner.get("working")),
         errors=whatsminer_errors.listed(message.get("error-code")),
@@ -95,7 +94,7 @@ def _board_serials(miner: Fields) -> tuple[str | None, ...]:
 
 def _pools(answer: object) -> pools.Pools:
     """The account stands beside each URL; it ends here. An answer without pools is not one of no pools."""
-    message = _object(answer, "msg")
+    message = fields_at(answer, "msg")
     if "pools" not in message:
         return NO_POOLS
     return pools.chosen([_seen(row) for row in cgminer.section(message, "pools")])
@@ -113,7 +112,7 @@ def read(said: Said) -> MinerReading:
 
     A machine that says it does not work need not say more.
     """
-    totals = _object(_object(said.get("get_miner_status_summary"), "msg"), "summary")
+    totals = fields_at(said.get("get_miner_status_summary"), "msg", "summary")
     info: Info = said.get("get_device_info", _NO_INFO)
     if not totals and info.is_working is not False:
         raise said.faults.get("get_miner_status_summary") or PollError(FaultKind.MALFORMED, "summary: nothing in it")
@@ -133,7 +132,7 @@ def read(said: Said) -> MinerReading:
 
     power_key = "power-5min" if evidence.positive(get("power-5min")) is not None else "power-realtime"
     power_w = evidence.positive(get(power_key))
-    rows = cgminer.section(_object(said.get("get_miner_status_edevs"), "msg"), "edevs")[:MAX_BOARDS]
+    rows = cgminer.section(fields_at(said.get("get_miner_status_edevs"), "msg"), "edevs")[:MAX_BOARDS]
     boards = [(board_number(row, ("id",), i), row) for i, row in enumerate(rows)]
     return MinerReading(
         driver=KEY,
@@ -179,12 +178,6 @@ def read(said: Said) -> MinerReading:
         else (),
         warnings=tuple(warnings),
     )
-
-
-def _object(value: object, key: str) -> Fields:
-    """The object under a key; empty where there is none."""
-    inner = value.get(key) if isinstance(value, dict) else None
-    return inner if isinstance(inner, dict) else {}
 
 
 def _is_ramping(finished: object) -> bool | None:
