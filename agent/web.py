@@ -23,8 +23,9 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from aiohttp import web
@@ -41,6 +42,7 @@ SCRAPE_S = 60.0  # from the first to the last byte of a page
 SILENCE_S = 10.0  # a connection that has not finished its first request by then is dropped
 HANDSHAKE_S = 5.0
 MAX_CONNECTIONS = 128
+KEPT_BESIDE = 8  # connections more for the socket file: strangers who hold all the others do not shut the operator out
 PIECE_BYTES = 256 * 1024
 SWEEP_S = 2.0
 PAGES_BESIDE = ("/status.json", "/fleet.json", "/readyz")
@@ -126,7 +128,8 @@ class Listener:
         try:
             door = _socket_file(path)
             loop = asyncio.get_running_loop()
-            self._beside = await loop.create_unix_server(self._connection, sock=door, backlog=MAX_CONNECTIONS)
+            connection = partial(self._connection, KEPT_BESIDE)
+            self._beside = await loop.create_unix_server(connection, sock=door, backlog=MAX_CONNECTIONS)
             self._beside_path = path
         except OSError as error:
             why = error.strerror or error
@@ -153,10 +156,10 @@ class Listener:
         application.on_response_prepare.append(self._set_headers)
         return application
 
-    def _connection(self) -> asyncio.Protocol:
+    def _connection(self, kept: int = 0) -> asyncio.Protocol:
         """The protocol of one new connection, under watch until its first request is whole."""
         assert self._runner.server is not None
-        if len(self._runner.server.connections) >= MAX_CONNECTIONS:
+        if len(self._runner.server.connections) >= MAX_CONNECTIONS + kept:
             return _Refusal()
         handler = self._runner.server()
         self._silent_until[handler] = asyncio.get_running_loop().time() + SILENCE_S
@@ -309,8 +312,7 @@ class _Refusal(asyncio.Protocol):
     """One connection too many."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.abort()
+        cast(asyncio.Transport, transport).abort()  # uvloop's, of a socket file or under TLS, is none by its class
 
 
 async def listen(host: str, port: int, pages: Pages, web_config: Path | None = None) -> Listener:

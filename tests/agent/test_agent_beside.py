@@ -17,9 +17,10 @@ from typing import Any
 import aiohttp
 import bcrypt
 import pytest
+import uvloop
 from cycles import AT_S, QUOTES, make_snapshot, small_cycle
 
-from agent import cli, wiring
+from agent import cli, web, wiring
 from agent.config import load_neighbour
 from agent.running import Unreachable, ask, door_of
 from agent.web import Listener, Pages, listen
@@ -59,7 +60,7 @@ async def opened(web_config: Path, beside: Path) -> Listener:
 async def test_readers_beside_the_agent_need_no_password_and_nobody_else_is_let_in(
     tmp_path: Path, guarded: Path
 ) -> None:
-    beside = tmp_path / "hashwatt.sock"
+    beside = tmp_path / "hashwatt.db.sock"
     listener = await opened(guarded, beside)
     assert beside.stat().st_mode & 0o777 == 0o600
     door = f"unix:{beside}"
@@ -81,7 +82,7 @@ async def test_readers_beside_the_agent_need_no_password_and_nobody_else_is_let_
 
 
 async def test_what_a_killed_agent_left_behind_is_replaced(tmp_path: Path, guarded: Path) -> None:
-    beside = tmp_path / "hashwatt.sock"
+    beside = tmp_path / "hashwatt.db.sock"
     left = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     left.bind(str(beside))
     left.close()
@@ -112,7 +113,7 @@ def test_an_unguarded_listener_is_asked_itself(tmp_path: Path) -> None:
     assert door_of(*load_neighbour(path)) == "http://127.0.0.1:9000"
     path.write_text('[prometheus]\nweb_config = "web.yml"\n[journal]\npath = "state/farm.db"\n')
     (tmp_path / "web.yml").write_text("")
-    assert door_of(*load_neighbour(path)) == f"unix:{tmp_path}/state/farm.sock"
+    assert door_of(*load_neighbour(path)) == f"unix:{tmp_path}/state/farm.db.sock"
 
 
 # --- the commands ----------------------------------------------------------------------------------------------------
@@ -168,7 +169,7 @@ def test_the_agent_behind_a_password_is_asked_and_nobody_is_looked_at(
     config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     monkeypatch.delattr(wiring, "once")
-    with agent_beside(tmp_path / "hashwatt.sock", {"/fleet.json": census(one_machine())}):
+    with agent_beside(tmp_path / "hashwatt.db.sock", {"/fleet.json": census(one_machine())}):
         assert cli.main([command, "--json", "--config", config]) == 0
     out, errors = capsys.readouterr()
     assert (json.loads(out)["basis"], errors) == ("agent", "")
@@ -179,7 +180,7 @@ def test_where_the_door_is_shut_one_line_says_why_and_one_look_is_taken(
     config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     monkeypatch.setattr(wiring, "once", lambda _: one_machine())
-    door = f"no fleet from an agent at unix:{tmp_path}/hashwatt.sock: "
+    door = f"no fleet from an agent at unix:{tmp_path}/hashwatt.db.sock: "
     assert cli.main([command, "--json", "--config", config]) == 0
     out, errors = capsys.readouterr()
     assert json.loads(out)["basis"] == "look"
@@ -197,7 +198,7 @@ def test_where_the_door_is_shut_one_line_says_why_and_one_look_is_taken(
 def test_status_asks_there_as_well(config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cycle = small_cycle()
     document = json.dumps(status_document(cycle, cycle.at_s + 90)).encode()
-    with agent_beside(tmp_path / "hashwatt.sock", {"/status.json": document}):
+    with agent_beside(tmp_path / "hashwatt.db.sock", {"/status.json": document}):
         assert cli.main(["status", "--config", config]) == 0
     assert "north" in capsys.readouterr().out
 
@@ -220,3 +221,51 @@ def test_a_door_that_speaks_something_else_is_a_line(tmp_path: Path) -> None:
         ask(f"unix:{path}", "readyz", 100)
     thread.join()
     server.close()
+
+
+# --- a crowd ---------------------------------------------------------------------------------------------------------
+
+
+def test_connections_that_are_too_many_end_without_a_word_in_the_log(
+    tmp_path: Path, guarded: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On uvloop, as an agent runs: its transport of a socket file is no asyncio.Transport."""
+    monkeypatch.setattr(web, "MAX_CONNECTIONS", 0)
+    monkeypatch.setattr(web, "KEPT_BESIDE", 0)
+    beside = tmp_path / "hashwatt.db.sock"
+
+    async def refused() -> None:
+        listener = await opened(guarded, beside)
+        with pytest.raises(Unreachable):
+            await asyncio.to_thread(ask, f"unix:{beside}", "readyz", 100)
+        await listener.aclose()
+
+    uvloop.run(refused())
+    assert caplog.messages == []
+
+
+async def test_strangers_that_hold_every_connection_do_not_shut_out_who_asks_beside(
+    tmp_path: Path, guarded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "MAX_CONNECTIONS", 1)
+    beside = tmp_path / "hashwatt.db.sock"
+    listener = await opened(guarded, beside)
+    reader, stranger = await asyncio.open_connection("127.0.0.1", listener.port)
+    stranger.write(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+    await reader.readuntil(b"unauthorized\n")
+    with pytest.raises(Unreachable):
+        await asyncio.to_thread(ask, f"http://127.0.0.1:{listener.port}", "readyz", 100)
+    assert await asyncio.to_thread(ask, f"unix:{beside}", "readyz", 100) == b"ready\n"
+    stranger.close()
+    await listener.aclose()
+
+
+def test_two_agents_with_journals_in_one_folder_have_two_doors(tmp_path: Path) -> None:
+    (tmp_path / "web.yml").write_text("", encoding="utf-8")
+    doors = set()
+    for name in ("farm.db", "farm.sqlite"):
+        (tmp_path / "hashwatt.toml").write_text(
+            f'[prometheus]\nweb_config = "web.yml"\n[journal]\npath = "{name}"\n', encoding="utf-8"
+        )
+        doors.add(door_of(*load_neighbour(tmp_path / "hashwatt.toml")))
+    assert len(doors) == 2
