@@ -26,6 +26,8 @@ Replies = dict[str, Any]
 class Host(Line):
     """One address and whoever stands there now: decoded replies by question, a bare fault for one that fails."""
 
+    end = b"}"  # of joined answers
+
     def __init__(self, name: str) -> None:
         super().__init__("127.0.0.1")
         self.asked: list[str] = []
@@ -59,7 +61,8 @@ class Host(Line):
             raise PollError(self.replies["joined"], "as told")
         if not self.machine.joins:
             return cgminer.decode(await self.ask_raw(Ask("joined", "joined"), deadline_at))
-        return cgminer.decode(encoded({ask.what: [self.replies[ask.name]] for ask in asks if ask.name in self.replies}))
+        parts = {ask.what: [self.replies[ask.name]] for ask in asks if ask.name in self.replies}
+        return cgminer.decode(encoded(parts)[:-1] + self.end)
 
 
 class Clock:
@@ -343,3 +346,31 @@ async def test_only_a_machine_with_slow_answers_says_how_old_they_are(clock: Clo
         clock.now += 30.0
         ages[name] = (await miner.read()).slow_age_s
     assert ages == {"axeos": None, "avalon": 30.0}
+
+
+# --- deep looks, and what had to be mended -------------------------------------------------------------------------
+
+
+async def test_a_deep_look_asks_for_presets_that_are_not_due() -> None:
+    host = Host("luxos")
+    miner = NativeMiner(host, 5.0)
+    for is_deep, times in ((False, 1), (False, 1), (True, 2)):
+        await miner.read(is_deep=is_deep)
+        assert host.asked.count("profiles") == times
+
+
+async def test_a_deep_look_also_asks_what_another_answer_makes_needless() -> None:
+    host = Host("braiins")
+    miner = NativeMiner(host, 5.0)
+    await miner.read()
+    assert "gql_system" not in host.asked
+    await miner.read(is_deep=True)
+    assert "gql_system" in host.asked
+
+
+async def test_a_joined_answer_that_had_to_be_mended_says_so() -> None:
+    host = Host("whatsminer")
+    miner = NativeMiner(host, 5.0)
+    assert "repaired" not in (await miner.read()).warnings
+    host.end = b",}"
+    assert "repaired" in (await miner.read()).warnings
