@@ -11,6 +11,7 @@ from collectors.miners import cgminer, evidence
 from collectors.miners.identify import DEVDETAILS, DEVICE_INFO, LANDING, V1_VERSION, VERSION, identify, steps
 from collectors.miners.line import Line
 from collectors.miners.make import HTTP_PORT, Ask, Credential, Login, Via
+from collectors.miners.transport import _Deadline
 from fleet.ports import PollError
 from fleet.readings import FaultKind, OperatingState
 
@@ -162,3 +163,20 @@ def test_a_machine_without_a_pool_is_idle_whatever_it_complains_of(
     has_pool: bool | None, state: OperatingState
 ) -> None:
     assert evidence.state(0.0, 0.0, 7200.0, has_pool=has_pool, has_error=True) is state
+
+
+# --- deadlines -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_cancellation_that_comes_with_the_deadline_stays_one() -> None:
+    """Else a worker that is told to end would take its end for a fault of the machine, and look on."""
+
+    async def look() -> None:
+        with _Deadline(asyncio.get_running_loop(), float("inf")) as deadline:
+            deadline.come()
+            task.cancel()
+            await asyncio.sleep(30.0)
+
+    task = asyncio.ensure_future(look())
+    with pytest.raises(asyncio.CancelledError):
+        await task
