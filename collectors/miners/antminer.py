@@ -31,7 +31,6 @@ MAX_SLOTS = 16  # S9 numbers its boards from 6; Hiveon lists sixteen places; no 
 MAX_FANS = 8
 HALF_HOUR_S = 1800.0
 
-POOLS_MISSING = "pools_missing"
 BOARD_ID_MODEL = "model_is_a_board_id"
 UNIT_UNKNOWN = "hashrate_unit_unknown"
 
@@ -130,20 +129,9 @@ class Work:
 
 
 def _work(page: Any) -> Work:
-    """The page does not say which pool gets the work: the living one that comes first does."""
-    rows = cgminer.section(page, "POOLS")
-    configured = [(row, cgminer.text(row.get("status")) == "Alive") for row in rows if cgminer.text(row.get("url"))]
-    first = min((row for row, is_alive in configured if is_alive), key=_priority, default=None)
-    sums = ((name, evidence.total(row.get(key) for row in rows)) for name, key in _SUMS)
-    return Work(
-        pools.chosen([pools.Seen(row.get("url"), row is first, is_alive) for row, is_alive in configured]),
-        {name: value for name, value in sums if value is not None},
-    )
-
-
-def _priority(row: Fields) -> float:
-    number = evidence.not_negative(row.get("priority"))
-    return math.inf if number is None else number
+    rows = [row for row in cgminer.section(page, "POOLS") if cgminer.text(row.get("url"))]
+    sums = ((name, evidence.whole(row.get(key) for row in rows)) for name, key in _SUMS)
+    return Work(pools.by_priority(rows), {name: value for name, value in sums if value is not None})
 
 
 _SUMS = (
@@ -207,7 +195,7 @@ def read(said: Said) -> MinerReading:
         None if rate is None else rate.hs,
         uptime_s if does_hash else _started_s(uptime_s),
         is_asleep=None if does_hash else _is_asleep(mode, details, uptime_s),
-        has_pool=None if pool is None else pool.host is not None,
+        has_pool=None if pool is None else pool.has_work,
         has_error=bool(errors),
     )
     # slow watts would outlive the work that they were drawn for
@@ -252,7 +240,7 @@ def _complaints(uptime_s: float | None, pool: pools.Pools | None) -> Iterator[st
     if uptime_s is None:
         yield evidence.UPTIME_UNKNOWN
     if pool is None:
-        yield POOLS_MISSING
+        yield pools.POOLS_MISSING
     elif pool.others:
         yield pools.SEVERAL_HOSTS
 

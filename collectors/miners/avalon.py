@@ -37,7 +37,6 @@ KEY = "avalon"
 NAME = "Avalon"
 
 DETAILS_MISSING = "details_missing"
-POOLS_MISSING = "pools_missing"
 NOW_RATE_STUCK = "now_rate_stuck_at_zero"
 POWER_LAYOUT = "power_layout_unknown"
 
@@ -440,7 +439,7 @@ def read(said: Said) -> MinerReading:
     if not modules:
         warnings.append(DETAILS_MISSING)
     if pool is None:
-        warnings.append(POOLS_MISSING)
+        warnings.append(pools.POOLS_MISSING)
 
     errors = tuple(islice(_errors(modules), MAX_ERRORS))
     has_error = any(_LASTING.search(error.code) is None for error in errors)
@@ -458,7 +457,7 @@ def read(said: Said) -> MinerReading:
             uptime_s,
             is_asleep="in work" not in works and any(_is_off(module.fields) for module in modules),
             is_ramping=_is_ramping(works, power, now_hs, has_error=has_error),
-            has_pool=None if pool is None else pool.count > 0 and pool.is_alive is not False,
+            has_pool=None if pool is None else pool.has_work,
             has_error=has_error,
         ),
         hashrate_hs=None if money is None else money.hs,

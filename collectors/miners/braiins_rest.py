@@ -24,7 +24,6 @@ from fleet.readings import Board, FaultKind, MachineError, MinerReading, Sensor,
 from fleet.site import normalise_mac
 from fleet.units import GIGA, MEGA, TERA
 
-POOLS_MISSING = "pools_missing"
 TUNER_FAILED = MachineError("tuner", "the tuner has failed")
 
 MAX_ERRORS = 32
@@ -65,7 +64,7 @@ def read(said: Said) -> MinerReading:
     boards = rows_at(said.get("miner_hw_hashboards"), "hashboards")
     active: pools.Pools | None = said.get("pools")
     if active is None:
-        warnings.append(POOLS_MISSING)
+        warnings.append(pools.POOLS_MISSING)
     elif active.others:
         warnings.append(pools.SEVERAL_HOSTS)
     tuner: Tuner = said.get("performance_tuner_state") or Tuner()

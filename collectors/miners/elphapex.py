@@ -27,11 +27,9 @@ MAX_BOARDS = 16
 MAX_FANS = 16
 MAX_SENSORS = 64
 
-POOLS_MISSING = "pools_missing"
 POOL_AS_CONFIGURED = "pool_as_configured"
 
 _NO_THERMOMETER = [47.0, 46.0, 67.0, 66.0]
-_DEAD = frozenset({"dead", "unreachable"})
 
 KILO = 1e3
 
@@ -93,7 +91,7 @@ def read(said: Said) -> MinerReading:
         money = None
         warnings.append(evidence.HISTORY_ONLY)
     if "pools" not in said:
-        warnings.append(POOLS_MISSING if configured.host is None else POOL_AS_CONFIGURED)
+        warnings.append(pools.POOLS_MISSING if configured.host is None else POOL_AS_CONFIGURED)
 
     watts, psu_c = power
     errors = tuple(_errors(totals))
@@ -228,23 +226,16 @@ def _miner_conf(answer: Any) -> Configured:
 
 
 def _work(answer: Any) -> Work:
-    """The pool that gets the work is the living one of the best priority. Accounts are dropped."""
+    """Accounts are dropped."""
     rows = [row for row in rows_at(answer, "POOLS") if text(row.get("url"))]
-    words = [(text(row.get("status")) or "").lower() for row in rows]
-    alive = [row for row, word in zip(rows, words, strict=True) if word == "alive"]
-    working = min(alive, key=lambda row: evidence.not_negative(row.get("priority")) or 0.0, default=None)
+    pool = pools.by_priority(rows)
     return Work(
-        host=None if working is None else pools.host_of(working.get("url")),
-        is_alive=True if working is not None else False if words and set(words) <= _DEAD else None,
-        accepted=_total(rows, "accepted"),
-        rejected=_total(rows, "rejected"),
-        stale=_total(rows, "stale"),
+        host=pool.host,
+        is_alive=pool.is_alive,
+        accepted=evidence.whole(row.get("accepted") for row in rows),
+        rejected=evidence.whole(row.get("rejected") for row in rows),
+        stale=evidence.whole(row.get("stale") for row in rows),
     )
-
-
-def _total(rows: list[Fields], key: str) -> float | None:
-    known = [value for row in rows if (value := evidence.not_negative(row.get(key))) is not None]
-    return evidence.not_negative(sum(known)) if known else None
 
 
 def _power(answer: Any) -> tuple[float | None, float | None]:

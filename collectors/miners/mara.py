@@ -25,7 +25,6 @@ from fleet.readings import Board, FaultKind, MachineError, MinerReading, Sensor,
 from fleet.site import normalise_mac
 from fleet.units import GIGA, MEGA, PETA, TERA
 
-POOLS_MISSING = "pools_missing"
 UNIT_GUESSED = "hashrate_unit_guessed"
 RATE_IMPLAUSIBLE = "hashrate_implausible"
 
@@ -73,10 +72,10 @@ def read(said: Said) -> MinerReading:
     overview: tuple[str | None, ...] = said.get("overview") or (None, None, None)
     machine = hardware.named(overview[0])
     watts = evidence.positive(brief.get("power_consumption_estimated"))
-    listed = rows_at({"pools": said.get("pools")}, "pools")
+    listed = [row for row in rows_at({"pools": said.get("pools")}, "pools") if text(row.get("url"))]
     if not listed:
-        warnings.append(POOLS_MISSING)
-    working = _working(listed)
+        warnings.append(pools.POOLS_MISSING)
+    working = pools.by_priority(listed)
     mode, target_w = said.get("miner_config") or (None, None)
     errors = tuple(_errors(brief, boards))
     return MinerReading(
@@ -108,9 +107,9 @@ def read(said: Said) -> MinerReading:
         temperatures=_temperatures(boards),
         fans_rpm=said.get("fans") or (),
         uptime_s=uptime_s,
-        shares_accepted=evidence.total(row.get("accepted") for row in listed),
-        shares_rejected=evidence.total(row.get("rejected") for row in listed),
-        shares_stale=evidence.total(row.get("stale") for row in listed),
+        shares_accepted=evidence.whole(row.get("accepted") for row in listed),
+        shares_rejected=evidence.whole(row.get("rejected") for row in listed),
+        shares_stale=evidence.whole(row.get("stale") for row in listed),
         pool_host=working.host,
         pool_alive=working.is_alive,
         errors=errors,
@@ -294,28 +293,6 @@ def _numbers(rows: tuple[Fields, ...]) -> list[int]:
     return [number for row in rows if (number := _number(row)) >= 0]
 
 
-# --- pools -------------------------------------------------------------------------------------------------------
-
-
-def _working(rows: tuple[Fields, ...]) -> pools.Pools:
-    """The living pool of the highest priority gets the work, which is the lowest number; nothing else says so."""
-    configured = [row for row in rows if text(row.get("url")) is not None]
-    living = [row for row in configured if text(row.get("status")) == "Alive"]
-    chosen = min(living, key=_priority, default=None)
-    return pools.chosen(
-        [pools.Seen(row.get("url"), row is chosen, _is_alive(text(row.get("status")))) for row in configured]
-    )
-
-
-def _priority(row: Fields) -> float:
-    number = evidence.not_negative(row.get("priority"))
-    return float("inf") if number is None else number
-
-
-def _is_alive(word: str | None) -> bool | None:
-    return None if word is None else word == "Alive"
-
-
 # --- digests: what is kept between looks -------------------------------------------------------------------------
 
 
@@ -347,7 +324,7 @@ def _hostname(answer: Any) -> str | None:
 def _api_pools(reply: Any) -> pools.Pools:
     """Here `Stratum Active` is never true."""
     rows = cgminer.section(reply, "POOLS")
-    return _working(tuple({key: row.get(name) for key, name in _POOL_KEYS} for row in rows))
+    return pools.by_priority([{key: row.get(name) for key, name in _POOL_KEYS} for row in rows])
 
 
 _POOL_KEYS = (("url", "URL"), ("status", "Status"), ("priority", "Priority"))

@@ -1,6 +1,6 @@
-"""Which pool gets the work, from a cgminer `pools` reply: the host, whether it lives, and nothing of the account.
+"""Which pool gets the work, from a list of pools of any make: the host, whether it lives, and nothing of the account.
 
-User, worker and password stand in the same reply in clear; they are dropped here, before anything can keep them.
+User, worker and password stand in the same lists in clear; they are dropped here, before anything can keep them.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ from collectors.miners.make import shared
 
 MAX_URL_CHARS = 256
 
+POOLS_MISSING = "pools_missing"
 SEVERAL_HOSTS = "several_pool_hosts"
 
 
@@ -30,6 +32,11 @@ class Pools:
     is_alive: bool | None
     count: int
     others: tuple[str, ...] = ()
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is a pool to work for: one is configured, and they are not all dead."""
+        return self.count > 0 and self.is_alive is not False
 
 
 class Seen(NamedTuple):
@@ -63,7 +70,7 @@ def _words(row: Mapping[str, Any]) -> _Words:
 def _told(rows: tuple[_Words, ...]) -> Pools:
     return chosen(
         [
-            Seen(stratum_url, is_active, None if word is None else word.lower() in ("alive", "active"))
+            Seen(stratum_url, is_active, _is_alive(word))
             for url, stratum_url, is_active, word in rows
             if url is None or not _is_hidden(url)
         ]
@@ -84,6 +91,26 @@ def chosen(pools: Sequence[Seen]) -> Pools:
             others=tuple(other for other in hosts if other is not None and other != host),
         )
     )
+
+
+def by_priority(rows: Sequence[Mapping[str, Any]]) -> Pools:
+    """Pools of a list that does not say which of them gets the work, as web pages have it: `url`, `status`, `priority`.
+
+    The living one of the lowest number does; one without a number comes behind them.
+    """
+    told = [(row, cgminer.text(row.get("status"))) for row in rows if cgminer.text(row.get("url"))]
+    living = [row for row, word in told if _is_alive(word)]
+    working = min(living, key=_priority_of, default=None)
+    return chosen([Seen(row.get("url"), row is working, _is_alive(word)) for row, word in told])
+
+
+def _is_alive(word: str | None) -> bool | None:
+    return None if word is None else word.lower() in ("alive", "active")
+
+
+def _priority_of(row: Mapping[str, Any]) -> float:
+    number = cgminer.number(row.get("priority"))
+    return inf if number is None or number < 0.0 else number
 
 
 def _is_hidden(url: str) -> bool:
@@ -108,4 +135,4 @@ def _host_of(text: str) -> str | None:
 
 def _number_of(row: Mapping[str, Any]) -> float:
     number = cgminer.number(row.get("POOL"))
-    return float("inf") if number is None else number
+    return inf if number is None else number

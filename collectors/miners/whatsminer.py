@@ -36,7 +36,6 @@ NAME = "WhatsMiner"
 
 WINDOW_ASSUMED = "hashrate_window_assumed"
 BOARDS_MISSING = "boards_missing"
-POOLS_MISSING = "pools_missing"
 
 MAX_BOARDS = 16  # the largest machines have 4
 
@@ -214,7 +213,7 @@ def read(said: Said) -> MinerReading:
     if not rows:
         warnings.append(BOARDS_MISSING)
     if pool is NO_POOLS:
-        warnings.append(POOLS_MISSING)
+        warnings.append(pools.POOLS_MISSING)
     if pool.others:
         warnings.append(pools.SEVERAL_HOSTS)
 
@@ -237,7 +236,7 @@ def read(said: Said) -> MinerReading:
             uptime_s,
             is_asleep=status.is_off,
             is_ramping=_is_ramping(totals, rows),
-            has_pool=None if pool is NO_POOLS else has_pool(pool),
+            has_pool=None if pool is NO_POOLS else pool.has_work,
             has_error=bool(errors),
         ),
         hashrate_hs=None if money is None else money.hs,
@@ -392,11 +391,6 @@ def board_number(row: Fields, keys: Iterable[str], position: int) -> int:
         if number is not None and 0 <= number < 256:
             return number
     return position
-
-
-def has_pool(pool: pools.Pools) -> bool:
-    """Whether there is a pool to work for."""
-    return pool.count > 0 and pool.is_alive is not False
 
 
 def fans(intake: object, exhaust: object, *, is_liquid: bool) -> tuple[float | None, ...]:

@@ -24,12 +24,10 @@ from collectors.miners.whatsminer import (
     MAX_BOARDS,
     NAME,
     NO_POOLS,
-    POOLS_MISSING,
     Model,
     board_number,
     counted,
     fans,
-    has_pool,
     model_of,
 )
 from fleet.ports import PollError
@@ -126,7 +124,7 @@ def read(said: Said) -> MinerReading:
     if info is _NO_INFO:
         warnings.append(INFO_MISSING)
     if pool is NO_POOLS:
-        warnings.append(POOLS_MISSING)
+        warnings.append(pools.POOLS_MISSING)
     if pool.others:
         warnings.append(pools.SEVERAL_HOSTS)
 
@@ -150,7 +148,7 @@ def read(said: Said) -> MinerReading:
             # "not working" is one word for stopped and for broken: the errors tell them apart
             is_asleep=info.is_working is False and not info.errors,
             is_ramping=_is_ramping(get("up-freq-finish")),
-            has_pool=None if pool is NO_POOLS else has_pool(pool),
+            has_pool=None if pool is NO_POOLS else pool.has_work,
             has_error=bool(info.errors),
         ),
         hashrate_hs=None if money is None else money.hs,

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scripted_miner import captured, refuse, scripted_miner, wire
 
-from collectors.miners import avalon, avalon_text, hearing
+from collectors.miners import avalon, avalon_text, hearing, pools
 from collectors.miners.line import Line
 from collectors.miners.make import RPC_PORT
 from collectors.miners.native import NativeMiner
@@ -147,7 +147,7 @@ def test_an_a1566_in_its_first_quarter_of_an_hour() -> None:
     assert (reading.shares_accepted, reading.shares_rejected, reading.shares_stale) == (148.0, 1.0, 0.0)
     assert (reading.difficulty_accepted, reading.difficulty_rejected) == (38797312.0, 262144.0)
     assert reading.errors == ()
-    assert reading.warnings == (avalon.POOLS_MISSING,)
+    assert reading.warnings == (pools.POOLS_MISSING,)
 
     first, second, third = reading.boards
     assert (first.id, second.id, third.id) == ("0", "1", "2")

@@ -95,6 +95,19 @@ def test_who_hashes_is_not_asleep_whatever_the_mode() -> None:
     assert look("Antminer S17 Pro", totals, {"Mode": 1, "Elapsed": 250_000}).state is OperatingState.MINING
 
 
+@pytest.mark.parametrize(("status", "state"), [("Alive", OperatingState.FAULTED), ("Dead", OperatingState.IDLE)])
+def test_an_error_is_the_reason_for_a_standstill_where_a_pool_is_there(status: str, state: OperatingState) -> None:
+    """A machine that does not hash holds no stratum, so no pool is active; only dead ones are a reason of their own."""
+    check = {"type": "fans", "status": "e", "code": "F1", "msg": "fan lost"}
+    reading = look(
+        "Antminer S19",
+        STILL | {"Elapsed": 9000},
+        web_errors={"SUMMARY": [{"status": [check]}]},
+        pools=rpc("POOLS", pool(0, "stratum+tcp://farm.example:3333", active=False, status=status)),
+    )
+    assert (reading.state, [error.code for error in reading.errors]) == (state, ["F1"])
+
+
 # --- what the numbers that are called GHS are in ---------------------------------------------------------------------
 
 
@@ -410,18 +423,28 @@ def test_pages_tell_what_the_api_would() -> None:
         "status": "Alive",
         "priority": 1,
         "accepted": 90,
+        "rejected": 2,
+        "stale": 1,
+        "diffa": 2.5e7,
     }
-    down = farm | {"url": "stratum+tcp://down.example:3333", "status": "Dead", "priority": 0, "accepted": 10}
+    down = farm | {
+        "url": "stratum+tcp://down.example:3333",
+        "status": "Dead",
+        "priority": 0,
+        "accepted": 10,
+        "rejected": 0,
+        "stale": None,
+    }
     empty = {"url": "", "user": "", "status": "Dead", "priority": 2, "accepted": 0}
     pages = {
         "web_stats": {"INFO": info, "STATS": [stats]},
-        "web_pools": {"INFO": info, "POOLS": [down, farm | {"rejected": 2, "stale": 1, "diffa": 2.5e7}, empty]},
+        "web_pools": {"INFO": info, "POOLS": [down, farm, empty]},
     }
     said = said_from(MAKE, {name: wire(page, b"") for name, page in pages.items()}, is_deep=True)
     reading = MAKE.read(said)
     assert (reading.pool_host, reading.pool_alive, reading.mode) == ("farm.example", True, "normal")
-    assert (reading.shares_accepted, reading.shares_rejected, reading.shares_stale) == (100.0, 2.0, 1.0)
-    assert (reading.difficulty_accepted, reading.difficulty_rejected) == (2.5e7, None)
+    assert (reading.shares_accepted, reading.shares_rejected, reading.difficulty_accepted) == (100.0, 2.0, 5e7)
+    assert (reading.shares_stale, reading.difficulty_rejected) == (None, None)  # one pool does not say: no sum
     assert "farm.1" not in repr(said["web_pools"])
 
 

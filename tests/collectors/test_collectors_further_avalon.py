@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from collectors import captures
-from collectors.miners import avalon, hearing
+from collectors.miners import avalon, hearing, pools
 from fleet.readings import MinerReading, OperatingState
 from fleet.site import Nameplate, plate_of
 
@@ -175,7 +175,7 @@ def test_a_key_that_is_no_module_is_not_read() -> None:
     row = {"STATS": 0, "ID": "AV90", "MM ID": module(A921), "MM IDx": module(A921), "MM ID1234": module(A921)}
     raw = {"summary": reply("SUMMARY", [SUMMARY]), "stats": reply("STATS", [row])}
     reading = avalon.MAKE.read(hearing.said_from(avalon.MAKE, raw, is_deep=True))
-    assert (reading.model, reading.warnings) == (None, (avalon.DETAILS_MISSING, avalon.POOLS_MISSING))
+    assert (reading.model, reading.warnings) == (None, (avalon.DETAILS_MISSING, pools.POOLS_MISSING))
 
 
 def test_a_recording_whose_modules_count_from_1_is_recognised(tmp_path: Path) -> None:

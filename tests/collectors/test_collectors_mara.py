@@ -47,7 +47,8 @@ PAGES: dict[str, Any] = {
          "priority": 2, "accepted": 5, "rejected": 0},
         {"index": 1, "url": "stratum+tcp://main.pool.example:3333", "user": "a.b", "status": "Alive", "priority": 1,
          "accepted": 150, "rejected": 3},
-        {"index": 2, "url": "stratum+tcp://dead.pool.example:3333", "user": "a.b", "status": "Dead", "priority": 0},
+        {"index": 2, "url": "stratum+tcp://dead.pool.example:3333", "user": "a.b", "status": "Dead", "priority": 0,
+         "accepted": 0, "rejected": 0},
         {"index": 3, "url": "", "user": ""},
     ],
     "miner_config": {

@@ -27,14 +27,26 @@ def test_two_boards_that_cannot_be_told_apart_are_no_half_of_a_machine(index: ob
     assert read("epic", replies).hashrate_now_hs is None
 
 
-def test_a_counter_of_several_pools_does_not_fall_where_one_says_nothing() -> None:
+def with_pools(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The replies of a machine, with these pools where its make has them."""
+    replies = replies_of(name)
+    if name == "vnish":
+        replies["summary"]["miner"]["pools"] = rows
+    else:
+        replies["pools"] = {"mara": rows, "elphapex": {"POOLS": rows}}[name]
+    return replies
+
+
+@pytest.mark.parametrize("name", ["vnish", "mara", "elphapex"])
+def test_a_counter_of_several_pools_does_not_fall_where_one_says_nothing(name: str) -> None:
     """Who takes the sum of the rest for the counter books all of it once more when the answer is whole again."""
-    replies = replies_of("vnish")
-    assert read("vnish", replies).shares_accepted == 500.0
-    del replies["summary"]["miner"]["pools"][0]["accepted"]
-    reading = read("vnish", replies)
-    assert reading.shares_accepted is None
-    assert reading.shares_rejected == 2.0
+    farm = {"url": "stratum+tcp://farm.example:3333", "status": "Alive", "accepted": 500, "rejected": 2}
+    spare = {"url": "stratum+tcp://spare.example:3333", "status": "Dead", "accepted": 3, "rejected": 1}
+    whole = read(name, with_pools(name, [farm, spare]))
+    assert (whole.shares_accepted, whole.shares_rejected) == (503.0, 3.0)
+    del farm["accepted"]
+    reading = read(name, with_pools(name, [farm, spare]))
+    assert (reading.shares_accepted, reading.shares_rejected) == (None, 3.0)
 
 
 def test_a_counter_of_pool_groups_does_not_fall_either() -> None:
