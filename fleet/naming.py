@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-KNOWN_BY_MODEL = frozenset({"antminer", "whatsminer", "unknown"})
-"""Makers whose models are known by their own names, as S19j Pro or M50S, and the word for none."""
+KNOWN_BY_MODEL = frozenset({"antminer", "whatsminer", "nmaxe", "esp-miner", "unknown"})
+"""Makers whose models are known by their own names, as S19j Pro, M50S or NMQAxe++, and the words for none."""
 
 ALIKE = 4  # letters: "Avalon 1566" of AvalonMiner and "NerdQAxe++" of NerdAxe need no maker before them
 

@@ -478,7 +478,10 @@ def plate_of(nameplates: Mapping[str, Nameplate], model: str) -> Nameplate | Non
 
 _BIN = re.compile(r"\(\s*([0-9]{1,4}(?:\.[0-9]{1,2})?)\s*t", re.IGNORECASE)  # "(104T)", "(140.5 TH/s)", "(95Th)"
 _CHIP_BIN = re.compile(r"v[a-z]?[0-9]{2}$")  # WhatsMiner names end in it: "M50S VH51", "M50SVH50", "M20S V10"
-_MAKERS = re.compile(r"antminer|whatsminer|avalonminer|avalon|sealminer|bitaxe|auradine|braiins|proto(?=\s)")
+_MAKERS = re.compile(
+    r"antminer|whatsminer|avalonminer|avalon|sealminer|bitaxe|auradine|braiins"
+    r"|(?:proto|elphapex|luckyminer|epic)(?=\s)"  # these are parts of other words, or a model's whole name
+)
 _AVALON_A = re.compile(r"^a(?=[0-9]{4})")  # "A1566" and "1566" are one model
 
 

@@ -22,6 +22,9 @@ from fleet.site import fold_model
         ("AvalonMiner", "Avalon 1566", "Avalon 1566"),
         ("SEALMINER", "Sealminer A2", "Sealminer A2"),
         ("NerdAxe", "NerdQAxe++", "NerdQAxe++"),
+        ("NMAxe", "NMQAxe++", "NMQAxe++"),
+        ("ESP-Miner", "BitForge Nano", "BitForge Nano"),  # nobody says who makes it
+        ("ePIC", "BlockMiner 520i", "ePIC BlockMiner 520i"),
         ("unknown", "X1", "X1"),
         ("", "Q", "Q"),
         (" ", "Q", "Q"),
@@ -43,6 +46,12 @@ def test_a_model_stands_with_its_maker_where_its_own_name_tells_nothing(make: st
         ("Auradine", "AT1500"),
         ("Bitaxe", "Supra"),
         ("Braiins", "BMM 101"),
+        ("LuckyMiner", "LV07"),
+        ("Elphapex", "DG1+"),
+        ("ePIC", "BlockMiner 520i"),
+        ("ESP-Miner", "BitForge Nano"),
+        ("NMAxe", "NMAxe"),
+        ("NerdAxe", "NerdAxe"),
     ],
 )
 def test_both_names_are_one_model_to_the_catalogue_and_to_the_terms_of_the_operator(make: str, model: str) -> None:
