@@ -21,8 +21,10 @@ from agent.discreet import Discreet
 from agent.plan import DEADLINE_S
 from collectors.captures import load, read_capture
 from collectors.miners.identify import LANDING
-from collectors.miners.make import Credential
+from collectors.miners.make import Ask, Credential
 from collectors.redaction import Redactor
+from fleet.ports import PollError
+from fleet.readings import FaultKind
 from hil.replay import LOGIN, ReplayedMachine
 
 CAPTURES = Path(__file__).resolve().parent.parent / "captures" / "miners"
@@ -147,6 +149,28 @@ async def test_pages_and_their_login_are_recorded_without_the_login(tmp_path: Pa
             twice = await capture._record(capture._Recorder(machine.host, refused | machine.at, LOGIN), None)
         assert twice.reading is not None
         assert twice.reading.hashrate_hs == read_capture(again).hashrate_hs
+
+
+async def test_a_port_without_a_machine_is_asked_once_and_a_page_is_no_answer_to_a_command() -> None:
+    """A web server on the port of the cgminer API answers every command; nobody is on any other port."""
+
+    asked: list[int] = []
+
+    class Elsewhere(capture._Recorder):
+        async def ask_raw(self, ask: Ask, deadline_at: float) -> bytes:
+            asked.append(ask.port)
+            if ask.port != 4028:
+                raise PollError(FaultKind.REFUSED, "closed")
+            return b"HTTP/1.1 400 Bad Request\r\n\r\n"
+
+    line = Elsewhere("127.0.0.1", {}, None)
+    await capture._ask_generally(line, asyncio.get_running_loop().time() + 5.0)
+    assert asked.count(80) == 1
+    assert asked.count(4028) > 10
+    assert line.recording.replies == {}
+    with pytest.raises(PollError):
+        await line.ask(Ask("summary", "summary"), asyncio.get_running_loop().time() + 5.0)
+    assert line.recording.replies == {}
 
 
 def test_the_realm_of_a_login_is_redacted_like_the_page_that_names_it(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from collectors import neighbours
 from collectors.miners import cgminer, evidence
 from collectors.miners.identify import DEVDETAILS, DEVICE_INFO, LANDING, V1_VERSION, VERSION, identify, steps
 from collectors.miners.line import Line
@@ -180,3 +181,36 @@ async def test_a_cancellation_that_comes_with_the_deadline_stays_one() -> None:
     task = asyncio.ensure_future(look())
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_a_connect_never_outlasts_the_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends: list[float] = []
+
+    class Seen(_Deadline):
+        def __init__(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
+            ends.append(at)
+            super().__init__(loop, at)
+
+    monkeypatch.setattr("collectors.miners.transport._Deadline", Seen)
+    deadline_at = asyncio.get_running_loop().time() + 0.5
+    with pytest.raises(PollError):
+        await Line("127.0.0.1", {HTTP_PORT: 1}).ask(LANDING, deadline_at)
+    assert ends == [deadline_at]
+
+
+# --- bounds ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_long_broken_reply_stays_broken() -> None:
+    """The repair runs in Python: a megabyte of it would hold the worker."""
+    text = b'{"STATUS":[{"STATUS":"S"}],"X":"' + b"x" * cgminer.MAX_REPAIR_BYTES + b'",}'
+    assert cgminer.decode(text.replace(b"xxxxxxxxxxxxxxxx", b"")).warnings == ("repaired",)
+    with pytest.raises(PollError) as caught:
+        cgminer.decode(text)
+    assert caught.value.kind is FaultKind.MALFORMED
+
+
+def test_an_address_that_we_answer_for_ourselves_is_no_neighbour() -> None:
+    row = "10.0.0.7         0x1         {flags}         02:00:5e:10:00:01     *        eth0\n"
+    assert neighbours.parse(row.format(flags="0x2")) == {"10.0.0.7": "02005e100001"}
+    assert neighbours.parse(row.format(flags="0xa")) == {}
