@@ -18,14 +18,14 @@ from functools import lru_cache
 from sys import intern
 from typing import Any
 
-from collectors.miners import cgminer, evidence, makes, pools
+from collectors.miners import cgminer, evidence, hardware, makes, pools
 from collectors.miners.evidence import Rate
 from collectors.miners.make import HTTP_PORT, Ask, Make, Said, Via, When, shared
 from collectors.miners.nested import Fields
 from fleet.ports import PollError
 from fleet.readings import Board, FaultKind, MachineError, MinerReading, Sensor, Temperature
 from fleet.site import normalise_mac
-from fleet.units import GIGA, MEGA, PETA, TERA
+from fleet.units import GIGA, MEGA
 
 MAX_SLOTS = 16  # S9 numbers its boards from 6; Hiveon lists sixteen places; no machine has more
 MAX_FANS = 8
@@ -34,11 +34,6 @@ HALF_HOUR_S = 1800.0
 BOARD_ID_MODEL = "model_is_a_board_id"
 UNIT_UNKNOWN = "hashrate_unit_unknown"
 
-_UNIT_HS = {
-    f"{prefix}{unit}": scale
-    for prefix, scale in (("", 1.0), ("K", 1e3), ("M", MEGA), ("G", GIGA), ("T", TERA), ("P", PETA))
-    for unit in ("H", "H/S", "HS")
-}
 _SAID = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?([A-Za-z/]{1,8})$")  # "9529.46 MH/s"
 _MODES = {"0": "normal", "1": "sleep", "2": "high", "3": "low", "254": "sleep"}
 _ASLEEP = frozenset({"1", "5", "254"})  # 254 of the S17 generation; 5 of firmware of 2023-07 and later
@@ -77,14 +72,8 @@ def _system_info(page: Any) -> Network:
         hostname=cgminer.text(said.get("hostname")),
         type=cgminer.word(said.get("minertype")),
         firmware=cgminer.word(_first_of(said, "system_filesystem_version", "file_system_version")),
-        algorithm=_algorithm(said.get("Algorithm")),
+        algorithm=hardware.algorithm(said.get("Algorithm")),
     )
-
-
-def _algorithm(said: object) -> str | None:
-    """`SHA-256`, `sha256d` and their like under one name."""
-    word = (cgminer.text(said) or "").lower().replace("-", "")
-    return intern("sha256" if word == "sha256d" else word) or None
 
 
 def _work_mode(page: Any) -> str | None:
@@ -308,9 +297,8 @@ def _unit_hs(stated: object, totals: Fields, details: Fields, model: str | None)
     They are GH/s on every machine for SHA-256, and what they like on others: MH/s (L7), GH/s (L9), Sol/s and Ksol/s
     (Z15), told by `rate_unit`, by the texts that say some of the rates again, or by nobody.
     """
-    word = cgminer.text(stated)
-    if word is not None:
-        return _UNIT_HS.get(word.upper())
+    if cgminer.text(stated) is not None:
+        return evidence.unit_hs(stated)
     if "RT HASHRATE" in totals:
         return _said_again(totals, details)
     return GIGA if model is None or makes.is_sha256_antminer(model) else None
@@ -328,7 +316,7 @@ def _said_again(totals: Fields, details: Fields) -> float | None:
         (totals.get("THEORY HASHRATE"), details.get("total_rateideal")),
     ):
         said, rate = _SAID.match(cgminer.text(text) or ""), evidence.positive(number)
-        said_hs = 0.0 if said is None else float(said[1]) * _UNIT_HS.get(said[2].upper(), 0.0)
+        said_hs = 0.0 if said is None else float(said[1]) * (evidence.unit_hs(said[2]) or 0.0)
         if said_hs > 0.0 and rate is not None and rate >= 0.01:
             thousands = math.log(said_hs / rate, 1000.0)
             if abs(thousands - round(thousands)) < 0.1:  # rounding can double the least of them
@@ -339,7 +327,7 @@ def _said_again(totals: Fields, details: Fields) -> float | None:
 def _names_hashes(said: object) -> bool:
     """`9529.46 MH/s` does, `891.29 Ksol/s` does not."""
     named = _SAID.match(cgminer.text(said) or "")
-    return named is not None and named[2].upper() in _UNIT_HS
+    return named is not None and evidence.unit_hs(named[2]) is not None
 
 
 def _money(unit_hs: float | None, totals: Fields, details: Fields, uptime_s: float | None) -> Rate | None:

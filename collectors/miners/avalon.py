@@ -46,7 +46,6 @@ MAX_BOARDS = 16
 MAX_ERRORS = 64
 LAST_PLACE = 3
 
-_WINDOWS = (("MHS 5m", 300.0), ("MHS 15m", 900.0), ("MHS 1m", 60.0), ("MHS av", 0.0))
 _SHORT_WINDOWS = ("MHS 30s", "MHS 5s")
 _DETAILS = ("litestats", "estats", "stats")
 _FAN_KEYS = ("Fan", *(f"Fan{i}" for i in range(1, 9)))
@@ -431,9 +430,7 @@ def read(said: Said) -> MinerReading:
     works = [_work(module.fields) for module in modules]
     power = _power_of_all(modules, name)
     now_hs = _now_hs(modules, totals, works, warnings)
-    money = evidence.trusted(evidence.money(evidence.rates(totals, MEGA, _WINDOWS), uptime_s), now_hs, warnings)
-    if money is not None and uptime_s is None:
-        warnings.append(evidence.UPTIME_UNKNOWN)
+    money = evidence.counted(evidence.rates(totals, MEGA, evidence.MHS_WINDOWS), now_hs, uptime_s, warnings)
     if power.is_strange:
         warnings.append(POWER_LAYOUT)
     if not modules:

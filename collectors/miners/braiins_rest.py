@@ -2,9 +2,8 @@
 
 Two pages carry the look, the statistics with windows from 5 s to a day and the details with the state; the boards tell
 the heat. While its mining program is down only the details answer, and they say why. The watts are the tuner's
-approximation. With power scaling the target in force (`tuner-state`) is below the
-configured one, so the target in force is the limit. `generated_work` of the pool counters is in no unit that fits the
-shares, and stays unread.
+approximation. With power scaling the target in force (`tuner-state`) is below the configured one, so the target in
+force is the limit. `generated_work` of the pool counters is in no unit that fits the shares, and stays unread.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import orjson
 from collectors.miners import evidence, hardware, pools
 from collectors.miners.cgminer import flag, integer, text
 from collectors.miners.evidence import Rate
-from collectors.miners.make import HTTP_PORT, Ask, Credential, Login, Make, Said, Via, When
+from collectors.miners.make import HTTP_PORT, Ask, Credential, Login, Make, Said, Via, When, token_at
 from collectors.miners.nested import Fields, at, fields_at, rows_at
 from fleet.ports import PollError
 from fleet.readings import Board, FaultKind, MachineError, MinerReading, Sensor, Temperature
@@ -143,10 +142,8 @@ def _nominal(*said: object) -> float | None:
 
 def _temperatures(boards: tuple[Fields, ...]) -> tuple[Temperature, ...]:
     """The board and its hottest chip by board; the air before and behind it where it is hottest."""
-    index = evidence.board_indices(_numbers(boards))
     heat = evidence.Heat()
-    for row in boards:
-        board = index.get(_number(row))
+    for row, board in zip(boards, evidence.columns(integer(row.get("id")) for row in boards), strict=True):
         heat.feel(Sensor.BOARD, board, at(row, "board_temp", "degree_c"))
         heat.feel(Sensor.CHIP, board, at(row, "highest_chip_temp", "temperature", "degree_c"))
         heat.feel(Sensor.INLET, board, at(row, "lowest_inlet_temp", "degree_c"))
@@ -162,24 +159,11 @@ def _boards(boards: tuple[Fields, ...], uptime_s: float | None) -> Iterator[Boar
             hashrate_hs=rate.hs if rate else None,
             hashrate_window_s=rate.window_s if rate else None,
             hashrate_expected_hs=_nominal(at(row, "stats", "nominal_hashrate")),
-            chips=_first_integer(row.get("chips_count"), at(row, "chips_count", "value")),
+            chips=evidence.first(integer, row.get("chips_count"), at(row, "chips_count", "value")),
             frequency_hz=evidence.positive(at(row, "current_frequency", "hertz")),
             voltage_v=evidence.positive(at(row, "current_voltage", "volt")),
             serial=text(row.get("serial_number")),
         )
-
-
-def _first_integer(*values: object) -> int | None:
-    return next((number for value in values if (number := integer(value)) is not None), None)
-
-
-def _number(row: Fields) -> int:
-    number = integer(row.get("id"))
-    return -1 if number is None else number
-
-
-def _numbers(rows: tuple[Fields, ...]) -> list[int]:
-    return [number for row in rows if (number := _number(row)) >= 0]
 
 
 # --- digests: what is kept between looks -------------------------------------------------------------------------
@@ -245,10 +229,7 @@ def _log_in(credential: Credential) -> Ask:
 
 
 def _token(answer: Any) -> Mapping[str, str]:
-    token = at(answer, "token")
-    if not isinstance(token, str) or not token.isascii() or not token.isprintable() or not token:
-        raise PollError(FaultKind.DENIED, "the login gave no token")
-    return {"Authorization": token}
+    return {"Authorization": token_at(answer, "token")}
 
 
 def _page(

@@ -14,14 +14,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from collectors.miners import cgminer, evidence, pools
+from collectors.miners import cgminer, evidence, hardware, pools
 from collectors.miners.cgminer import integer, text
 from collectors.miners.make import HTTP_PORT, Ask, Make, Said, Via, When
 from collectors.miners.nested import Fields, fields_at, rows_at
 from fleet.ports import PollError
 from fleet.readings import Board, FaultKind, MachineError, MinerReading, Sensor, Temperature
 from fleet.site import normalise_mac
-from fleet.units import GIGA, MEGA, TERA
+from fleet.units import KILO
 
 MAX_BOARDS = 16
 MAX_FANS = 16
@@ -31,10 +31,7 @@ POOL_AS_CONFIGURED = "pool_as_configured"
 
 _NO_THERMOMETER = [47.0, 46.0, 67.0, 66.0]
 
-KILO = 1e3
-
 _WINDOWS = (("rate_15m", 900.0), ("rate_30m", 1800.0), ("rate_avg", 0.0))
-_UNIT_HS = {"KH/S": KILO, "MH/S": MEGA, "GH/S": GIGA, "TH/S": TERA}
 _MODES = {0: "normal", 1: "sleep", 2: "high", 3: "low"}
 
 
@@ -138,7 +135,7 @@ def read(said: Said) -> MinerReading:
 
 def _unit_hs(row: Fields) -> float | None:
     """H/s of one unit; MH/s where none is named, None for a name that we do not know."""
-    return _UNIT_HS.get((text(row.get("rate_unit")) or "MH/s").upper())
+    return evidence.unit_hs(text(row.get("rate_unit")) or "MH/s")
 
 
 def _errors(totals: Fields) -> Iterator[MachineError]:
@@ -203,13 +200,12 @@ def _boards(rows: Mapping[int, Fields], unit_hs: float | None) -> Iterator[Board
 
 def _system_info(answer: Any) -> Identity:
     info = fields_at(answer)
-    algorithm = text(info.get("Algorithm"))
     return Identity(
         model=text(info.get("minertype")),
         firmware=text(info.get("system_filesystem_version")),
         mac=normalise_mac(text(info.get("macaddr"))),
         hostname=text(info.get("hostname")),
-        algorithm=algorithm.lower() if algorithm else None,
+        algorithm=hardware.algorithm(info.get("Algorithm")),
     )
 
 

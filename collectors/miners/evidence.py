@@ -8,17 +8,27 @@ else the average since the start with its true length. A window longer than the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from collectors.miners.cgminer import MAX_NUMBER, number, text
 from fleet.readings import OperatingState, Sensor, Temperature
+from fleet.units import GIGA, KILO, MEGA, PETA, TERA
 
 MINUTE_S = 60.0
 MONEY_WINDOW_MIN_S = 300.0
 MONEY_WINDOW_MAX_S = 1800.0
 WARM_UP_S = 300.0
+
+MHS_WINDOWS = (("MHS 5m", 300.0), ("MHS 15m", 900.0), ("MHS 1m", 60.0), ("MHS av", 0.0))
+"""What cgminer and most that descends from it tell, in MH/s."""
+
+_UNIT_HS = {
+    f"{prefix}{unit}": scale
+    for prefix, scale in (("", 1.0), ("K", KILO), ("M", MEGA), ("G", GIGA), ("T", TERA), ("P", PETA))
+    for unit in ("H", "H/S", "HS")
+}
 
 HISTORY_ONLY = "hashrate_history_only"
 UPTIME_UNKNOWN = "uptime_unknown"
@@ -44,6 +54,12 @@ def rates(fields: object, unit_hs: float, windows: Iterable[tuple[str, float | N
         if value is not None and (hs := scaled(value, unit_hs)) is not None:
             found.append(Rate(hs, window_s, key))
     return found
+
+
+def unit_hs(said: object) -> float | None:
+    """H/s in one of the unit that a machine names, `GH/s` or `TH`; None for what counts no hashes, `Ksol/s`."""
+    word = text(said)
+    return None if word is None else _UNIT_HS.get(word.upper())
 
 
 def scaled(value: object, unit: float) -> float | None:
@@ -110,6 +126,14 @@ def trusted(rate: Rate | None, now_hs: float | None, warnings: list[str]) -> Rat
     return None
 
 
+def counted(said: Sequence[Rate], now_hs: float | None, uptime_s: float | None, warnings: list[str]) -> Rate | None:
+    """`money` where it can be trusted; a word among the warnings where no uptime is there to check its window by."""
+    rate = trusted(money(said, uptime_s), now_hs, warnings)
+    if rate is not None and uptime_s is None:
+        warnings.append(UPTIME_UNKNOWN)
+    return rate
+
+
 def state(
     now_hs: float | None,
     money_hs: float | None,
@@ -172,6 +196,14 @@ temperature = lru_cache(maxsize=4096)(Temperature)
 """Thousands of machines have the same few temperatures: each is made once and kept once for all of them."""
 
 
+_T = TypeVar("_T")
+
+
+def first(rule: Callable[[object], _T | None], *values: object) -> _T | None:
+    """The first of several values that a rule accepts, as what the rule makes of it."""
+    return next((accepted for value in values if (accepted := rule(value)) is not None), None)
+
+
 def positive(value: object) -> float | None:
     """A number above 0, or None: how watts, limits and nominal rates say that they are not known."""
     return not_negative(value) or None
@@ -193,6 +225,13 @@ def serial(value: object) -> str | None:
     machine: `N/A`, `unknow`, `no miner sn stored on board`."""
     said = text(value)
     return None if said is None or " " in said or said.lower() in _NO_SERIAL else said
+
+
+def columns(numbers: Iterable[int | None]) -> list[int | None]:
+    """Column of each board of a list, by its own number; None where it has none that is not below 0."""
+    told = list(numbers)
+    index = board_indices(number for number in told if number is not None and number >= 0)
+    return [None if number is None else index.get(number) for number in told]
 
 
 def board_indices(ids: Iterable[int]) -> dict[int, int]:

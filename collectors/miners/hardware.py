@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from sys import intern
 from typing import NamedTuple
 
 from collectors.miners import cgminer
-from collectors.miners.makes import is_sha256_antminer
+from collectors.miners.makes import is_sha256_antminer, is_sha256_whatsminer
 
 ANTMINER = "Antminer"
 
@@ -21,7 +22,6 @@ BRAIINS = "Braiins"
 _MAKERS = (("antminer", ANTMINER), ("whatsminer", WHATSMINER), ("avalon", "Avalon"), ("braiins", BRAIINS))
 
 _COMPANIES = ("bitmain ", "microbt ", "canaan ")
-_M_SERIES = re.compile(r"M[0-9]{1,2}(?![0-9])", re.IGNORECASE)  # D1 hashes something else
 _MINI = re.compile(r"(?:Mini Miner )?(BMM [0-9]+)", re.IGNORECASE)  # Braiins' own, for SHA-256 alone
 
 
@@ -31,6 +31,12 @@ class Hardware(NamedTuple):
     make: str
     model: str | None
     algorithm: str | None
+
+
+def algorithm(said: object) -> str | None:
+    """`SHA-256`, `sha256d` and their like under one name; others in the machine's own word."""
+    word = (cgminer.text(said) or "").lower().replace("-", "")
+    return intern("sha256" if word == "sha256d" else word) or None
 
 
 UNNAMED = Hardware(ANTMINER, None, None)
@@ -55,5 +61,5 @@ def _named(name: str) -> Hardware:
         return Hardware(make, None, None)  # a board id is no model
     if (mini := _MINI.fullmatch(model)) is not None:
         return Hardware(BRAIINS, mini[1].upper(), "sha256")
-    is_proven = is_sha256_antminer(model) if make == ANTMINER else make == WHATSMINER and bool(_M_SERIES.match(model))
+    is_proven = is_sha256_antminer(model) if make == ANTMINER else make == WHATSMINER and is_sha256_whatsminer(model)
     return Hardware(make, model, "sha256" if is_proven else None)

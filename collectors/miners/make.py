@@ -14,8 +14,9 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import orjson
 
+from collectors.miners.nested import at
 from fleet.ports import PollError
-from fleet.readings import MinerReading
+from fleet.readings import FaultKind, MinerReading
 
 RPC_PORT = 4028
 FRAMED_PORT = 4433
@@ -141,6 +142,14 @@ class Login:
 
     ask: Callable[[Credential], Ask]
     headers: Callable[[Any], Mapping[str, str]]
+
+
+def token_at(answer: Any, key: str) -> str:
+    """The token in the answer to a login, if a header can carry it. Errors: PollError DENIED."""
+    token = at(answer, key)
+    if not isinstance(token, str) or not token.isascii() or not token.isprintable() or not token:
+        raise PollError(FaultKind.DENIED, "the login gave no token")
+    return token
 
 
 class Excuse(NamedTuple):

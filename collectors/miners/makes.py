@@ -53,3 +53,12 @@ _ANTMINER_SHA256 = re.compile(r"(?:S[1-57]|S11|R4|V9|(?:U[0-9])?[ST](?:9|15|17|1
 def is_sha256_antminer(model: str) -> bool:
     """Whether a model name without its maker ("S19j Pro") is of a family that is known to hash SHA-256."""
     return _ANTMINER_SHA256.match(model) is not None
+
+
+# MicroBT's letter is the algorithm: every M machine ever sold hashes SHA-256, the D1 hashes Blake-256.
+_WHATSMINER_SHA256 = re.compile(r"M[0-9]{1,2}(?![0-9])", re.IGNORECASE)
+
+
+def is_sha256_whatsminer(model: str) -> bool:
+    """The same for a WhatsMiner ("M50S++ VK30")."""
+    return _WHATSMINER_SHA256.match(model) is not None

@@ -23,7 +23,7 @@ from collectors.miners.nested import MAX_ROWS, NOTHING, Fields, at, fields_at, r
 from fleet.ports import PollError
 from fleet.readings import Board, FaultKind, MachineError, MinerReading, Sensor, Temperature
 from fleet.site import normalise_mac
-from fleet.units import GIGA, MEGA, PETA, TERA
+from fleet.units import GIGA, MEGA, TERA
 
 UNIT_GUESSED = "hashrate_unit_guessed"
 RATE_IMPLAUSIBLE = "hashrate_implausible"
@@ -36,8 +36,6 @@ MAX_GAP_RATIO = 0.02
 
 GIGA_FROM = 2000.0
 """Without an ideal rate: numbers from here on are GH/s. No machine has 2 PH/s, and none worth reading 2 TH/s."""
-
-_UNIT_HS = {"PH/S": PETA, "TH/S": TERA, "GH/S": GIGA, "MH/S": MEGA}
 
 _FAILED = ("fail", "error", "critical", "fatal")
 _LAMPS_OF_ERRORS = ("degraded",)
@@ -190,8 +188,7 @@ def _board_rate(row: Fields, key: str) -> float | None:
 
 
 def _stated(fields: Fields, *keys: str) -> float | None:
-    words = ((text(fields.get(key)) or "").upper() for key in keys)
-    return next((unit_hs for word in words if (unit_hs := _UNIT_HS.get(word)) is not None), None)
+    return evidence.first(evidence.unit_hs, *(fields.get(key) for key in keys))
 
 
 # --- state -------------------------------------------------------------------------------------------------------
@@ -223,10 +220,8 @@ def _errors(brief: Fields, boards: tuple[Fields, ...]) -> Iterator[MachineError]
 
 
 def _temperatures(boards: tuple[Fields, ...]) -> tuple[Temperature, ...]:
-    index = evidence.board_indices(_numbers(boards))
     heat = evidence.Heat()
-    for row in boards:
-        board = index.get(_number(row))
+    for row, board in zip(boards, evidence.columns(map(_number, boards)), strict=True):
         for sensor, key in ((Sensor.BOARD, "temperature_pcb"), (Sensor.CHIP, "temperature_chip")):
             for value in _values(row.get(key)):
                 heat.feel(sensor, board, value)
@@ -254,7 +249,8 @@ def _boards(said: Said, boards: tuple[Fields, ...]) -> Iterator[Board]:
         minutes_hs = _board_rate(row, "hashrate_realtime_10m")
         yield Board(
             id=_id_of(row),
-            hashrate_hs=_first(
+            hashrate_hs=evidence.first(
+                evidence.not_negative,
                 minutes_hs,
                 _board_rate(row, "hashrate_average"),
                 evidence.scaled(detail.get("hashrate_avg"), GIGA),
@@ -265,32 +261,19 @@ def _boards(said: Said, boards: tuple[Fields, ...]) -> Iterator[Board]:
             or None,
             chips=integer(detail.get("asic_num")) if chips is None else chips,
             frequency_hz=evidence.scaled(
-                _first_positive(row.get("frequency_average"), detail.get("frequency_avg")), MEGA
+                evidence.first(evidence.positive, row.get("frequency_average"), detail.get("frequency_avg")), MEGA
             ),
             voltage_v=evidence.positive(detail.get("voltage")),
             serial=text(row.get("serial_number")) or text(detail.get("serial_number")),
         )
 
 
-def _first_positive(*values: object) -> float | None:
-    return next((number for value in values if (number := evidence.positive(value)) is not None), None)
-
-
-def _first(*values: float | None) -> float | None:
-    return next((value for value in values if value is not None), None)
-
-
 def _id_of(row: Fields) -> str:
     return text(row.get("index"), 16) or text(row.get("id"), 16) or "?"
 
 
-def _number(row: Fields) -> int:
-    number = integer(row.get("index", row.get("id")))
-    return -1 if number is None else number
-
-
-def _numbers(rows: tuple[Fields, ...]) -> list[int]:
-    return [number for row in rows if (number := _number(row)) >= 0]
+def _number(row: Fields) -> int | None:
+    return integer(row.get("index", row.get("id")))
 
 
 # --- digests: what is kept between looks -------------------------------------------------------------------------

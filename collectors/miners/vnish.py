@@ -18,7 +18,7 @@ import orjson
 from collectors.miners import evidence, hardware, pools, presets
 from collectors.miners.cgminer import integer, text
 from collectors.miners.evidence import Rate
-from collectors.miners.make import HTTP_PORT, Ask, Credential, Login, Make, Said, Via, When
+from collectors.miners.make import HTTP_PORT, Ask, Credential, Login, Make, Said, Via, When, token_at
 from collectors.miners.nested import NOTHING, Fields, at, fields_at, rows_at
 from fleet.ports import PollError
 from fleet.readings import Board, FaultKind, MachineError, MinerReading, Preset, Sensor, Temperature
@@ -36,10 +36,8 @@ MIN_J_PER_TH = 5.0
 MAX_ERRORS = 32
 DAY_S, HOUR_S, MINUTE_S = 86_400.0, 3600.0, 60.0
 
-_UNIT_HS = {"GH/S": GIGA, "MH/S": MEGA, "TH/S": TERA}
 _RATES = (("hr_realtime", 1.0), ("instant_hashrate", 1000.0))  # of the unit: 17394.8 and 17.3948 for one L9
 _EXPECTED = ("hr_nominal", "hr_stock")
-_ALGORITHMS = {"sha256d": "sha256", "sha256": "sha256", "scrypt": "scrypt"}
 
 _ASLEEP = frozenset({"stopped", "shutting-down", "shutting_down"})
 _FAILED = frozenset({"failure", "failed", "error", "broken"})
@@ -209,10 +207,8 @@ def _temperatures(chains: tuple[Fields, ...]) -> tuple[Temperature, ...]:
 
     Where none tells any, the hottest of the whole miner stands in the place of its first board.
     """
-    index = evidence.board_indices(_numbers(chains))
     heat = evidence.Heat()
-    for chain in chains:
-        board = index.get(_number(chain))
+    for chain, board in zip(chains, evidence.columns(map(_number, chains)), strict=True):
         for sensor, key in ((Sensor.BOARD, "pcb_temp"), (Sensor.CHIP, "chip_temp")):
             heat.feel(sensor, board, at(chain, key, "max"))
             if (sensor, board) not in heat:
@@ -265,13 +261,8 @@ def _chips(chain: Fields, detail: Fields) -> int | None:
     return sum(statuses) if statuses else None
 
 
-def _number(row: Fields) -> int:
-    number = integer(row.get("id"))
-    return -1 if number is None else number
-
-
-def _numbers(rows: tuple[Fields, ...]) -> list[int]:
-    return [number for row in rows if (number := _number(row)) >= 0]
+def _number(row: Fields) -> int | None:
+    return integer(row.get("id"))
 
 
 # --- pools -------------------------------------------------------------------------------------------------------
@@ -321,15 +312,14 @@ def _name_and_version(said: str | None) -> tuple[str | None, str | None]:
 
 def _info(answer: Any) -> Info:
     network = fields_at(answer, "system", "network_status")
-    algorithm = (text(at(answer, "algorithm")) or "").lower()
     return Info(
         miner=text(at(answer, "miner")),
         firmware=text(at(answer, "fw_version")),
         mac=normalise_mac(text(network.get("mac"))),
         serial=evidence.serial(at(answer, "serial")),
         hostname=text(network.get("hostname")),
-        algorithm=_ALGORITHMS.get(algorithm),
-        unit_hs=_UNIT_HS.get((text(at(answer, "hr_measure")) or "").upper()),
+        algorithm=hardware.algorithm(at(answer, "algorithm")),
+        unit_hs=evidence.unit_hs(at(answer, "hr_measure")),
         uptime_s=_uptime_s(at(answer, "system", "uptime")),
     )
 
@@ -368,10 +358,7 @@ def _unlock(credential: Credential) -> Ask:
 
 
 def _token(answer: Any) -> Mapping[str, str]:
-    token = at(answer, "token")
-    if not isinstance(token, str) or not token.isascii() or not token.isprintable() or not token:
-        raise PollError(FaultKind.DENIED, "unlock gave no token")
-    return {"Authorization": token}
+    return {"Authorization": token_at(answer, "token")}
 
 
 def _page(name: str, page: str, when: When, digest: Any = None, *, is_needed: bool = False) -> Ask:

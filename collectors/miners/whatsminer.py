@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from collectors.miners import cgminer, evidence, pools, whatsminer_errors
+from collectors.miners import cgminer, evidence, makes, pools, whatsminer_errors
 from collectors.miners.make import Ask, Excuse, Make, Said, When, shared
 from collectors.miners.nested import Fields
 from fleet.ports import PollError
@@ -41,7 +41,7 @@ MAX_BOARDS = 16  # the largest machines have 4
 
 _HALF_WAY = 1000.0  # between MH/s and TH/s
 
-_WINDOWS = (("MHS 5m", 300.0), ("MHS 15m", 900.0), ("MHS 1m", 60.0), ("MHS av", 0.0))
+_WINDOWS = evidence.MHS_WINDOWS
 _NUMBERS = ("Slot", "ASC", "ID")  # of a board
 _REALTIME = "HS RT"
 _SHORTEST = _WINDOWS[:1]
@@ -60,9 +60,7 @@ class Model(NamedTuple):
     is_liquid: bool
 
 
-# MicroBT's letter is the algorithm: every M machine ever sold hashes SHA-256, the D1 hashes Blake-256. The second digit
-# is the cooling: 3 hydro (M33, M53, M63), 6 immersion (M36, M56, M66), else air.
-_M_SERIES = re.compile(r"M[0-9]{1,2}(?![0-9])", re.IGNORECASE)
+# The second digit is the cooling: 3 hydro (M33, M53, M63), 6 immersion (M36, M56, M66), else air.
 _LIQUID = re.compile(r"M[0-9][36](?![0-9])", re.IGNORECASE)
 
 
@@ -77,7 +75,7 @@ def _model_of(text: str) -> Model | None:
     name = re.sub(r"(?i)^whatsminer[\s_]*", "", text.replace("_", " ")).strip()
     if not name:
         return None
-    return Model(sys.intern(name), "sha256" if _M_SERIES.match(name) else None, bool(_LIQUID.match(name)))
+    return Model(sys.intern(name), "sha256" if makes.is_sha256_whatsminer(name) else None, bool(_LIQUID.match(name)))
 
 
 # --- small things that are kept between looks --------------------------------------------------------------------
@@ -207,7 +205,8 @@ def read(said: Said) -> MinerReading:
     now_hs = evidence.scaled(get("MHS 5s"), MEGA)
     if now_hs is None:
         now_hs = evidence.scaled(get(_REALTIME), MEGA)
-    money, warnings = counted(_rates(totals, uptime_s), now_hs, uptime_s)
+    warnings: list[str] = []
+    money = evidence.counted(_rates(totals, uptime_s), now_hs, uptime_s, warnings)
     if money is not None and money.key == _REALTIME:
         warnings.append(WINDOW_ASSUMED)
     if not rows:
@@ -370,17 +369,6 @@ def _unit_hs(totals: Fields, rows: Sequence[Fields]) -> float:
 
 
 # --- what both generations of the API share ----------------------------------------------------------------------
-
-
-def counted(
-    said: Sequence[evidence.Rate], now_hs: float | None, uptime_s: float | None
-) -> tuple[evidence.Rate | None, list[str]]:
-    """The rate that money is counted on, and what is wrong with it. The past of an idle machine is no such rate."""
-    warnings: list[str] = []
-    money = evidence.trusted(evidence.money(said, uptime_s), now_hs, warnings)
-    if money is not None and uptime_s is None:
-        warnings.append(evidence.UPTIME_UNKNOWN)
-    return money, warnings
 
 
 def board_number(row: Fields, keys: Iterable[str], position: int) -> int:

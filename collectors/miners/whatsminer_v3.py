@@ -26,7 +26,6 @@ from collectors.miners.whatsminer import (
     NO_POOLS,
     Model,
     board_number,
-    counted,
     fans,
     model_of,
 )
@@ -120,7 +119,8 @@ def read(said: Said) -> MinerReading:
 
     uptime_s = evidence.not_negative(get("elapsed"))
     now_hs = evidence.scaled(get(_REALTIME), TERA)
-    money, warnings = counted(evidence.rates(totals, TERA, _WINDOWS), now_hs, uptime_s)
+    warnings: list[str] = []
+    money = evidence.counted(evidence.rates(totals, TERA, _WINDOWS), now_hs, uptime_s, warnings)
     if info is _NO_INFO:
         warnings.append(INFO_MISSING)
     if pool is NO_POOLS:

@@ -228,7 +228,8 @@ RATE_UNITS = [
     ),
     reads("missing", 19, "antminer", drop("stats STATS.1.rate_unit")),  # the keys say GHS
     reads("lower", 19, "hiveon", put("stats STATS.1.rate_unit", "gh/s")),
-    reads("mega", 19, "elphapex", put("summary SUMMARY.0.rate_unit", "MH"), state="unknown", **_UNKNOWN_RATES),
+    reads("mega", 19, "elphapex", put("summary SUMMARY.0.rate_unit", "MH")),  # the same unit in fewer letters
+    reads("sols", 19, "elphapex", put("summary SUMMARY.0.rate_unit", "Sol/s"), state="unknown", **_UNKNOWN_RATES),
     reads("giga", 19, "elphapex", put("summary SUMMARY.0.rate_unit", "GH/s"), hashrate_expected_hs=3003.75e9),
     reads(
         "tera",
