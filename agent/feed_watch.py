@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import quote as percent_encoded
 
 import numpy as np
 
@@ -19,7 +20,16 @@ from agent.wire import Job, Outcome
 from collectors.redaction import Redactor
 from exporters.wording import clean, instant
 from fleet.cycle import Cycle
-from fleet.market import ASSUMED_FEES, HASHPRICE_INPUTS, InputState, Market, MarketInput, Valuation, has_expired
+from fleet.market import (
+    ASSUMED_FEES,
+    CLOCK_TOLERANCE_S,
+    HASHPRICE_INPUTS,
+    InputState,
+    Market,
+    MarketInput,
+    Valuation,
+    has_expired,
+)
 from fleet.readings import Fault, FaultKind
 from fleet.series import Gap, Series
 from fleet.tariff import Index, Tariff, prices
@@ -55,6 +65,9 @@ FAULTS_TOLD = {
     FaultKind.UNSUPPORTED: "nothing of the kind at this address",
     FaultKind.IDENTITY: "certificate not trusted",
 }
+SPEAKS_FOR_ITSELF = frozenset({FaultKind.UNREACHABLE, FaultKind.DENIED, FaultKind.IDENTITY})
+"""Kinds whose detail is a sentence: "no such host", "the node is on chain test, not main"."""
+
 SECRETS = ("password", "token", "key", "subscription_key")
 STALE = "stale"
 """The word for a feed that answers with what is of no use now; all others are kinds of fault."""
@@ -127,9 +140,8 @@ class FeedWatch:
             gap = Gap(series.look_up(np.array([cycle.at_s]))[1][0])
         if (told := gap_told(series, gap)) is None:
             return None
-        return f"its {'rates' if '/' in job.key else 'prices'} {told}", float(
-            series.ends[-1]
-        ) if gap is Gap.AFTER else NAN
+        since_s = float(series.ends[-1]) + series.hold_s if gap is Gap.AFTER else NAN
+        return f"its {'rates' if '/' in job.key else 'prices'} {told}", since_s
 
     def _price_meanwhile(self, job: Job, cycle: Cycle, known: Mapping[str, Series]) -> str:
         what = f"rate {job.key}" if "/" in job.key else "power price"
@@ -160,7 +172,7 @@ def gap_told(series: Series, gap: Gap) -> str | None:
         Gap.AFTER: f"ended on {day_and_time(float(series.ends[-1]))}",
         Gap.BEFORE: f"begin only on {day_and_time(float(series.starts[0]))}",
         Gap.HOLE: "are of other hours, none of them is for now",
-        Gap.BOUNDS: "are not believed now (at_least_per_kwh, at_most_per_kwh)",
+        Gap.BOUNDS: "are not believed: no kWh costs so much, or at_least_per_kwh or at_most_per_kwh forbids it",
         Gap.CURRENCY: "are in another currency than the tariff",
     }.get(gap)
 
@@ -176,11 +188,13 @@ def _stale_quotes(job: Job, cycle: Cycle, market: Market) -> tuple[str, float] |
         return None
     words = ", ".join(INPUTS_TOLD[quote.input] for quote in old)
     oldest = min(old, key=lambda quote: quote.as_of_s)
-    if oldest.since_s is not None and 0.0 <= cycle.at_s - oldest.as_of_s <= oldest.good_for_s:
-        return f"it answers, but has told the same {words} since {day_and_time(oldest.since_s)}", NAN
-    end_s = oldest.as_of_s + oldest.good_for_s
-    told = f"it answers, but its {words} {'is' if len(old) == 1 else 'are'} of {day_and_time(oldest.as_of_s)}"
-    return told, end_s if end_s <= cycle.at_s else NAN
+    age_s = cycle.at_s - oldest.as_of_s
+    if oldest.since_s is not None and -CLOCK_TOLERANCE_S <= age_s <= oldest.good_for_s:
+        return f"has told the same {words} since {day_and_time(oldest.since_s)}", NAN
+    told = f"its {words} {'is' if len(old) == 1 else 'are'} of {day_and_time(oldest.as_of_s)}"
+    if age_s < 0.0:
+        return f"{told}, which is still to come", NAN
+    return f"{told}: too old", oldest.as_of_s + oldest.good_for_s
 
 
 def _holder(input: MarketInput, failing: Collection[str], valuation: Valuation) -> str:
@@ -208,22 +222,29 @@ def _holder(input: MarketInput, failing: Collection[str], valuation: Valuation) 
 def _how(fault: Fault, job: Job) -> str:
     """How a look failed, and what the server said of it, without anything that we had told the server."""
     told = FAULTS_TOLD[fault.kind]
-    detail = fault.detail.removeprefix(f"{told}: ")
-    for secret in _secrets_of(job):
-        detail = re.sub(re.escape(secret), "***", detail, flags=re.IGNORECASE)  # the name of a host changes its case
-    detail = Redactor().text(detail)
-    if fault.kind is FaultKind.UNREACHABLE and detail:  # says itself what was not reached
-        return clean(detail if not detail.startswith("HTTP") else f"it answers {detail}", 200)
-    return clean(f"{told}: {detail}" if detail else told, 200)
+    detail = Redactor().text(_without_secrets(fault.detail, job))
+    if detail.startswith("HTTP ") and fault.kind is FaultKind.UNREACHABLE:
+        return clean(f"it answers {detail}", 200)
+    if detail and (fault.kind not in SPEAKS_FOR_ITSELF or detail.startswith("HTTP ")):
+        return clean(f"{told}: {detail}", 200)
+    return clean(detail or told, 200)
 
 
-def _secrets_of(job: Job) -> list[str]:
-    """Longest first, so that no part of one is left where another is within it."""
+def _without_secrets(text: str, job: Job) -> str:
+    """`text` without what the server was told, in any spelling, and without the half of it that a cut has left."""
     options = job.options or {}
-    told = [str(options[name]) for name in SECRETS if name in options]
     query = urlsplit(str(options.get("url", ""))).query
-    told += [query, *(part.partition("=")[2] for part in query.split("&")), *(value for _, value in parse_qsl(query))]
-    return sorted((secret for secret in told if len(secret) > 2), key=len, reverse=True)
+    secrets = [str(options[name]) for name in SECRETS if name in options]
+    secrets += [query, *(part.partition("=")[2] for part in query.split("&"))]
+    secrets += [value for _, value in parse_qsl(query)]
+    spelt = {form for secret in secrets for form in (secret, ascii(secret)[1:-1], percent_encoded(secret, safe=""))}
+    # longest first, so that no part of one is left where another is within it
+    for secret in sorted((form for form in spelt if len(form) > 2), key=len, reverse=True):
+        text = re.sub(re.escape(secret), "***", text, flags=re.IGNORECASE)  # the name of a host changes its case
+        halves = (secret[:length] for length in range(len(secret) - 1, 3, -1))
+        if (half := next((half for half in halves if text.lower().endswith(half.lower())), None)) is not None:
+            text = f"{text[: -len(half)]}***"
+    return text
 
 
 def _key_of(job: Job) -> str:
@@ -239,11 +260,13 @@ def _key_of(job: Job) -> str:
 
 def _place_of(job: Job) -> str | None:
     """The server, or the file, that is asked; never the rest of an address, which may hold a key."""
+    options = job.options or {}
     if job.host:
-        is_usual = job.port in (80, 443)
         host = f"[{job.host}]" if ":" in job.host else job.host
-        return clean(host if is_usual else f"{host}:{job.port}")
-    path = (job.options or {}).get("path")
+        place = host if job.port in (80, 443) else f"{host}:{job.port}"
+        proxy = urlsplit(str(options.get("proxy", ""))).netloc.rpartition("@")[2]
+        return clean(f"{place} through {proxy}" if proxy else place)  # what is not found may be either
+    path = options.get("path")
     return None if path is None else clean(str(path))
 
 

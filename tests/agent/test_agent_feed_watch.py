@@ -29,6 +29,7 @@ NODE = Job(
     "bitcoin_core", "bitcoin_core", "::1", 8332, 60.0, 10.0,
     {"base_url": "http://[::1]:8332", "user": "hashwatt", "password": "Hunter2hunter2"},
 )  # fmt: skip
+UMLAUT = Job("bitcoin_core", "bitcoin_core", "::1", 8332, 60.0, 10.0, {"password": "Geh3im-wört\\chen"})
 ENTSOE = Job(
     "entsoe", "power_entsoe", "web-api.tp.entsoe.eu", 443, 900.0, 20.0, {"name": "entsoe", "token": "t0k3n-abc"}
 )
@@ -64,6 +65,10 @@ def told(watch: FeedWatch, cycle: Any = None, market: Market | None = None, seri
         (FaultKind.OVERSIZE, "more than 9 bytes", "its answer is too long: more than 9 bytes"),
         (FaultKind.IDENTITY, "certificate not trusted: self-signed certificate",
          "certificate not trusted: self-signed certificate"),
+        (FaultKind.IDENTITY, "", "certificate not trusted"),
+        (FaultKind.IDENTITY, "the node is on chain test, not main", "the node is on chain test, not main"),
+        (FaultKind.DENIED, "cannot read the cookie file: No such file or directory",
+         "cannot read the cookie file: No such file or directory"),
     ],
 )  # fmt: skip
 def test_how_a_feed_fails_is_told_in_words(kind: FaultKind, detail: str, how: str) -> None:
@@ -113,6 +118,10 @@ def test_a_machine_with_the_name_of_a_feed_is_none() -> None:
         (JSON, "redirect to k3y-of-ours.example", "redirect to ***.example"),
         (JSON, "no page /v1?apikey=K3Y-of-ours&zone=a%2Fb here", "no page /v1?*** here"),
         (JSON, "no zone a%2Fb, no zone a/b", "no zone ***, no zone ***"),
+        # servers print what is not ASCII in escapes, and 80 characters of it, wherever that cuts
+        (UMLAUT, "the node answers no user with Geh3im-w\\xf6rt\\\\chen", "no user with ***"),
+        (UMLAUT, "the node answers no user with Geh3im-w%C3%B6rt%5Cchen", "no user with ***"),
+        (ENTSOE, "the platform answers a long text, and in the end t0k3n-a", "and in the end ***"),
         (KRAKEN, 'the exchange answers {"token": "s3cret-of-theirs"}', "REDACTED"),
     ],
 )
@@ -121,7 +130,7 @@ def test_no_secret_is_told(job: Job, said: str, how: str) -> None:
     watch.take([failed(job, FaultKind.UNREACHABLE, said)])
     row = json.dumps(told(watch)[0])
     assert how in row
-    for secret in ("Hunter2", "t0k3n", "K3Y", "s3cret", "apikey", "hashwatt"):
+    for secret in ("Hunter2", "t0k3n", "Geh3im", "K3Y", "s3cret", "apikey", "hashwatt"):
         assert secret.lower() not in row.lower()
 
 
@@ -162,9 +171,11 @@ json = { url = "https://rates.example/", value = "v", step_min = 60 }
         ("exchange.EUR.json", "rates.example"),
     }  # fmt: skip
     assert next(row["meanwhile"] for row in rows if row["feed"] == "exchange.EUR.json") == "rate EUR/USD missing"
-    watch = FeedWatch((NODE,))
-    watch.take([failed(NODE, FaultKind.REFUSED)])
-    assert told(watch)[0]["at"] == "[::1]:8332"
+    proxied = Job("kraken", "kraken", "api.kraken.com", 443, 30.0, 10.0, {"proxy": "http://gate.example:3128"})
+    for job, place in ((NODE, "[::1]:8332"), (proxied, "api.kraken.com through gate.example:3128")):
+        watch = FeedWatch((job,))
+        watch.take([failed(job, FaultKind.REFUSED)])
+        assert told(watch)[0]["at"] == place
 
 
 # --- what holds meanwhile --------------------------------------------------------------------------------------------
@@ -260,10 +271,18 @@ def test_a_price_list_without_a_price_for_now_is_a_feed_that_fails(
     assert (row["fault"], row["how"], row["since"], row["meanwhile"]) == ("stale", how, since, "power price missing")
 
 
+def test_a_price_that_stood_in_for_a_while_is_missing_since_it_ceased_to() -> None:
+    (row,) = priced(series("entsoe", (AT_S - 7200,), hold_s=1800.0), Tariff(Index("entsoe")), ENTSOE)
+    assert (row["how"], row["since"]) == ("its prices ended on 2027-01-15 07:00 UTC", "2027-01-15T07:30:00.000Z")
+
+
 def test_a_price_that_nobody_believes_and_a_wrong_currency_are_told() -> None:
     now = series("entsoe", (AT_S - 60,))
     (row,) = priced(now, Tariff(Index("entsoe"), believable=(0.06, 1.0)), ENTSOE)
-    assert row["how"] == "its prices are not believed now (at_least_per_kwh, at_most_per_kwh)"
+    assert (
+        row["how"]
+        == "its prices are not believed: no kWh costs so much, or at_least_per_kwh or at_most_per_kwh forbids it"
+    )
     (row,) = priced(series("entsoe", (AT_S - 60,), unit="EUR"), Tariff(Index("entsoe")), ENTSOE)
     assert row["how"] == "its prices are in another currency than the tariff"
     assert priced(now, Tariff(Index("entsoe")), ENTSOE) == []
@@ -286,11 +305,14 @@ def test_a_rate_of_exchange_that_ended_is_told() -> None:
     ("quote", "how", "since"),
     [
         (Quote(P, "kraken", 7e4, AT_S - 7200, 120.0, 900.0),
-         "it answers, but its BTC price is of 2027-01-15 06:00 UTC", "2027-01-15T06:15:00.000Z"),
+         "its BTC price is of 2027-01-15 06:00 UTC: too old", "2027-01-15T06:15:00.000Z"),
         (Quote(P, "kraken", 7e4, AT_S + 3600, 120.0, 900.0),
-         "it answers, but its BTC price is of 2027-01-15 09:00 UTC", None),
+         "its BTC price is of 2027-01-15 09:00 UTC, which is still to come", None),
         (Quote(P, "kraken", 7e4, AT_S, 120.0, 900.0, since_s=AT_S - 21_660),
-         "it answers, but has told the same BTC price since 2027-01-15 01:59 UTC", None),
+         "has told the same BTC price since 2027-01-15 01:59 UTC", None),
+        # a clock that is half a minute ahead is no answer from the future
+        (Quote(P, "kraken", 7e4, AT_S + 30, 120.0, 900.0, since_s=AT_S - 21_660),
+         "has told the same BTC price since 2027-01-15 01:59 UTC", None),
         (Quote(P, "kraken", 7e4, AT_S - 890, 120.0, 900.0), None, None),
     ],
 )  # fmt: skip
@@ -309,7 +331,7 @@ def test_of_a_file_only_what_stands_in_it_is_told() -> None:
         tuple(Quote(input, "file", value, AT_S - 90_000, 86_400.0, 86_400.0) for input, value in ((D, 1e14), (P, 7e4)))
     )
     (row,) = told(FeedWatch((job,)), market=old)
-    assert row["how"] == "it answers, but its difficulty, BTC price are of 2027-01-14 07:00 UTC"
+    assert row["how"] == "its difficulty, BTC price are of 2027-01-14 07:00 UTC: too old"
     assert row["meanwhile"] == "difficulty from mempool; BTC price from coinbase+kraken"
 
 
