@@ -127,12 +127,10 @@ def _door(ask: Ask) -> str:
 
 def _login(make: Make) -> str:
     """What a login is good for: nothing, everything, or a few pages."""
-    behind = {ask.name for ask in make.asks if ask.needs_login}
-    if make.login is None and not behind:
+    if make.login is None and not any(ask.needs_login for ask in make.asks):
         return ""
     kind = "digest" if make.login is None else "token"
-    needed = {ask.name for ask in make.asks if ask.is_needed}
-    return f"{kind}, needed" if needed & behind else f"{kind}, adds pages"
+    return f"{kind}, needed" if all(ask.needs_login for ask in make.asks) else f"{kind}, adds pages"
 
 
 def _told(key: str, captures: list[Capture]) -> Iterator[str]:
