@@ -17,9 +17,10 @@ import numpy as np
 
 from agent.config import Config, ConfigError
 from agent.plan import assignments_of, site_of
-from agent.tariffs import series_of_file, source_in_words
+from agent.tariffs import known_rates, series_of_file, source_in_words, tariff_of
 from collectors.catalogue import LIBRARIES
 from fleet.series import Gap
+from fleet.tariff import prices
 
 
 def check_listener(config: Config, *, beside_agent: bool = False) -> None:
@@ -153,7 +154,7 @@ def make_journal_directory(config: Config) -> None:
 
 
 def warnings_of_prices(config: Config, now_s: float) -> list[str]:
-    """A line for each price list in a file that says nothing of this hour: allowed, as a newer one may come in time.
+    """A line for each price list in a file that gives no price for this hour: allowed, as a newer one may come in time.
 
     Errors: ConfigError for a file that has become a bad one.
     """
@@ -161,12 +162,13 @@ def warnings_of_prices(config: Config, now_s: float) -> list[str]:
 
     told = []
     sections = {"tariff": config.tariff} | {f"tariffs.{name}": section for name, section in config.tariffs.items()}
-    for key, section in sections.items():
+    for name, section in sections.items():
         if section is None or (path := section.per_kwh_file or section.per_mwh_file) is None:
             continue
-        key += ".per_kwh_file" if section.per_kwh_file else ".per_mwh_file"
-        series = series_of_file(section, key)
-        _, (gap,) = series.look_up(np.array([now_s]))
+        key = f"{name}.per_kwh_file" if section.per_kwh_file else f"{name}.per_mwh_file"
+        tariff, series = tariff_of(section, name), series_of_file(section, key)
+        known = {tariff.source: series, **known_rates(config.exchange)}
+        (gap,) = prices(tariff, np.array([now_s]), known, now_s).reason
         if (why := gap_told(series, Gap(gap))) is not None:
             told.append(f"{key}: the prices of {path.name} {why}, so its power has no price now")
     return told

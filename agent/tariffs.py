@@ -40,7 +40,7 @@ from fleet.timeofuse import (
     parse_season,
     parse_weekdays,
 )
-from fleet.units import SECONDS_PER_HOUR
+from fleet.units import KILO, SECONDS_PER_HOUR
 
 SERIES_KINDS = ("power_file", "power_ercot", "power_entsoe", "power_json")
 INTERVAL_S = {"power_file": 60.0, "power_ercot": 120.0, "power_entsoe": 900.0, "power_json": 120.0}
@@ -457,14 +457,15 @@ def _check_calendar_keys(section: TariffSection, key: str, source: str) -> None:
 
 
 def series_of_file(section: TariffSection, key: str) -> Series:
-    """What the file of a tariff says as it is now; the worker reads it again and again. Errors: ConfigError."""
+    """What a tariff's file says as it is now, per kWh; the worker reads it again and again. Errors: ConfigError."""
     path = section.per_kwh_file or section.per_mwh_file
     assert path is not None
     try:
         if path.stat().st_size > MAX_CSV_BYTES:
             raise ConfigError(key, f"{path.name} is larger than {MAX_CSV_BYTES} bytes")
         text = path.read_text("utf-8-sig")
-        return parse_series_csv(text, "file", 1.0, step_s=None if section.step_min is None else section.step_min * 60.0)
+        step_s = None if section.step_min is None else section.step_min * 60.0
+        return parse_series_csv(text, "file", 1.0 if section.per_kwh_file else 1.0 / KILO, section.currency, step_s)
     except SeriesError as error:
         raise ConfigError(key, f"{path.name} {error}") from None
     except OSError as error:

@@ -266,6 +266,24 @@ def test_a_price_list_that_says_nothing_of_now_is_a_warning(tmp_path: Path, at_s
     assert preflight.warnings_of_prices(config, at_s) == ([] if why is None else [told])
 
 
+@pytest.mark.parametrize(
+    ("tariff", "is_believed"),
+    [
+        ('per_kwh_file = "prices.csv"', False),  # 45 USD per kWh: it is a list per MWh
+        ('per_mwh_file = "prices.csv"', True),
+        ('per_mwh_file = "prices.csv"\nat_most_per_kwh = 0.04', False),
+        ('per_mwh_file = "prices.csv"\ncurrency = "EUR"', True),
+        ('per_kwh_file = "prices.csv"\ncurrency = "EUR"', False),
+    ],
+)
+def test_a_price_list_that_nobody_can_believe_is_a_warning(tmp_path: Path, tariff: str, is_believed: bool) -> None:
+    (tmp_path / "prices.csv").write_text("time,value\n2026-08-20T00:00:00Z,45\n2026-08-20T01:00:00Z,46\n")
+    config = load(config_file(tmp_path, f"[tariffs.hosted]\n{tariff}\n[exchange.EUR]\nusd_per_unit = 1.1\n"))
+    told = preflight.warnings_of_prices(config, AUGUST_20_S)
+    assert len(told) == (not is_believed)
+    assert all("the prices of prices.csv are not believed: no kWh costs so much" in each for each in told)
+
+
 def test_check_warns_of_a_price_list_that_ended(tmp_path: Path) -> None:
     (tmp_path / "prices.csv").write_text(PRICES.replace("2026", "2016"))
     path = config_file(tmp_path, f'[prometheus]\nlisten = "127.0.0.1:{free_port()}"\n')
