@@ -1,11 +1,16 @@
-"""Stock Antminer firmware (S9 to S23) over the cgminer API: `summary` and `stats` at every look.
+"""Stock Antminer firmware (S1 to S23) over the cgminer API: `summary` and `stats` at every look.
+
+Hiveon, MSKMiner and the VNish of the S9's time answer in the words of what they replace, and are read here, too.
 
 Stock firmware is said to refuse joined commands, so each costs a connection until a machine proves otherwise. Pools and
 the watts of `stats` in its new form change slowly and are asked at every tenth look. What the API lacks (MAC, serial,
-sleep mode, its own error list) stands on pages behind the operator's login.
+the mode of work, its own error list) stands on pages behind the operator's login; whoever asks everything gets pools
+and shares from there as well, where the API has none.
 
 Money is counted on `GHS 30m`, the only window there is; before half an hour has passed, on the average since the start
-with its true length. Most firmware reports no watts at all. A sleeping machine keeps its nominal rate and its chips.
+with its true length. The unit of what is called GHS is GH/s on machines for SHA-256 alone: another one has to tell its
+own. Most firmware reports no watts at all. A sleeping machine keeps its nominal rate and its chips, so only its mode
+tells that it sleeps: some firmware has that in `stats`, the rest on a page.
 """
 
 from __future__ import annotations
@@ -30,6 +35,7 @@ from fleet.units import GIGA, MEGA
 MAX_SLOTS = 16  # S9 numbers its boards from 6; Hiveon lists sixteen places; no machine has more
 MAX_FANS = 8
 HALF_HOUR_S = 1800.0
+NOW_S = 5.0
 
 BOARD_ID_MODEL = "model_is_a_board_id"
 UNIT_UNKNOWN = "hashrate_unit_unknown"
@@ -520,10 +526,11 @@ def _slot(details: Fields, slot: int, unit_hs: float | None, uptime_s: float | N
     it is in G of whatever the text of that average is in, and not in the unit of the total."""
     average = details.get(f"CHAIN AVG HASHRATE{slot}")
     rate_unit_hs = unit_hs if average is None else GIGA if _names_hashes(average) else None
+    rate_hs = _rate(rate_unit_hs, details.get(f"chain_rate{slot}"))
     return Board(
         id=str(slot),
-        hashrate_hs=_rate(rate_unit_hs, details.get(f"chain_rate{slot}")),
-        hashrate_window_s=5.0 if average is None else uptime_s,
+        hashrate_hs=rate_hs,
+        hashrate_window_s=None if rate_hs is None else NOW_S if average is None else uptime_s,
         hashrate_expected_hs=_rate(unit_hs, details.get(f"chain_rateideal{slot}")) or None,
         chips=_count(details.get(f"chain_acn{slot}")),
         frequency_hz=_hertz(_first_of(details, f"freq{slot}", f"freq_avg{slot}", f"frequency{slot}")),
@@ -533,10 +540,11 @@ def _slot(details: Fields, slot: int, unit_hs: float | None, uptime_s: float | N
 
 
 def _listed_board(number: int, row: Fields, unit_hs: float | None) -> Board:
+    rate_hs = _rate(unit_hs, row.get("rate_real"))
     return Board(
         id=str(number),
-        hashrate_hs=_rate(unit_hs, row.get("rate_real")),
-        hashrate_window_s=5.0,
+        hashrate_hs=rate_hs,
+        hashrate_window_s=None if rate_hs is None else NOW_S,
         hashrate_expected_hs=_rate(unit_hs, row.get("rate_ideal")) or None,
         chips=_count(row.get("asic_num")),
         frequency_hz=_hertz(row.get("freq_avg")),

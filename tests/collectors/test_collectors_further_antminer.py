@@ -135,7 +135,7 @@ def test_a_machine_for_another_algorithm_tells_its_unit_in_a_text() -> None:
 def test_a_rate_whose_unit_nobody_tells_is_no_rate_but_proves_work(kind: str, totals: dict[str, object]) -> None:
     reading = look(kind, totals | {"Elapsed": 54_000}, {"chain_acn1": 60, "chain_rate1": "5200.5"})
     assert (reading.hashrate_hs, reading.hashrate_now_hs) == (None, None)
-    assert [board.hashrate_hs for board in reading.boards] == [None]
+    assert [(board.hashrate_hs, board.hashrate_window_s) for board in reading.boards] == [(None, None)]
     assert reading.state is OperatingState.MINING
     assert "hashrate_unit_unknown" in reading.warnings
 
