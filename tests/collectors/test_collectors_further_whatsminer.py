@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from page_makes import identified
 from scripted_miner import refuse, scripted_miner, wire
 
 from collectors import captures
 from collectors.miners import framed, hearing, whatsminer, whatsminer_v3
-from collectors.miners.identify import DEVDETAILS, DEVICE_INFO, GET_VERSION, LANDING, VERSION, steps
+from collectors.miners.identify import DEVDETAILS, DEVICE_INFO, GET_VERSION, LANDING, VERSION
 from collectors.miners.line import Line
 from collectors.miners.make import FRAMED_PORT, RPC_PORT, Make
 from collectors.miners.native import NativeMiner
@@ -196,14 +197,8 @@ def test_air_cooled_machines_know_no_coolant() -> None:
 
 
 def who(answers: Mapping[Any, Any]) -> str | None:
-    """What `identify.steps` makes of a machine that gives these answers and refuses all others."""
-    asking = steps()
-    try:
-        ask = next(asking)
-        while True:
-            ask = asking.send(answers.get(ask, PollError(FaultKind.UNSUPPORTED, "refused")))
-    except StopIteration as done:
-        return str(done.value.maker)
+    """Who a machine is that gives these answers and refuses all other commands."""
+    return identified(answers, PollError(FaultKind.UNSUPPORTED, "refused"))[0]
 
 
 NAMELESS = {"STATUS": "E", "When": 1, "Code": 14, "Msg": "invalid command", "Description": ""}
@@ -217,7 +212,7 @@ def test_new_firmware_names_itself_by_its_model_alone(model: str) -> None:
 
 def test_a_model_inside_another_word_names_nobody() -> None:
     version = message({"fw_ver": "XM7BS_VM30", "board": "BM1397V2"})
-    assert who({VERSION: NAMELESS, DEVDETAILS: DEPRECATED, GET_VERSION: version, LANDING: ""}) == "None"
+    assert who({VERSION: NAMELESS, DEVDETAILS: DEPRECATED, GET_VERSION: version, LANDING: ""}) is None
 
 
 def test_where_the_old_port_names_nobody_the_new_one_does() -> None:

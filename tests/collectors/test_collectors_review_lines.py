@@ -6,10 +6,11 @@ import asyncio
 from typing import Any
 
 import pytest
+from page_makes import identified
 
 from collectors import neighbours
 from collectors.miners import cgminer, evidence
-from collectors.miners.identify import DEVDETAILS, DEVICE_INFO, LANDING, V1_VERSION, VERSION, identify, steps
+from collectors.miners.identify import DEVDETAILS, DEVICE_INFO, LANDING, V1_VERSION, VERSION, identify
 from collectors.miners.line import Line
 from collectors.miners.make import HTTP_PORT, Ask, Credential, Login, Via
 from collectors.miners.transport import _Deadline
@@ -18,21 +19,8 @@ from fleet.readings import FaultKind, OperatingState
 
 LOGIN = Credential("root", "canary-password")
 NAMELESS = {"STATUS": [{"STATUS": "E", "Code": 14, "Msg": "invalid cmd", "Description": ""}]}
-CLOSED = PollError(FaultKind.REFUSED, "closed")
 
 # --- who answers -----------------------------------------------------------------------------------------------------
-
-
-def identified(answers: dict[Ask, Any], **given: Any) -> tuple[str | None, list[str]]:
-    """The make that these answers prove, and what was asked for it; what has no answer is closed."""
-    asking, asked = steps(**given), []
-    ask = next(asking)
-    while True:
-        asked.append(ask.name)
-        try:
-            ask = asking.send(answers.get(ask, CLOSED))
-        except StopIteration as done:
-            return done.value.maker, asked
 
 
 @pytest.mark.parametrize("model", ["M50S_VH50", "M30S++_VG40", "M60S_VK40", "M66S++_VL40"])
