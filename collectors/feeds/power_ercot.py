@@ -91,7 +91,11 @@ class ErcotFeed:
             "response_type": "id_token", "scope": f"openid {CLIENT_ID} offline_access", "client_id": CLIENT_ID,
         }  # fmt: skip
         url = options.token_url.rstrip("/") + TOKEN_PATH
-        body = await self._client.post_form(url, form, deadline_s=self._deadline_s / 2)
+        try:
+            body = await self._client.post_form(url, form, deadline_s=self._deadline_s / 2)
+        except PollError as error:  # another server than the one of the prices
+            told = f"the login server: {error.detail}" if error.detail else "the login server"
+            raise PollError(error.kind, told, wait_s=error.wait_s) from None
         token = field_of(body, "id_token")
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
             raise malformed("id_token is not a token")

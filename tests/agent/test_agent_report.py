@@ -260,6 +260,7 @@ def test_a_local_day_has_as_many_hours_as_the_clock_says(day: date, start_s: flo
     site = row(told_in, "site", "north")
     assert (site["energy_kwh"], site["margin_usd"]) == (float(length_h), pytest.approx(7e-9 * length_h, rel=1e-9))
     assert site["power_coverage_ratio"] == 1.0
+    assert (told_in["length_h"], told_in["not_booked_h"]) == (length_h, 0.0)
     assert len(told_in["steps"]) == length_h
     assert told_in["from"][:19] == f"{day}T00:00:00"
     assert told_in["steps"][0]["from"] == told_in["from"]

@@ -193,6 +193,16 @@ async def test_a_token_is_renewed_in_time_and_when_it_is_refused(stand_in: Stand
     assert used == ["Bearer one", "Bearer two", "Bearer two", "Bearer three"]
 
 
+async def test_a_fault_of_the_login_server_is_not_told_of_the_server_of_the_prices(stand_in: StandIn) -> None:
+    stand_in.says(TOKEN_PATH, {"error": "busy"}, status=503)
+    with pytest.raises(PollError) as caught:
+        await look("power_ercot", ercot(stand_in.url))
+    assert (caught.value.kind, caught.value.detail) == (FaultKind.UNREACHABLE, "the login server: HTTP 503")
+    with pytest.raises(PollError) as caught:
+        await look("power_ercot", ercot(stand_in.url) | {"token_url": "http://127.0.0.1:1"})
+    assert (caught.value.kind, caught.value.detail) == (FaultKind.REFUSED, "the login server")
+
+
 async def test_ercot_day_ahead_has_no_price_beyond_its_last_hour(stand_in: StandIn) -> None:
     stand_in.says(TOKEN_PATH, {"id_token": "t"})
     rows = [("2026-08-20", f"{hour:02d}:00", "LZ_WEST", 20.0 + hour, False) for hour in range(1, 25)]
