@@ -21,7 +21,7 @@ from collectors.miners.native import NativeMiner
 from fleet.ports import PollError
 from fleet.readings import FaultKind, MachineError, MinerReading, OperatingState, Sensor, Temperature
 
-OK = [{"STATUS": "S", "When": 1771947051, "Code": 11, "Msg": "", "Description": "BOSer boser-openwrt 0.1.0-fc9fe388"}]
+OK = [{"STATUS": "S", "When": 1770000000, "Code": 11, "Msg": "", "Description": "BOSer boser-openwrt 0.1.0-a1b2c3d4"}]
 
 # One board of four chips, numbered from 1; no watts, no tuner and no MAC.
 MINI: dict[str, list[dict[str, Any]]] = {
@@ -35,7 +35,7 @@ MINI: dict[str, list[dict[str, Any]]] = {
     "devdetails": [{"ID": 1, "Chips": 4, "Frequency": 640, "Voltage": 1.38, "Model": "Braiins Mini Miner BMM 100"}],
     "temps": [{"ID": 1, "Board": 57.0, "Chip": 66.5, "TEMP": 0}],
     "fans": [{"FAN": 0, "ID": 0, "RPM": 1800, "Speed": 38}],
-    "version": [{"API": "3.7", "BOSer": "boser-openwrt 0.1.0-fc9fe388"}],
+    "version": [{"API": "3.7", "BOSer": "boser-openwrt 0.1.0-a1b2c3d4"}],
 }  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def test_a_mini_miner_is_braiins_own_and_hashes_sha256() -> None:
     assert (told.reported_power_w, told.power_side) == (None, None)
     assert set(told.temperatures) == {Temperature(Sensor.BOARD, 1, 57.0), Temperature(Sensor.CHIP, 1, 66.5)}
     assert told.fans_rpm == (1800.0,)
-    assert told.firmware == "boser-openwrt 0.1.0-fc9fe388"
+    assert told.firmware == "boser-openwrt 0.1.0-a1b2c3d4"
     assert [(board.id, board.chips) for board in told.boards] == [("1", 4)]
     assert told.state is OperatingState.MINING
 

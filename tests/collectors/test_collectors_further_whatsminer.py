@@ -55,8 +55,8 @@ DEPRECATED = {
 def told(**changes: Any) -> Replies:
     """A summary whose numbers are the message itself; None removes a key."""
     row = {
-        "Elapsed": 10000.685546875, "MHS av": 480300000, "MHS 1m": 481000000, "MHS 15m": 480600000, "HS RT": 481000000,
-        "freq_avg": 419.2, "Fan Speed In": 0, "Fan Speed Out": 0, "Power": 7600.263333333334, "Pool Rejected%": 0,
+        "Elapsed": 10000.75, "MHS av": 480300000, "MHS 1m": 481000000, "MHS 15m": 480600000, "HS RT": 481000000,
+        "freq_avg": 419.2, "Fan Speed In": 0, "Fan Speed Out": 0, "Power": 7600.25, "Pool Rejected%": 0,
         "Uptime": 12000, "Hash Stable": "true", "Target Freq": 0, "Env Temp": 45.5, "Power Mode": "High",
         "Factory GHS": 478000, "Power Limit": 7700, "Chip Temp Min": 57.6, "Chip Temp Max": 77.7, "Chip Temp Avg": 67.5,
     }  # fmt: skip
@@ -124,9 +124,9 @@ def test_a_summary_that_is_the_message_itself() -> None:
     assert (reading.hashrate_key, reading.hashrate_window_s) == ("MHS 15m", 900.0)
     assert reading.hashrate_now_hs == pytest.approx(481.0 * TH)
     assert reading.hashrate_expected_hs == pytest.approx(478.0 * TH)
-    assert reading.reported_power_w == pytest.approx(7600.2633333)
+    assert reading.reported_power_w == 7600.25
     assert (reading.power_side, reading.power_limit_w, reading.mode) == ("ac", 7700.0, "High")
-    assert reading.uptime_s == 10000.685546875
+    assert reading.uptime_s == 10000.75
     assert (reading.pool_host, reading.pool_alive) == ("p1.example", True)
     # Shares are counted per pool alone: 400 + 30, 2 + 1, 1 + 1. Nobody weighs them.
     assert (reading.shares_accepted, reading.shares_rejected, reading.shares_stale) == (430.0, 3.0, 2.0)
@@ -169,7 +169,7 @@ def test_the_unit_of_boards_is_the_one_that_fits_the_machine(
 
 
 def test_a_machine_that_is_still_raising_its_frequency() -> None:
-    said = told(Elapsed=884.01, **{"Hash Stable": "false"})
+    said = told(Elapsed=884.25, **{"Hash Stable": "false"})
     reading = read(whatsminer.MAKE, {"summary": said, "edevs": edevs(118.1, 121.9, **{"Upfreq Complete": 0})})
     assert reading.state is OperatingState.WARMING_UP
     assert (reading.hashrate_key, reading.hashrate_window_s) == ("MHS 1m", 60.0)  # 900 s are longer than 884 s
