@@ -17,6 +17,7 @@ import numpy as np
 
 from agent.config import Config, ConfigError
 from agent.plan import assignments_of, site_of
+from agent.running import scheme_of
 from agent.tariffs import known_rates, series_of_file, source_in_words, tariff_of
 from collectors.catalogue import LIBRARIES
 from fleet.series import Gap
@@ -183,14 +184,6 @@ def _own_profiles(config: Config) -> dict[str, str]:
     return {"profiles": f"{config.pdu_profiles}: {ids or 'none'}"}
 
 
-def _scheme(config: Config) -> str:
-    if (web_config := config.prometheus.web_config) is None:
-        return "http"
-    from agent import webconfig
-
-    return "http" if webconfig.load(web_config).tls is None else "https"
-
-
 def _history_in_words(config: Config) -> str:
     section = config.history
     kept = f"{config.history_path}: hours for {section.hourly_days} days, days for {section.daily_days}"
@@ -209,7 +202,7 @@ def summary(config: Config) -> str:
         "market": ", ".join(config.market.named()) or "none",
         "power": "unknown" if config.tariff is None else source_in_words(config.tariff),
         "policy": config.policy.mode if config.policy.enabled else "disabled",
-        "prometheus": f"{_scheme(config)}://{config.prometheus.listen}/metrics",
+        "prometheus": f"{scheme_of(config.prometheus)}://{config.prometheus.listen}/metrics",
         "mqtt": "off" if config.mqtt is None else config.mqtt.url,
         "journal": str(config.journal_path),
         "history": _history_in_words(config),

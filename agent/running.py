@@ -25,11 +25,20 @@ class Unreachable(Exception):
     """The agent gave no answer that can be used; the text says why, in a few words."""
 
 
+def scheme_of(listener: PrometheusSection) -> str:
+    """`https` where the listener has a certificate. Errors: ConfigError for a web-config file that is wrong."""
+    if listener.web_config is None:
+        return "http"
+    from agent import webconfig  # with yaml and bcrypt, which nobody else needs
+
+    return "http" if webconfig.load(listener.web_config).tls is None else "https"
+
+
 def url_of(listener: PrometheusSection) -> str:
-    """Where a reader on this machine finds the agent that listens so."""
+    """Where a reader on this machine finds the agent that listens so. Errors: as `scheme_of`."""
     host, port = listener.endpoint
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme_of(listener)}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def socket_beside(listener: PrometheusSection, journal: Path) -> Path | None:

@@ -117,9 +117,9 @@ def _run(config: Path | None, directory: Path, children: ExitStack) -> int:
         config, mqtt_url = _virtual_site(directory, children)
     try:
         neighbour = load_neighbour(config)
+        url, door = url_of(neighbour.listener), door_of(*neighbour)
     except ConfigError as error:
         raise Failed(str(error), INPUT_WRONG) from None
-    url, door = url_of(neighbour.listener), door_of(*neighbour)
     log = directory / "agent.log"
     command = [sys.executable, "-m", "agent", "run", "--config", str(config.absolute())]
     agent = _spawn(command, log, children)

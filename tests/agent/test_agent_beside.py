@@ -22,7 +22,7 @@ from cycles import AT_S, QUOTES, make_snapshot, small_cycle
 
 from agent import cli, web, wiring
 from agent.config import load_neighbour
-from agent.running import Unreachable, ask, door_of
+from agent.running import Unreachable, ask, door_of, url_of
 from agent.web import Listener, Pages, listen
 from exporters.census import census
 from exporters.report import status_document
@@ -114,6 +114,16 @@ def test_an_unguarded_listener_is_asked_itself(tmp_path: Path) -> None:
     path.write_text('[prometheus]\nweb_config = "web.yml"\n[journal]\npath = "state/farm.db"\n')
     (tmp_path / "web.yml").write_text("")
     assert door_of(*load_neighbour(path)) == f"unix:{tmp_path}/state/farm.db.sock"
+    assert url_of(load_neighbour(path).listener) == "http://127.0.0.1:9851"
+
+
+def test_the_address_of_a_listener_with_a_certificate_says_so(tmp_path: Path) -> None:
+    (tmp_path / "web.yml").write_text("tls_server_config:\n  cert_file: a.pem\n  key_file: a.key\n", encoding="utf-8")
+    for name in ("a.pem", "a.key"):
+        (tmp_path / name).touch()
+    path = tmp_path / "hashwatt.toml"
+    path.write_text('[prometheus]\nlisten = "[::1]:9000"\nweb_config = "web.yml"\n', encoding="utf-8")
+    assert url_of(load_neighbour(path).listener) == "https://[::1]:9000"
 
 
 # --- the commands ----------------------------------------------------------------------------------------------------
