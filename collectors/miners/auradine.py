@@ -114,7 +114,7 @@ def _identity(page: object) -> Identity:
         model=_word(get("model")),
         firmware=_word(get("version")),
         mac=normalise_mac(cgminer.text(get("mac"))),
-        serial=cgminer.text(get("SerialNo")) or cgminer.text(get("CBSerialNo")),
+        serial=evidence.serial(get("SerialNo")) or evidence.serial(get("CBSerialNo")),
         hostname=cgminer.text(get("hostname")),
         board_serials=tuple(map(cgminer.text, serials[:MAX_BOARDS])) if isinstance(serials, list) else (),
     )

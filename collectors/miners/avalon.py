@@ -108,8 +108,8 @@ def _identity(reply: Fields) -> Identity:
 
 def _serial(said: object) -> str | None:
     """Canaan's DNA; zeros and words in brackets stand for none."""
-    text = cgminer.text(said)
-    return text if text and text.isalnum() and text.strip("0") else None
+    serial = evidence.serial(said)
+    return serial if serial and serial.isalnum() else None
 
 
 _NOBODY = Identity(None, None, None, None)

@@ -72,7 +72,7 @@ def read(said: Said) -> MinerReading:
         model=model,
         firmware=text(info.get("version")),
         mac=normalise_mac(text(info.get("macAddr"))),
-        serial=text(info.get("sn_str")),
+        serial=evidence.serial(info.get("sn_str")),
         hostname=text(info.get("hostname")),
         algorithm="sha256" if _is_sha256(make, model, chip) else None,
         state=evidence.state(

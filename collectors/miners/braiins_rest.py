@@ -76,7 +76,7 @@ def read(said: Said) -> MinerReading:
         model=machine.model,
         firmware=text(at(details, "bos_version", "current")),
         mac=normalise_mac(text(details.get("mac_address"))) or mac,
-        serial=text(details.get("serial_number")),
+        serial=evidence.serial(details.get("serial_number")),
         hostname=text(details.get("hostname")) or hostname,
         algorithm=machine.algorithm,
         state=evidence.state(

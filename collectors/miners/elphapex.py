@@ -99,7 +99,7 @@ def read(said: Said) -> MinerReading:
         model=identity.model or text(label.get("type")),
         firmware=identity.firmware or text(label.get("miner_version")),
         mac=identity.mac or said.get("get_network_info"),
-        serial=text(label.get("dev_sn")),
+        serial=evidence.serial(label.get("dev_sn")),
         hostname=identity.hostname,
         algorithm=identity.algorithm,
         state=evidence.state(

@@ -120,7 +120,7 @@ def _capabilities(answer: Any) -> Capabilities:
     serials = fields.get("Board Serial Numbers")
     return Capabilities(
         machine=_machine(text(fields.get("Model"))),
-        serial=text(fields_at(fields, "Control Board Version").get("cpuSerial")),
+        serial=evidence.serial(fields_at(fields, "Control Board Version").get("cpuSerial")),
         default_hs=evidence.scaled(fields.get("Default Hashrate"), TERA) or None,
         chips_per_board=integer(fields_at(fields, "Performance Estimator").get("Chip Count")),
         board_serials=tuple(text(serial) or "" for serial in serials[:MAX_BOARDS]) if isinstance(serials, list) else (),

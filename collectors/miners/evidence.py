@@ -217,14 +217,14 @@ def not_negative(value: object) -> float | None:
     return result if result is not None and result >= 0.0 else None
 
 
-_NO_SERIAL = frozenset({"n/a", "na", "none", "null", "unknown", "unknow", "0"})
+_NO_SERIAL = frozenset({"n/a", "na", "none", "null", "unknown", "unknow", ""})
 
 
 def serial(value: object) -> str | None:
     """A serial number, or None for the words that stand in its place where none was burned in, the same on every
-    machine: `N/A`, `unknow`, `no miner sn stored on board`."""
+    machine: `N/A`, `unknow`, `000000`, `no miner sn stored on board`."""
     said = text(value)
-    return None if said is None or " " in said or said.lower() in _NO_SERIAL else said
+    return None if said is None or " " in said or said.lower().strip("0") in _NO_SERIAL else said
 
 
 def columns(numbers: Iterable[int | None]) -> list[int | None]:

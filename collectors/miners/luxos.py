@@ -201,7 +201,7 @@ def _settings(reply: Fields) -> Settings:
     return Settings(
         machine=hardware.named(said.get("Model")),
         mac=normalise_mac(text(said.get("MACAddr"))),
-        serial=text(said.get("SerialNumber")),
+        serial=evidence.serial(said.get("SerialNumber")),
         hostname=text(said.get("Hostname")),
         mode=_word(text(said.get("Profile"))),
         power_limit_w=evidence.positive(said.get("ActualPowerTarget")),

@@ -216,7 +216,7 @@ def _system(answer: Any) -> System:
         make=text(info.get("manufacturer")) or "Proto",
         model=text(info.get("model")),
         firmware=text(at(info, "os", "version")),
-        serial=text(info.get("cb_sn")),
+        serial=evidence.serial(info.get("cb_sn")),
         hostname=text(at(info, "os", "hostname")),
         is_rig=any("rig" in (text(info.get(key)) or "").lower().split() for key in ("model", "product_name")),
     )

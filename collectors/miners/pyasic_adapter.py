@@ -22,7 +22,7 @@ import httpx
 import orjson
 
 from collectors.miners import cgminer
-from collectors.miners.evidence import celsius, not_negative, positive
+from collectors.miners.evidence import celsius, not_negative, positive, serial
 from collectors.miners.fence import Visit, abandonable, gate, may_pass
 from collectors.miners.framed import LENGTH_BYTES, exchange_framed
 from collectors.miners.make import FRAMED_PORT, HTTP_PORT, RPC_PORT, Credential
@@ -172,7 +172,7 @@ class PyasicMiner:
             self._mac = mac or self._mac
             self._slow = Slow(
                 mac=mac,
-                serial=cgminer.text(data.serial_number),
+                serial=serial(data.serial_number),
                 firmware=cgminer.text(data.fw_ver),
                 power_limit_w=positive(data.wattage_limit),
                 errors=tuple(_errors(data)),

@@ -163,7 +163,7 @@ class PyasicRsMiner:
         has_limit = target is not None and data.device_info.firmware not in _TARGET_IS_WALL_POWER
         return Slow(
             mac=mac,
-            serial=cgminer.text(data.serial_number),
+            serial=evidence.serial(data.serial_number),
             hostname=cgminer.text(data.hostname),
             firmware=cgminer.text(data.firmware_version),
             power_limit_w=positive(target.watts) if has_limit else None,

@@ -84,7 +84,7 @@ def read(said: Said) -> MinerReading:
         model=model,
         firmware=cgminer.text(get("Firmware")) or cgminer.text(get("Software Version")) or said.get("version"),
         mac=normalise_mac(cgminer.text(get("MAC"))),
-        serial=cgminer.text(get("Ctrl Board SN")),
+        serial=evidence.serial(get("Ctrl Board SN")),
         algorithm="sha256" if model is not None and _SHA256.match(model) else None,
         state=evidence.state(
             now_hs,

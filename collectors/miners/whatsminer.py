@@ -161,7 +161,7 @@ def _identity(reply: Fields) -> Identity:
     said = _message(reply)
     return Identity(
         normalise_mac(cgminer.text(said.get("mac"))),
-        cgminer.text(said.get("minersn")),
+        evidence.serial(said.get("minersn")),
         cgminer.text(said.get("hostname")),
     )
 

@@ -72,7 +72,7 @@ def _info(answer: object) -> Info:
         model=model_of(miner.get("type")),
         firmware=cgminer.word(system.get("fwversion")),
         mac=normalise_mac(cgminer.text(network.get("mac"))),
-        serial=cgminer.text(miner.get("miner-sn")),
+        serial=evidence.serial(miner.get("miner-sn")),
         hostname=cgminer.word(network.get("hostname")),
         mode=None if mode is None else _MODES.get(mode, mode),
         is_working=cgminer.flag(miner.get("working")),

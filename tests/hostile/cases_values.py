@@ -90,7 +90,22 @@ _EMPTY: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("elphapex", "get_power power_output", _NO_WATTS),
 )
 
+_SERIALS = (
+    ("whatsminer", "get_miner_info Msg.minersn"), ("whatsminer_v3", "get_device_info msg.miner.miner-sn"),
+    ("luxos", "config CONFIG.0.SerialNumber"), ("braiins_rest", "miner_details serial_number"),
+    ("vnish", "info serial"), ("epic", "capabilities Control Board Version.cpuSerial"),
+    ("sealminer", "stats STATS.0.Ctrl Board SN"),
+    ("axeos", "system_info sn_str"), ("proto", "system system-info.cb_sn"), ("elphapex", "stats INFO.dev_sn"),
+    ("antminer_web", "get_system_info serinum"),
+)  # fmt: skip
+
 SPOKEN = [
+    # the same words on every machine where none was burned in: they name nobody
+    *(
+        reads(f"serial-{word.strip() or 'none'}", 16, machine, put(where, word), serial=None)
+        for machine, where in _SERIALS
+        for word in ("N/A", "unknow", "00000000", "no sn on board")
+    ),
     *(
         reads(f"{name}-{len(before)}-{len(after)}", 16, machine, in_words(name, before, after))
         for machine, name, before, after in _SPOKEN
