@@ -43,7 +43,7 @@ def url_of(listener: PrometheusSection) -> str:
 
 def socket_beside(listener: PrometheusSection, journal: Path) -> Path | None:
     """The file of the second door; None where the listener asks nobody for anything and so needs none."""
-    return None if listener.web_config is None else journal.with_name(f"{journal.name}.sock")
+    return None if listener.web_config is None else Path(f"{journal}.sock")
 
 
 def door_of(listener: PrometheusSection, journal: Path) -> str:

@@ -115,6 +115,8 @@ def test_an_unguarded_listener_is_asked_itself(tmp_path: Path) -> None:
     (tmp_path / "web.yml").write_text("")
     assert door_of(*load_neighbour(path)) == f"unix:{tmp_path}/state/farm.db.sock"
     assert url_of(load_neighbour(path).listener) == "http://127.0.0.1:9851"
+    path.write_text('[prometheus]\nweb_config = "web.yml"\n[journal]\npath = "/"\n')  # `check` says what is wrong
+    assert door_of(*load_neighbour(path)) == "unix:/.sock"
 
 
 def test_the_address_of_a_listener_with_a_certificate_says_so(tmp_path: Path) -> None:
