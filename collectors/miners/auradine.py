@@ -9,7 +9,6 @@ is told as what it is (20.6 beside 8.2 TH/s over 15 min in the maker's own examp
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,7 +16,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from collectors.miners import cgminer, evidence, pools
-from collectors.miners.make import Ask, Credential, Login, Make, Said, Via, When
+from collectors.miners.make import Ask, Credential, Login, Make, Said, Via, When, token_at
+from collectors.miners.nested import Fields
 from fleet.ports import PollError
 from fleet.readings import Board, FaultKind, MachineError, MinerReading, Sensor, Temperature
 from fleet.site import normalise_mac
@@ -28,21 +28,17 @@ NAME = "Auradine"
 WEB_PORT = 8080
 
 BOARDS_MISSING = "boards_missing"
-POOLS_MISSING = "pools_missing"
 PAGES_MISSING = "pages_missing"
 SUPPLY_CONTRADICTS = "supply_contradicts_hashrate"
 
 MAX_BOARDS = 16
 MAX_FANS = 16
 
-_WINDOWS = (("MHS 5m", 300.0), ("MHS 15m", 900.0), ("MHS 1m", 60.0), ("MHS av", 0.0))
 _SHORT_S = 5.0
 _LED_FINE = (2, 3)  # normal, and blinking on request
 
 # Auradine builds machines for SHA-256 alone: AT (air), AH (hydro), AI (immersion), AD (rack).
 _SHA256 = re.compile(r"A[THID][0-9]{4}")
-
-Fields = Mapping[str, Any]
 
 
 # --- small things that are kept between looks --------------------------------------------------------------------
@@ -98,21 +94,16 @@ def _row(page: object, name: str) -> Fields:
     return next(iter(_rows(page, name)), {})
 
 
-def _word(said: object) -> str | None:
-    text = cgminer.text(said)
-    return None if text is None else sys.intern(text)
-
-
 def _version(reply: Fields) -> str | None:
-    return _word(_row(reply, "VERSION").get("GCMiner"))
+    return cgminer.word(_row(reply, "VERSION").get("GCMiner"))
 
 
 def _identity(page: object) -> Identity:
     get = _row(page, "IPReport").get
     serials = get("HBSerialNo")
     return Identity(
-        model=_word(get("model")),
-        firmware=_word(get("version")),
+        model=cgminer.word(get("model")),
+        firmware=cgminer.word(get("version")),
         mac=normalise_mac(cgminer.text(get("mac"))),
         serial=evidence.serial(get("SerialNo")) or evidence.serial(get("CBSerialNo")),
         hostname=cgminer.text(get("hostname")),
@@ -123,7 +114,7 @@ def _identity(page: object) -> Identity:
 def _mode(page: object) -> Mode:
     get = _row(page, "Mode").get
     return Mode(
-        name=_word(get("Mode")),
+        name=cgminer.word(get("Mode")),
         is_asleep=cgminer.flag(get("Sleep")),
         power_w=evidence.positive(get("Power")),
         expected_hs=evidence.scaled(evidence.positive(get("Ths")), TERA),
@@ -133,12 +124,7 @@ def _mode(page: object) -> Mode:
 def _supply(page: object) -> Supply:
     """Watts with their units, `58.94W`; of several supplies the sum, where each says it."""
     rows = _rows(page, "PSU")
-    return Supply(_sum(rows, "PowerIn"), _sum(rows, "PowerOut"))
-
-
-def _sum(rows: tuple[Fields, ...], key: str) -> float | None:
-    watts = [evidence.not_negative(row.get(key)) for row in rows]
-    return sum(value for value in watts if value is not None) if watts and None not in watts else None
+    return Supply(*(evidence.whole(row.get(key) for row in rows) for key in ("PowerIn", "PowerOut")))
 
 
 def _fans(page: object) -> tuple[float | None, ...]:
@@ -206,7 +192,7 @@ def _chips(page: object) -> int | None:
 
 def read(said: Said) -> MinerReading:
     """One look. Errors: PollError of a summary that did not come; MALFORMED where it and `devs` say nothing."""
-    totals = next(iter(cgminer.section(said.get("summary"), "SUMMARY")), {})
+    totals = cgminer.row(said.get("summary"), "SUMMARY")
     slots: tuple[Slot, ...] = said.get("devs") or ()
     if not totals and not slots:
         raise said.faults.get("summary") or PollError(FaultKind.MALFORMED, "summary: nothing in it")
@@ -219,13 +205,11 @@ def read(said: Said) -> MinerReading:
 
     uptime_s = evidence.not_negative(get("Elapsed"))
     now_hs = evidence.scaled(get("MHS 5s"), MEGA)
-    money = evidence.trusted(evidence.money(evidence.rates(totals, MEGA, _WINDOWS), uptime_s), now_hs, warnings)
-    if money is not None and uptime_s is None:
-        warnings.append(evidence.UPTIME_UNKNOWN)
+    money = evidence.counted(evidence.rates(totals, MEGA, evidence.MHS_WINDOWS), now_hs, uptime_s, warnings)
     if not slots:
         warnings.append(BOARDS_MISSING)
     if pool is None:
-        warnings.append(POOLS_MISSING)
+        warnings.append(pools.POOLS_MISSING)
     if "ipreport" not in said:
         warnings.append(PAGES_MISSING)
     supply: Supply = said.get("psu") or _NO_SUPPLY
@@ -250,7 +234,7 @@ def read(said: Said) -> MinerReading:
             None if money is None else money.hs,
             uptime_s,
             is_asleep=mode.is_asleep,
-            has_pool=None if pool is None else pool.count > 0 and pool.is_alive is not False,
+            has_pool=None if pool is None else pool.has_work,
             has_error=bool(errors),
         ),
         hashrate_hs=None if money is None else money.hs,
@@ -310,10 +294,7 @@ def _ask_token(credential: Credential) -> Ask:
 
 def _token_headers(answer: Any) -> Mapping[str, str]:
     """Errors: PollError DENIED where the login was not taken."""
-    token = cgminer.text(_row(answer, "Token").get("Token"), 1024)
-    if token is None:
-        raise PollError(FaultKind.DENIED, "login not taken")
-    return {"Token": token}
+    return {"Token": token_at(_row(answer, "Token"), "Token")}
 
 
 def _page(name: str, when: When, digest: Any) -> Ask:

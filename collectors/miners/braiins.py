@@ -17,23 +17,21 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from collectors.miners import evidence, hardware, pools
+from collectors.miners import cgminer, evidence, hardware, pools
 from collectors.miners.cgminer import flag, integer, section, text
 from collectors.miners.hardware import Hardware
 from collectors.miners.make import HTTP_PORT, Ask, Make, Said, Via, When
-from collectors.miners.nested import MAX_ROWS, NOTHING, Fields, at, fields_at, rows_at
+from collectors.miners.nested import MAX_ROWS, Fields, at, fields_at, rows_at
 from fleet.ports import PollError
 from fleet.readings import Board, FaultKind, MachineError, MinerReading, Sensor
 from fleet.site import normalise_mac
 from fleet.units import MEGA
 
-POOLS_MISSING = "pools_missing"
 SHORT_WINDOW_ONLY = "hashrate_5s_only"
 
 MAX_ID_CHARS = 16
 MAX_ERRORS = 32
 
-_RPC_WINDOWS = (("MHS 5m", 300.0), ("MHS 15m", 900.0), ("MHS 1m", 60.0), ("MHS av", 0.0))
 _GQL_WINDOWS = (("mhs5M", 300.0), ("mhs15M", 900.0), ("mhs1M", 60.0), ("mhsAv", 0.0))
 
 _SENSORS = {
@@ -45,8 +43,8 @@ _SENSORS = {
 
 def read(said: Said) -> MinerReading:
     """One look. Errors: PollError of the question that failed where neither half said anything about mining."""
-    summary = _first(said, "summary", "SUMMARY")
-    tuner = _first(said, "tunerstatus", "TUNERSTATUS")
+    summary = cgminer.row(said.get("summary"), "SUMMARY")
+    tuner = cgminer.row(said.get("tunerstatus"), "TUNERSTATUS")
     devs = _rows(said, "devs", "DEVS")
     info = fields_at(said.get("gql_system"), "bosminer", "info")
     solvers = rows_at(info, "workSolver", "childSolvers") or rows_at(
@@ -60,9 +58,9 @@ def read(said: Said) -> MinerReading:
     kept: Bos = said.get("gql_bos") or Bos()
     warnings: list[str] = []
 
-    uptime_s = _first_of(evidence.not_negative, summary.get("Elapsed"), at(bos, "uptime", "durationS"))
+    uptime_s = evidence.first(evidence.not_negative, summary.get("Elapsed"), at(bos, "uptime", "durationS"))
     now_hs = evidence.scaled(summary.get("MHS 5s"), MEGA)
-    money = evidence.money(evidence.rates(summary, MEGA, _RPC_WINDOWS), uptime_s)
+    money = evidence.money(evidence.rates(summary, MEGA, evidence.MHS_WINDOWS), uptime_s)
     if now_hs is None:
         now_hs = evidence.scaled(at(solver, "realHashrate", "mhs5S"), MEGA)
     if money is None:
@@ -77,7 +75,7 @@ def read(said: Said) -> MinerReading:
     watts, power_key = _watts(tuner, power)
     active = _pools(said)
     if active is None:
-        warnings.append(POOLS_MISSING)
+        warnings.append(pools.POOLS_MISSING)
     elif active.others:
         warnings.append(pools.SEVERAL_HOSTS)
     accepted, rejected = _shares(said)
@@ -97,7 +95,7 @@ def read(said: Said) -> MinerReading:
             money.hs if money else None,
             uptime_s,
             is_asleep=_is_paused(tuner),
-            has_pool=None if active is None else active.host is not None,
+            has_pool=None if active is None else active.has_work,
             has_error=bool(errors),
         ),
         hashrate_hs=money.hs if money else None,
@@ -109,13 +107,13 @@ def read(said: Said) -> MinerReading:
         reported_power_w=watts,
         power_side=None if watts is None else "model",
         power_key=power_key,
-        power_limit_w=_first_of(evidence.positive, tuner.get("PowerLimit"), power.get("limitW"), target_w),
+        power_limit_w=evidence.first(evidence.positive, tuner.get("PowerLimit"), power.get("limitW"), target_w),
         mode=mode,
         temperatures=(_rpc_heat(said) or _gql_heat(solvers)).temperatures(),
         fans_rpm=_fans_rpm(_rows(said, "fans", "FANS"), "RPM") or _fans_rpm(rows_at(info, "fans"), "rpm"),
         uptime_s=uptime_s,
-        shares_accepted=_first_of(evidence.not_negative, summary.get("Accepted"), accepted),
-        shares_rejected=_first_of(evidence.not_negative, summary.get("Rejected"), rejected),
+        shares_accepted=evidence.first(evidence.not_negative, summary.get("Accepted"), accepted),
+        shares_rejected=evidence.first(evidence.not_negative, summary.get("Rejected"), rejected),
         shares_stale=evidence.not_negative(summary.get("Stale")),
         difficulty_accepted=evidence.not_negative(summary.get("Difficulty Accepted")),
         difficulty_rejected=evidence.not_negative(summary.get("Difficulty Rejected")),
@@ -172,20 +170,16 @@ def _chain_errors(tuner: Fields) -> Iterator[MachineError]:
 
 def _rpc_heat(said: Said) -> evidence.Heat:
     rows = _rows(said, "temps", "TEMPS")
-    index = evidence.board_indices(_numbers(rows, "ID"))
     heat = evidence.Heat()
-    for row in rows:
-        board = index.get(_number(row, "ID"))
+    for row, board in zip(rows, evidence.columns(integer(row.get("ID")) for row in rows), strict=True):
         heat.feel(Sensor.BOARD, board, row.get("Board"))
         heat.feel(Sensor.CHIP, board, row.get("Chip"))
     return heat
 
 
 def _gql_heat(solvers: tuple[Fields, ...]) -> evidence.Heat:
-    index = evidence.board_indices(_numbers(solvers, "name"))
     heat = evidence.Heat()
-    for solver in solvers:
-        board = index.get(_number(solver, "name"))
+    for solver, board in zip(solvers, evidence.columns(integer(solver.get("name")) for solver in solvers), strict=True):
         for row in rows_at(solver, "temperatures"):
             sensor = _SENSORS.get((text(row.get("name")) or "").upper().replace(" ", "_"))
             if sensor is not None:
@@ -196,10 +190,10 @@ def _gql_heat(solvers: tuple[Fields, ...]) -> evidence.Heat:
 def _rpc_boards(said: Said, devs: tuple[Fields, ...]) -> list[Board]:
     details: Details | None = said.get("devdetails")
     chips = dict(details.chips) if details else {}
-    uptime_s = evidence.not_negative(_first(said, "summary", "SUMMARY").get("Elapsed"))
+    uptime_s = evidence.not_negative(cgminer.row(said.get("summary"), "SUMMARY").get("Elapsed"))
     boards = []
     for row in devs:
-        rate = evidence.money(evidence.rates(row, MEGA, _RPC_WINDOWS), uptime_s)
+        rate = evidence.money(evidence.rates(row, MEGA, evidence.MHS_WINDOWS), uptime_s)
         boards.append(
             Board(
                 id=text(row.get("ID")) or "",
@@ -275,18 +269,9 @@ def _shares(said: Said) -> tuple[float | None, float | None]:
 # --- fields ------------------------------------------------------------------------------------------------------
 
 
-def _first_of(rule: Any, *values: object) -> float | None:
-    """The first of several values that the rule accepts."""
-    return next((number for value in values if (number := rule(value)) is not None), None)
-
-
 def _positive_mhs(value: object) -> float | None:
     """Millions per second above 0 in base units: nominal rates, and frequencies."""
     return evidence.scaled(value, MEGA) or None
-
-
-def _numbers(rows: tuple[Fields, ...], key: str) -> list[int]:
-    return [number for row in rows if (number := integer(row.get(key))) is not None]
 
 
 def _number(row: Fields, key: str) -> int:
@@ -299,13 +284,7 @@ def _fans_rpm(rows: tuple[Fields, ...], key: str) -> tuple[float | None, ...]:
 
 
 def _rows(said: Said, name: str, key: str) -> tuple[Fields, ...]:
-    reply = said.get(name)
-    return section(reply, key)[:MAX_ROWS] if isinstance(reply, dict) else ()
-
-
-def _first(said: Said, name: str, key: str) -> Fields:
-    rows = _rows(said, name, key)
-    return rows[0] if rows else NOTHING
+    return section(said.get(name), key)[:MAX_ROWS]
 
 
 # --- digests: what is kept between looks -------------------------------------------------------------------------
@@ -334,8 +313,7 @@ def _details(reply: Fields) -> Details:
 
 def _build(reply: Fields) -> str | None:
     """Build of the mining program in a `version` reply, for machines that tell no version of their firmware."""
-    rows = section(reply, "VERSION")
-    fields = rows[0] if rows else NOTHING
+    fields = cgminer.row(reply, "VERSION")
     return text(fields.get("BOSer")) or text(fields.get("BOSminer")) or text(fields.get("BOSminer+"))
 
 

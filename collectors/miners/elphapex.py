@@ -83,10 +83,8 @@ def read(said: Said) -> MinerReading:
     uptime_s = evidence.not_negative(totals.get("elapsed", details.get("elapsed")))
     now_hs = evidence.scaled(rates.get("rate_5s"), unit_hs) if unit_hs else None
     money = evidence.money(evidence.rates(rates, unit_hs, _WINDOWS), uptime_s) if unit_hs else None
-    warnings = []
-    if evidence.is_history(money, now_hs):
-        money = None
-        warnings.append(evidence.HISTORY_ONLY)
+    warnings: list[str] = []
+    money = evidence.trusted(money, now_hs, warnings)
     if "pools" not in said:
         warnings.append(pools.POOLS_MISSING if configured.host is None else POOL_AS_CONFIGURED)
 

@@ -53,11 +53,8 @@ def read(said: Said) -> MinerReading:
 
     uptime_s = evidence.not_negative(session.get("Uptime"))
     now_hs = _now_hs(summary, boards)
-    money = _money(session, now_hs, uptime_s)
-    warnings = []
-    if evidence.is_history(money, now_hs):
-        money = None
-        warnings.append(evidence.HISTORY_ONLY)
+    warnings: list[str] = []
+    money = evidence.trusted(_money(session, now_hs, uptime_s), now_hs, warnings)
     if uptime_s is None:
         warnings.append(evidence.UPTIME_UNKNOWN)
 
@@ -149,8 +146,8 @@ def _mac(answer: Any) -> str | None:
 
 def _algorithm(machine: hardware.Hardware, summary: Fields) -> str | None:
     """What the model proves, unless the machine says that it hashes something else."""
-    word = (text(fields_at(summary, "Mining").get("Algorithm")) or "").lower().replace("-", "")
-    return machine.algorithm if word in ("", "sha256") else word
+    said = hardware.algorithm(fields_at(summary, "Mining").get("Algorithm"))
+    return machine.algorithm if said in (None, "sha256") else said
 
 
 # --- hashrate and state ------------------------------------------------------------------------------------------

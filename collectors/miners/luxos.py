@@ -14,13 +14,12 @@ them is kept. The whole boards are asked for once more where somebody wants ever
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from collectors.miners import evidence, hardware, pools, presets
+from collectors.miners import cgminer, evidence, hardware, pools, presets
 from collectors.miners.cgminer import flag, integer, section, text
 from collectors.miners.make import Ask, Make, Said, When, shared
 from collectors.miners.nested import MAX_ROWS, NOTHING, Fields
@@ -29,7 +28,6 @@ from fleet.readings import Board, FaultKind, MachineError, MinerReading, Preset,
 from fleet.site import normalise_mac
 from fleet.units import GIGA, MEGA
 
-POOLS_MISSING = "pools_missing"
 MAX_ID_CHARS = 16
 
 _MAX_KEPT = 32  # boards or fans that are kept between looks: an honest machine has 4 of each
@@ -88,7 +86,7 @@ def _boards_together(reply: Fields) -> Boards:
 def _sensors(reply: Fields) -> Sensed:
     """Every sensor of `temps`, as its label says."""
     rows = _rows(reply, "TEMPS")[:_MAX_KEPT]
-    labels = _head(reply, "METADATA")
+    labels = cgminer.row(reply, "METADATA")
     heat, boards = evidence.Heat(), [_board_of(row) for row in rows]
     for row, board in zip(rows, boards, strict=True):
         for key, value in row.items():
@@ -196,14 +194,14 @@ _NO_SETTINGS = Settings()
 
 
 def _settings(reply: Fields) -> Settings:
-    said = _head(reply, "CONFIG")
+    said = cgminer.row(reply, "CONFIG")
     curtailed = (text(said.get("CurtailMode")) or "").lower()
     return Settings(
         machine=hardware.named(said.get("Model")),
         mac=normalise_mac(text(said.get("MACAddr"))),
         serial=evidence.serial(said.get("SerialNumber")),
         hostname=text(said.get("Hostname")),
-        mode=_word(text(said.get("Profile"))),
+        mode=cgminer.word(said.get("Profile")),
         power_limit_w=evidence.positive(said.get("ActualPowerTarget")),
         is_asleep=_CURTAILED.get(curtailed),
         is_starting=bool(flag(said.get("IsTuning")))
@@ -216,15 +214,10 @@ _CURTAILED = {"none": False, "sleep": True, "idle": True, "wakeup": False}
 """`CurtailMode` is "None" awake, "Sleep" curtailed and "WakeUp" between; another word is not one that we know."""
 
 
-def _word(said: str | None) -> str | None:
-    """A word that many machines say: kept once for all of them."""
-    return None if said is None else sys.intern(said)
-
-
 def _identity(reply: Fields) -> tuple[str | None, str | None]:
     """(firmware version, model) of a `version` reply. Older firmware names the stock program of the machine for
     `Miner`, `uart_trans.1.3`; a version of its own begins with the year."""
-    fields = _head(reply, "VERSION")
+    fields = cgminer.row(reply, "VERSION")
     miner, program = text(fields.get("Miner")), text(fields.get("LUXminer"))
     is_own = miner is not None and miner[0].isdigit()
     return shared((miner if is_own or program is None else program, text(fields.get("Type"))))
@@ -236,7 +229,7 @@ def _identity(reply: Fields) -> tuple[str | None, str | None]:
 def read(said: Said) -> MinerReading:
     """One look. Errors: PollError MALFORMED where no answer of this look has fields; boards of an earlier one are no
     answer."""
-    summary = _head(said.get("summary"), "SUMMARY")
+    summary = cgminer.row(said.get("summary"), "SUMMARY")
     settings: Settings = said.get("config", _NO_SETTINGS)
     devs = _rows(said.get("boards"), "DEVS") if said.is_deep else ()
     if not (summary or devs):
@@ -253,11 +246,11 @@ def read(said: Said) -> MinerReading:
     machine = settings.machine
     if machine is hardware.UNNAMED:
         machine = hardware.named(version[1])
-    power = _head(said.get("power"), "POWER")
+    power = cgminer.row(said.get("power"), "POWER")
     watts = evidence.positive(power.get("Watts"))
     known_pools: pools.Pools | None = said.get("pools")
     if known_pools is None:
-        warnings.append(POOLS_MISSING)
+        warnings.append(pools.POOLS_MISSING)
     elif known_pools.others:
         warnings.append(pools.SEVERAL_HOSTS)
     boards: Boards = said.get("devs", _NO_BOARDS)
@@ -359,7 +352,7 @@ def _each_board(said: Said, devs: tuple[Fields, ...]) -> Iterator[Board]:
             hashrate_expected_hs=evidence.scaled(evidence.positive(row.get("Nominal MHS")), MEGA),
             chips=integer(details.get(f"chain_acn{place}")),
             frequency_hz=evidence.scaled(evidence.positive(details.get(f"freq{place}")), MEGA),
-            voltage_v=evidence.positive(_head(said.get(f"voltageget_{place - 1}"), "VOLTAGE").get("Voltage")),
+            voltage_v=evidence.positive(cgminer.row(said.get(f"voltageget_{place - 1}"), "VOLTAGE").get("Voltage")),
             hardware_errors=evidence.not_negative(row.get("Hardware Errors")),
             serial=text(row.get("SerialNumber")),
         )
@@ -385,11 +378,6 @@ def _id_of(row: Fields) -> str:
 
 def _rows(reply: object, key: str) -> tuple[Fields, ...]:
     return section(reply, key)[:MAX_ROWS]
-
-
-def _head(reply: object, key: str) -> Fields:
-    rows = section(reply, key)
-    return rows[0] if rows else NOTHING
 
 
 MAKE = Make(

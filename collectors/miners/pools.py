@@ -100,7 +100,7 @@ def by_priority(rows: Sequence[Mapping[str, Any]]) -> Pools:
     """
     told = [(row, cgminer.text(row.get("status"))) for row in rows if cgminer.text(row.get("url"))]
     living = [row for row, word in told if _is_alive(word)]
-    working = min(living, key=_priority_of, default=None)
+    working = min(living, key=priority_of, default=None)
     return chosen([Seen(row.get("url"), row is working, _is_alive(word)) for row, word in told])
 
 
@@ -108,7 +108,8 @@ def _is_alive(word: str | None) -> bool | None:
     return None if word is None else word.lower() in ("alive", "active")
 
 
-def _priority_of(row: Mapping[str, Any]) -> float:
+def priority_of(row: Mapping[str, Any]) -> float:
+    """The lowest number is the best; none comes behind all."""
     number = cgminer.number(row.get("priority"))
     return inf if number is None or number < 0.0 else number
 

@@ -16,21 +16,18 @@ import orjson
 from collectors.miners import evidence, pools
 from collectors.miners.cgminer import flag, integer, text
 from collectors.miners.evidence import Rate
-from collectors.miners.make import HTTP_PORT, Ask, Credential, Login, Make, Said, Via, When
+from collectors.miners.make import HTTP_PORT, Ask, Credential, Login, Make, Said, Via, When, token_at
 from collectors.miners.nested import Fields, at, fields_at, rows_at
 from fleet.ports import PollError
 from fleet.readings import Board, FaultKind, MachineError, MinerReading, Sensor, Temperature
 from fleet.site import normalise_mac
-from fleet.units import GIGA, MEGA, TERA
+from fleet.units import GIGA
 
 MAX_BOARDS = 16
 MAX_FANS = 16
 MAX_ERRORS = 32
 
-POOLS_MISSING = "pools_missing"
 SUPPLIES_MISSING = "supplies_missing"
-
-_UNIT_HS = {"MH/s": MEGA, "GH/s": GIGA, "TH/s": TERA}
 
 
 class System(NamedTuple):
@@ -70,15 +67,12 @@ def read(said: Said) -> MinerReading:
 
     uptime_s = evidence.not_negative(mining.get("mining_uptime_s"))
     now_hs = evidence.scaled(mining.get("hashrate_ghs"), GIGA)
-    money = _money(mining, now_hs, uptime_s)
-    warnings = []
-    if evidence.is_history(money, now_hs):
-        money = None
-        warnings.append(evidence.HISTORY_ONLY)
+    warnings: list[str] = []
+    money = evidence.trusted(_money(mining, now_hs, uptime_s), now_hs, warnings)
     if uptime_s is None:
         warnings.append(evidence.UPTIME_UNKNOWN)
     if "pools" not in said:
-        warnings.append(POOLS_MISSING)
+        warnings.append(pools.POOLS_MISSING)
 
     watts_in, watts_out = _supplies_w(telemetry)
     power_w, power_side, power_key = watts_in, "ac", "psus.power.input"
@@ -151,15 +145,8 @@ def _money(mining: Fields, now_hs: float | None, uptime_s: float | None) -> Rate
 def _supplies_w(telemetry: Fields) -> tuple[float | None, float | None]:
     """Watts (into, out of) all supplies together; None as soon as one of them does not say."""
     supplies = rows_at(telemetry, "psus")
-    watts_in, watts_out = (
-        [evidence.not_negative(at(row, "power", side)) for row in supplies] for side in ("input", "output")
-    )
-    return _sum(watts_in), _sum(watts_out)
-
-
-def _sum(watts: list[float | None]) -> float | None:
-    known = [value for value in watts if value is not None]
-    return evidence.positive(sum(known)) if len(known) == len(watts) else None
+    watts_in, watts_out = (evidence.whole(at(row, "power", side) for row in supplies) for side in ("input", "output"))
+    return watts_in or None, watts_out or None
 
 
 # --- heat --------------------------------------------------------------------------------------------------------
@@ -197,7 +184,7 @@ def _numbered(telemetry: Fields) -> Iterator[tuple[int, Fields]]:
 def _boards(telemetry: Fields, chips: dict[str, int]) -> Iterator[Board]:
     for number, row in sorted(_numbered(telemetry), key=lambda board: board[0]):
         serial = text(row.get("serial_number"))
-        unit_hs = _UNIT_HS.get(text(at(row, "hashrate", "unit")) or "")
+        unit_hs = evidence.unit_hs(at(row, "hashrate", "unit"))
         yield Board(
             id=str(number),
             hashrate_hs=evidence.scaled(at(row, "hashrate", "value"), unit_hs) if unit_hs else None,
@@ -237,20 +224,15 @@ def _work(answer: Any) -> Work:
     active = [
         row for row, word in zip(rows, words, strict=True) if word == "active" and flag(row.get("enabled")) is not False
     ]
-    working = min(active, key=lambda row: evidence.not_negative(row.get("priority")) or 0.0, default=None)
+    working = min(active, key=pools.priority_of, default=None)
     return Work(
         host=None if working is None else pools.host_of(working.get("url")),
         is_alive=True if working is not None else False if words and set(words) == {"dead"} else None,
-        accepted=_total(rows, "accepted"),
-        rejected=_total(rows, "rejected"),
-        difficulty_accepted=_total(rows, "difficulty_accepted_shares"),
-        difficulty_rejected=_total(rows, "difficulty_rejected_shares"),
+        accepted=evidence.whole(row.get("accepted") for row in rows),
+        rejected=evidence.whole(row.get("rejected") for row in rows),
+        difficulty_accepted=evidence.whole(row.get("difficulty_accepted_shares") for row in rows),
+        difficulty_rejected=evidence.whole(row.get("difficulty_rejected_shares") for row in rows),
     )
-
-
-def _total(rows: list[Fields], key: str) -> float | None:
-    known = [value for row in rows if (value := evidence.not_negative(row.get(key))) is not None]
-    return evidence.not_negative(sum(known)) if known else None
 
 
 def _fans_rpm(answer: Any) -> tuple[float | None, ...]:
@@ -285,10 +267,7 @@ def _log_in(credential: Credential) -> Ask:
 
 
 def _bearer(answer: Any) -> Mapping[str, str]:
-    token = at(answer, "access_token")
-    if not isinstance(token, str) or not token.isascii() or not token.isprintable() or not token:
-        raise PollError(FaultKind.DENIED, "the login gave no token")
-    return {"Authorization": f"Bearer {token}"}
+    return {"Authorization": f"Bearer {token_at(answer, 'access_token')}"}
 
 
 def _page(name: str, path: str, when: When, digest: Any = None, *, is_needed: bool = False) -> Ask:

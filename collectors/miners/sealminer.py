@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from collectors.miners import cgminer, evidence, pools
 from collectors.miners.make import Ask, Make, Said, When
+from collectors.miners.nested import Fields
 from fleet.ports import PollError
 from fleet.readings import Board, FaultKind, MachineError, MinerReading, Sensor, Temperature
 from fleet.site import normalise_mac
@@ -25,7 +25,6 @@ KEY = "sealminer"
 NAME = "SEALMINER"
 
 COUNTERS_MISSING = "work_counters_missing"
-POOLS_MISSING = "pools_missing"
 
 MAX_BOARDS = 16
 MAX_FANS = 16
@@ -44,22 +43,19 @@ _SHA256 = re.compile(r"A[0-9]")
 _ASLEEP = ("suspend", "sleep", "standby")
 _CODES = re.compile(r"[^\s,;|]{1,32}")
 
-Fields = Mapping[str, Any]
-
 
 def _version(reply: Fields) -> str | None:
     """bdminer's version: what there is of a firmware name where `stats` has none."""
-    row = next(iter(cgminer.section(reply, "VERSION")), {})
-    text = cgminer.text(row.get("BDMiner"))
+    text = cgminer.text(cgminer.row(reply, "VERSION").get("BDMiner"))
     return None if text is None else sys.intern(f"bdminer {text}")
 
 
 def read(said: Said) -> MinerReading:
     """One look. Errors: PollError of `stats` that did not come; MALFORMED where nothing is in them."""
-    stats = next(iter(cgminer.section(said.get("stats"), "STATS")), {})
+    stats = cgminer.row(said.get("stats"), "STATS")
     if not stats:
         raise said.faults.get("stats") or PollError(FaultKind.MALFORMED, "stats: nothing in them")
-    totals = next(iter(cgminer.section(said.get("summary"), "SUMMARY")), {})
+    totals = cgminer.row(said.get("summary"), "SUMMARY")
     get, work = stats.get, totals.get
     pool: pools.Pools | None = said.get("pools")
     warnings: list[str] = []
@@ -67,13 +63,11 @@ def read(said: Said) -> MinerReading:
     model = cgminer.text(get("Model"))
     uptime_s = evidence.not_negative(get("Elapsed", work("Elapsed")))
     now_hs = evidence.scaled(get("MHS(Sample)"), MEGA)
-    money = evidence.trusted(evidence.money(evidence.rates(stats, MEGA, _WINDOWS), uptime_s), now_hs, warnings)
-    if money is not None and uptime_s is None:
-        warnings.append(evidence.UPTIME_UNKNOWN)
+    money = evidence.counted(evidence.rates(stats, MEGA, _WINDOWS), now_hs, uptime_s, warnings)
     if not totals:
         warnings.append(COUNTERS_MISSING)
     if pool is None:
-        warnings.append(POOLS_MISSING)
+        warnings.append(pools.POOLS_MISSING)
 
     power_w = evidence.positive(get("PSU Input Power"))
     dc_w = evidence.not_negative(get("PSU Output Power"))
@@ -145,7 +139,7 @@ def _is_ramping(stats: Fields) -> bool | None:
 def _has_pool(stats: Fields, pool: pools.Pools | None) -> bool | None:
     if cgminer.flag(stats.get("Stratum Disconnect")):
         return False
-    return None if pool is None else pool.count > 0 and pool.is_alive is not False
+    return None if pool is None else pool.has_work
 
 
 def _errors(stats: Fields) -> Iterator[MachineError]:
@@ -160,7 +154,7 @@ def _errors(stats: Fields) -> Iterator[MachineError]:
     if supply is not None and supply.lower().removeprefix("0x").strip("0"):
         yield MachineError(f"PSU {supply}", f"the power supply reports error {supply}")
     for i in range(MAX_BOARDS):
-        if (evidence.positive(stats.get(f"{i} Bad Chip Count"))) is not None:
+        if evidence.positive(stats.get(f"{i} Bad Chip Count")) is not None:
             yield MachineError(f"{i} Bad Chip Count", f"board {i} has bad chips")
         if not is_asleep and cgminer.flag(stats.get(f"{i} Online")) is False:
             yield MachineError(f"{i} Online", f"board {i} is not online")

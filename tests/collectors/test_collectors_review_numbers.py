@@ -33,11 +33,11 @@ def with_pools(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     if name == "vnish":
         replies["summary"]["miner"]["pools"] = rows
     else:
-        replies["pools"] = {"mara": rows, "elphapex": {"POOLS": rows}}[name]
+        replies["pools"] = {"mara": rows, "elphapex": {"POOLS": rows}, "proto": {"pools": rows}}[name]
     return replies
 
 
-@pytest.mark.parametrize("name", ["vnish", "mara", "elphapex"])
+@pytest.mark.parametrize("name", ["vnish", "mara", "elphapex", "proto"])
 def test_a_counter_of_several_pools_does_not_fall_where_one_says_nothing(name: str) -> None:
     """Who takes the sum of the rest for the counter books all of it once more when the answer is whole again."""
     farm = {"url": "stratum+tcp://farm.example:3333", "status": "Alive", "accepted": 500, "rejected": 2}

@@ -496,7 +496,7 @@ COUNTERS = [
         **_NO_MONEY,
     ),
     lie("negative-counter", "whatsminer", put("summary SUMMARY.0.Accepted", -1), shares_accepted=None),
-    lie("negative-counter", "proto", put("pools pools.0.accepted", -5), shares_accepted=12345.0),
+    lie("negative-counter", "proto", put("pools pools.0.accepted", -5), shares_accepted=None),
     lie("negative-difficulty", "braiins", put("summary SUMMARY.0.Difficulty Accepted", -0.5), difficulty_accepted=None),
     lie("negative-fan", "sealminer", put("stats STATS.0.0 Speed", -3723), fans_rpm=(None, 3723.0, 3753.0, 3723.0)),
     lie("negative-limit", "epic", put("summary PresetInfo.Target Power", -3000), power_limit_w=None),
