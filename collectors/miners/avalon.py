@@ -182,8 +182,7 @@ def _heard(said: Said) -> list[Module]:
 
 def _total(modules: Sequence[Module], key: str) -> float | None:
     """Sum over the modules; None where one of them does not say."""
-    values = [avalon_text.number(module.fields, key) for module in modules]
-    return sum(value for value in values if value is not None) if values and None not in values else None
+    return evidence.whole(avalon_text.number(module.fields, key) for module in modules)
 
 
 # --- power -------------------------------------------------------------------------------------------------------
