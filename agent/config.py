@@ -284,21 +284,6 @@ def load(path: Path | str) -> Config:
     )
 
 
-def load_listener(path: Path | str) -> PrometheusSection:
-    """Only where the agent of this file listens: for readers that have no right to its secrets.
-
-    Errors: ConfigError, as `load`.
-    """
-    source = Path(path)
-    try:
-        table = _document(source).get("prometheus", {})
-        section: PrometheusSection = _build(PrometheusSection, table, "prometheus", _Folder(source.absolute().parent))
-        _check_listener(section)
-    except ConfigError as error:
-        raise ConfigError(error.key, error.message, source.name) from None
-    return section
-
-
 class Neighbour(NamedTuple):
     """What leads to an agent on this machine: where it listens, and the journal that it keeps."""
 
@@ -307,11 +292,16 @@ class Neighbour(NamedTuple):
 
 
 def load_neighbour(path: Path | str) -> Neighbour:
-    """Only how a reader on this machine finds the agent of this file. Errors: ConfigError, as `load`."""
-    listener, source = load_listener(path), Path(path)
+    """Only how a reader on this machine finds the agent of this file: for those that have no right to its secrets.
+
+    Errors: ConfigError, as `load`.
+    """
+    source = Path(path)
     try:
-        folder = _Folder(source.absolute().parent)
-        journal: JournalSection = _build(JournalSection, _document(source).get("journal", {}), "journal", folder)
+        document, folder = _document(source), _Folder(source.absolute().parent)
+        listener: PrometheusSection = _build(PrometheusSection, document.get("prometheus", {}), "prometheus", folder)
+        _check_listener(listener)
+        journal: JournalSection = _build(JournalSection, document.get("journal", {}), "journal", folder)
     except ConfigError as error:
         raise ConfigError(error.key, error.message, source.name) from None
     return Neighbour(listener, folder.home / journal.path)

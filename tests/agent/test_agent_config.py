@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import Config, ConfigError, Secret, load, load_listener
+from agent.config import Config, ConfigError, Secret, load, load_neighbour
 from agent.plan import assignments_of, policy_of, site_of
 from fleet.curtailment import Mode, Policy
 from fleet.site import EconomicTerms, plate_of
@@ -361,7 +361,7 @@ def test_an_unreadable_secret_is_named(tmp_path: Path) -> None:
 
 def test_the_listener_is_read_without_a_right_to_the_secrets(tmp_path: Path) -> None:
     path = write(tmp_path, SITE + "[credentials.x]\npassword_file='none'\n[prometheus]\nlisten='127.0.0.1:9000'\n")
-    assert load_listener(path).endpoint == ("127.0.0.1", 9000)
+    assert load_neighbour(path).listener.endpoint == ("127.0.0.1", 9000)
 
 
 def test_the_example_loads_as_it_is_and_with_every_option_switched_on(tmp_path: Path) -> None:
