@@ -5,7 +5,7 @@ averages since the start, its total is one board's), so the rates come from `sum
 the tuner's model unless `power` says that the supply measures. Boards come unordered, and most have no chip sensor:
 the chip temperatures of `stats` repeat the board's. Several pools get work at once where there are groups.
 
-`events` lists what is wrong now, and what a person or the start-up keeps from hashing; what is mended leaves the list.
+`events` lists what is wrong now, and which order or start keeps the machine from hashing; what is over leaves it.
 
 Rates and watts are asked at every look. Boards, fans, sensors and settings are most of the bytes and change slowly, so
 they come with the pools at every tenth, and when the machine stops or begins to hash; only what the reading needs of
