@@ -338,12 +338,14 @@ def _check(args: argparse.Namespace) -> int:
 
 def _status(args: argparse.Namespace) -> int:
     from agent import console
+    from agent.running import checked_url, door_of
 
     if args.url is None:
         from agent.config import load_neighbour
-        from agent.running import door_of
 
         args.url = door_of(*load_neighbour(args.config or DEFAULT_CONFIG))
+    else:
+        checked_url(args.url)
     return console.watch(args.url, once=not args.watch)
 
 

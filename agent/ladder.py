@@ -27,7 +27,7 @@ import numpy.typing as npt
 from agent.config import Config, ConfigError
 from agent.fleet_page import Census, census_of_agent, decode, else_nan, named
 from agent.plan import site_of, tariffs_in_use
-from agent.running import Unreachable, door_of
+from agent.running import Unreachable, checked_url, door_of
 from agent.tariffs import known_rates
 from exporters.census import census
 from exporters.wording import REASONS, clean, instant, number, unique_names
@@ -199,10 +199,8 @@ def found(
     `of_agent` gets its address, and the site that it must be of; it raises Unreachable. None, with a line on standard
     error, where there is no fleet. Errors: ConfigError for a `url` that is none.
     """
-    if url is not None and not url.startswith(("http://", "https://")):
-        raise ConfigError("--url", f"{clean(url, 80)!r} does not begin with http:// or https://")
     if basis in ("auto", "agent"):
-        at = url or door_of(config.prometheus, config.journal_path)
+        at = door_of(config.prometheus, config.journal_path) if url is None else checked_url(url)
         try:
             return of_agent(at, None if url else config.site.name)
         except Unreachable as error:

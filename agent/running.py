@@ -13,6 +13,8 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent.section import ConfigError
+
 if TYPE_CHECKING:
     from agent.config import PrometheusSection
 
@@ -52,10 +54,18 @@ def door_of(listener: PrometheusSection, journal: Path) -> str:
     return url_of(listener) if path is None else f"{BESIDE}{path}"
 
 
+def checked_url(url: str) -> str:
+    """The operator's --url. Errors: ConfigError, which repeats no password."""
+    if not url.startswith(("http://", "https://")):
+        raise ConfigError("--url", f"{url[:80]!r} does not begin with http:// or https://")
+    if "@" in url:
+        message = "cannot hold a user and a password; on the agent's machine, without --url, none is needed"
+        raise ConfigError("--url", message)
+    return url
+
+
 def ask(url: str, page: str, most_bytes: int) -> bytes:
     """What the agent at `url` says on one of its pages. Errors: Unreachable, whatever the other side does."""
-    if not url.startswith(("http://", "https://", BESIDE)):
-        raise Unreachable("the address must begin with http:// or https://")
     # the agent is a neighbour: a proxy of the environment would only be in the way
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     address = url.rstrip("/")

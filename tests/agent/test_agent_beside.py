@@ -215,6 +215,17 @@ def test_status_asks_there_as_well(config: str, tmp_path: Path, capsys: pytest.C
     assert "north" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", ["status", "ladder", "worth"])
+@pytest.mark.parametrize("url", ["ftp://farm.example", "unix:/run/a.sock", "https://prom:hunter2@127.0.0.1:9851"])
+def test_an_address_that_is_none_or_holds_a_password_is_refused_without_it(
+    config: str, capsys: pytest.CaptureFixture[str], command: str, url: str
+) -> None:
+    assert cli.main([command, "--url", url, "--config", config]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("--url: ")
+    assert "hunter2" not in told
+
+
 def test_a_door_that_speaks_something_else_is_a_line(tmp_path: Path) -> None:
     path = tmp_path / "s.sock"
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
