@@ -163,18 +163,18 @@ def read(said: Said) -> MinerReading:
         raise PollError(FaultKind.MALFORMED, "summary and stats are empty")
     version: Identity = said.get("version") or _NOBODY
     network: Network = said.get("get_system_info") or _NOWHERE
-    model, warnings = _model(version, network, head)
+    warnings: list[str] = []
+    model = _model(version, network, head, warnings)
 
     stated = details.get("rate_unit")
     unit_hs = GIGA if stated == "GH" else _unit_hs(stated, totals, details, model)
     if unit_hs is None:
-        warnings = (*warnings, UNIT_UNKNOWN)
+        warnings.append(UNIT_UNKNOWN)
     uptime_s = _uptime_s(totals, details)
     now_hs = _now_hs(unit_hs, totals, details)
-    rate = _money(unit_hs, totals, details, uptime_s)
-    if evidence.is_history(rate, now_hs):
-        rate = None
-        warnings = (*warnings, evidence.HISTORY_ONLY)
+    rate = evidence.trusted(_money(unit_hs, totals, details, uptime_s), now_hs, warnings)
+    if uptime_s is None:
+        warnings.append(evidence.UPTIME_UNKNOWN)
 
     mode: str | None = said.get("get_miner_conf")
     errors = (*(said.get("web_errors") or ()), *_supply_errors(details))
@@ -183,6 +183,10 @@ def read(said: Said) -> MinerReading:
         mode = mode or _work_mode(_last(cgminer.section(said.get("web_stats"), "STATS")))
         work: Work = said.get("web_pools") or _NO_WORK
         pool, totals = pool or work.pools, {**work.totals, **totals}
+    if pool is None:
+        warnings.append(pools.POOLS_MISSING)
+    elif pool.others:
+        warnings.append(pools.SEVERAL_HOSTS)
     # whether it hashes can be told also where nobody says in what
     does_hash = now_hs if unit_hs is not None else _now_hs(1.0, totals, details)
     state = evidence.state(
@@ -227,17 +231,8 @@ def read(said: Said) -> MinerReading:
         pool_alive=None if pool is None else pool.is_alive,
         errors=errors,
         boards=tuple(_boards(details, unit_hs, uptime_s, said.get("web_stats"))) if said.is_deep else (),
-        warnings=(*warnings, *_complaints(uptime_s, pool)),
+        warnings=tuple(warnings),
     )
-
-
-def _complaints(uptime_s: float | None, pool: pools.Pools | None) -> Iterator[str]:
-    if uptime_s is None:
-        yield evidence.UPTIME_UNKNOWN
-    if pool is None:
-        yield pools.POOLS_MISSING
-    elif pool.others:
-        yield pools.SEVERAL_HOSTS
 
 
 def _head(stats: Any, rows: tuple[Fields, ...]) -> Fields:
@@ -245,8 +240,8 @@ def _head(stats: Any, rows: tuple[Fields, ...]) -> Fields:
     return rows[0] if rows and "Type" in rows[0] else cgminer.row(stats, "INFO")
 
 
-def _model(version: Identity, network: Network, head: Fields) -> tuple[str | None, tuple[str, ...]]:
-    """(`S19 Pro`, warnings). `Antminer BHB42XXX` names a board, which is no model.
+def _model(version: Identity, network: Network, head: Fields, warnings: list[str]) -> str | None:
+    """`S19 Pro`. `Antminer BHB42XXX` names a board, which is no model.
 
     The page may be more exact than the API (`KS5 Pro` beside `KS5`), so it is no proof of another machine.
     """
@@ -257,8 +252,9 @@ def _model(version: Identity, network: Network, head: Fields) -> tuple[str | Non
     if bare is None or bare.upper().startswith("BHB"):
         board, bare = bare, _bare_model(network.type)
         if (board or bare) and (bare is None or bare.upper().startswith("BHB")):
-            return None, (BOARD_ID_MODEL,)
-    return bare, ()
+            warnings.append(BOARD_ID_MODEL)
+            return None
+    return bare
 
 
 _NO_MODEL = re.compile(r"^antminer\s*|\s*v\.?[0-9]+(?:\.[0-9]+){2,}$|\s*hiveon$|\s+(?:pitbit|ex)$", re.IGNORECASE)

@@ -56,6 +56,19 @@ def rates(fields: object, unit_hs: float, windows: Iterable[tuple[str, float | N
     return found
 
 
+def usable(
+    fields: object, unit_hs: float, windows: Sequence[tuple[str, float | None]], uptime_s: float | None
+) -> list[Rate]:
+    """The rates among which `money` finds its own, of `windows` that begin with its shortest: where that is there and
+    not longer than the uptime, no other matters."""
+    key, shortest_s = windows[0]
+    if isinstance(fields, dict) and shortest_s is not None and (uptime_s is None or uptime_s >= shortest_s):
+        hs = scaled(fields.get(key), unit_hs)
+        if hs is not None:
+            return [Rate(hs, shortest_s, key)]
+    return rates(fields, unit_hs, windows)
+
+
 def unit_hs(said: object) -> float | None:
     """H/s in one of the unit that a machine names, `GH/s` or `TH`; None for what counts no hashes, `Ksol/s`."""
     word = text(said)
@@ -120,7 +133,7 @@ def is_history(rate: Rate | None, now_hs: float | None) -> bool:
 
 def trusted(rate: Rate | None, now_hs: float | None, warnings: list[str]) -> Rate | None:
     """The rate, unless it is history; then None, and a word of that among the warnings."""
-    if not is_history(rate, now_hs):
+    if now_hs or not is_history(rate, now_hs):  # most hash, and need not be looked at
         return rate
     warnings.append(HISTORY_ONLY)
     return None

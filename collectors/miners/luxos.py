@@ -33,7 +33,6 @@ MAX_ID_CHARS = 16
 _MAX_KEPT = 32  # boards or fans that are kept between looks: an honest machine has 4 of each
 
 _WINDOWS = (("GHS 5m", 300.0), ("GHS 15m", 900.0), ("GHS 30m", 1800.0), ("GHS 1m", 60.0), ("GHS av", 0.0))
-_SHORTEST = _WINDOWS[:1]
 _BOARD_WINDOWS = (("MHS 5m", 300.0), ("MHS 15m", 900.0), ("MHS 30m", 1800.0), ("MHS 1m", 60.0), ("MHS av", 0.0))
 
 
@@ -238,7 +237,8 @@ def read(said: Said) -> MinerReading:
 
     uptime_s = evidence.not_negative(summary.get("Elapsed"))
     now_hs = evidence.scaled(summary.get("GHS 5s"), GIGA)
-    money = evidence.trusted(evidence.money(_rates(summary, uptime_s), uptime_s), now_hs, warnings)
+    rates = evidence.usable(summary, GIGA, _WINDOWS, uptime_s)
+    money = evidence.trusted(evidence.money(rates, uptime_s), now_hs, warnings)
     if uptime_s is None:
         warnings.append(evidence.UPTIME_UNKNOWN)
 
@@ -298,12 +298,6 @@ def read(said: Said) -> MinerReading:
         boards=tuple(_each_board(said, devs)) if devs else (),
         warnings=tuple(warnings),
     )
-
-
-def _rates(summary: Fields, uptime_s: float | None) -> list[evidence.Rate]:
-    """The rates among which money finds its own. No other matters where the machine has run for the shortest window."""
-    is_ripe = uptime_s is None or uptime_s >= evidence.MONEY_WINDOW_MIN_S
-    return (evidence.rates(summary, GIGA, _SHORTEST) if is_ripe else []) or evidence.rates(summary, GIGA, _WINDOWS)
 
 
 def _is_ramping(settings: Settings, boards: Boards, events: Events, *, is_hashing: bool) -> bool | None:

@@ -44,7 +44,6 @@ _HALF_WAY = 1000.0  # between MH/s and TH/s
 _WINDOWS = evidence.MHS_WINDOWS
 _NUMBERS = ("Slot", "ASC", "ID")  # of a board
 _REALTIME = "HS RT"
-_SHORTEST = _WINDOWS[:1]
 _WITHOUT_WINDOWS = ((_REALTIME, 300.0), *_WINDOWS)
 _ERROR_KEYS = tuple(f"Error Code {i}" for i in range(whatsminer_errors.MAX_ERRORS))
 
@@ -206,7 +205,8 @@ def read(said: Said) -> MinerReading:
     if now_hs is None:
         now_hs = evidence.scaled(get(_REALTIME), MEGA)
     warnings: list[str] = []
-    money = evidence.counted(_rates(totals, uptime_s), now_hs, uptime_s, warnings)
+    windows = _WINDOWS if "MHS 5m" in totals or "MHS 15m" in totals else _WITHOUT_WINDOWS
+    money = evidence.counted(evidence.usable(totals, MEGA, windows, uptime_s), now_hs, uptime_s, warnings)
     if money is not None and money.key == _REALTIME:
         warnings.append(WINDOW_ASSUMED)
     if not rows:
@@ -284,15 +284,6 @@ def _rows(said: Said) -> list[tuple[int, Fields]]:
         if rows := cgminer.section(said.get(name), "DEVS")[:MAX_BOARDS]:
             return [(board_number(row, _NUMBERS, i), row) for i, row in enumerate(rows)]
     return []
-
-
-def _rates(totals: Fields, uptime_s: float | None) -> list[evidence.Rate]:
-    """The rates among which money finds its own. No other matters where the machine has run for the shortest window."""
-    is_ripe = uptime_s is None or uptime_s >= evidence.MONEY_WINDOW_MIN_S
-    if is_ripe and (shortest := evidence.rates(totals, MEGA, _SHORTEST)):
-        return shortest
-    windows = _WINDOWS if "MHS 5m" in totals or "MHS 15m" in totals else _WITHOUT_WINDOWS
-    return evidence.rates(totals, MEGA, windows)
 
 
 def _all_errors(totals: Fields, told: Iterable[MachineError] | None) -> tuple[MachineError, ...]:
