@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 import pytest
-from page_makes import answers_of, reading_of
+from page_makes import answers_of, identified, reading_of
 from scripted_pages import Asked, page, scripted_pages
 
 from collectors.miners import auradine, axeos, epic, identify, mara, proto, sealminer
@@ -33,20 +33,20 @@ def heat(reading: MinerReading) -> dict[tuple[Sensor, int], float]:
 
 # A Lucky Miner's board version is one that a Bitaxe Hex has, and `fanSpeed` is what others call `fanrpm`.
 LUCKY: dict[str, Any] = {
-    "power": 88.5, "voltage": 12015, "current": 7365, "fanSpeed": 4410, "fanspeed": 100, "temp": 58.5, "vrTemp": 71,
-    "hashRate": 3102.5, "bestDiff": "98.1M", "ASICModel": "BM1366", "asicCount": 9, "asicDetected": 9,
+    "power": 88.5, "voltage": 12000, "current": 7370, "fanSpeed": 4410, "fanspeed": 100, "temp": 58.5, "vrTemp": 71,
+    "hashRate": 3102.5, "bestDiff": "90.5M", "ASICModel": "BM1366", "asicCount": 9, "asicDetected": 9,
     "smallCoreCount": 894, "frequency": 425, "coreVoltage": 1250, "coreVoltageActual": 1243, "boardVersion": "302",
     "minerModel": "LV08", "initMiner": "lucky", "version": "v2.1.8", "uptimeSeconds": 7201, "sharesAccepted": 212,
     "sharesRejected": 1, "hostname": "lucky-1", "stratumURL": "pool.example.net", "stratumUser": "bc1qsecret.x",
 }  # fmt: skip
 
 NMAXE: dict[str, Any] = {
-    "power": {"power": 20.5, "vbus": 11400, "ibus": 1798},
+    "power": {"power": 20.5, "vbus": 11500, "ibus": 1780},
     "temps": {"vcore": 64.5, "asic": 55.25},
     "asic": {"count": 2, "model": "BM1368", "vcoreReq": 1300, "vcoreReal": 1288, "freqReq": 500, "smallCoreCnt": 2552},
     "miner": {
-        "state": "running", "paused": False, "pauseReason": "", "hashRate": 1263.5, "bestDiffEver": "474.7M",
-        "sAccepted": 1464, "sRejected": 36, "uptimeSeconds": 17604, "uptimeEver": 348293,
+        "state": "running", "paused": False, "pauseReason": "", "hashRate": 1263.5, "bestDiffEver": "470.5M",
+        "sAccepted": 1400, "sRejected": 30, "uptimeSeconds": 18000, "uptimeEver": 300000,
     },
     "identity": {"fwVersion": "v3.0.21", "hwModel": "NMQAxe++", "displayName": "kitchen", "hostName": "nm-1",
                  "ssid": "HomeNet", "rssi": -71},
@@ -99,7 +99,7 @@ def test_an_nmaxe_says_all_of_it_in_objects() -> None:
     assert (reading.reported_power_w, reading.power_side) == (20.5, "dc")
     assert heat(reading) == {(Sensor.CHIP, 0): 55.25, (Sensor.REGULATOR, 0): 64.5}
     assert reading.fans_rpm == (2420.0, 3110.0)
-    assert (reading.shares_accepted, reading.shares_rejected) == (1464.0, 36.0)
+    assert (reading.shares_accepted, reading.shares_rejected) == (1400.0, 30.0)
     assert (reading.firmware, reading.hostname, reading.pool_host) == ("v3.0.21", "nm-1", "pool.example.net")
     assert reading.state is OperatingState.MINING
     assert (reading.boards[0].chips, reading.boards[0].frequency_hz) == (2, 500e6)
@@ -124,14 +124,7 @@ def test_objects_that_say_nothing_are_no_reading(page: Any) -> None:
 
 def who(answers: dict[Ask, Any]) -> str | None:
     """Who a host is that answers these and refuses every other connection."""
-    asking = identify.steps()
-    ask = next(asking)
-    try:
-        while True:
-            ask = asking.send(answers.get(ask, PollError(FaultKind.REFUSED, "refused")))
-    except StopIteration as done:
-        found: identify.Identified = done.value
-        return found.maker
+    return identified(answers)[0]
 
 
 @pytest.mark.parametrize(

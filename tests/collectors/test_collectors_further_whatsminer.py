@@ -261,8 +261,7 @@ async def test_a_machine_without_its_mining_program_is_asleep_where_it_says_so(s
             assert (reading.hashrate_hs, reading.hashrate_now_hs, reading.reported_power_w) == (None, None, None)
         miner.asked.clear()
         await machine.read()
-        assert len(miner.asked) <= 2
-        assert "status" in miner.asked or "summary" in miner.asked
+        assert miner.asked in (["summary", "status"], ["summary", "devs"])  # whether that is all, or what joins
 
 
 @pytest.mark.parametrize("word", [wire(status(mineroff="false")), refuse(14, "invalid cmd"), b""])
