@@ -167,6 +167,7 @@ class Plan(NamedTuple):
     joined: tuple[Ask, ...]  # two or more, or none
     alone: tuple[Ask, ...]
     single: tuple[Ask, ...]
+    names: frozenset[str]  # of all of them
 
 
 def plan_of(asks: Iterable[Ask]) -> Plan:
@@ -175,7 +176,7 @@ def plan_of(asks: Iterable[Ask]) -> Plan:
     if len(joined) < 2:
         joined = ()
     single = tuple(sorted(told, key=lambda ask: not ask.is_needed))
-    return Plan(joined, tuple(ask for ask in single if ask not in joined), single)
+    return Plan(joined, tuple(ask for ask in single if ask not in joined), single, frozenset(ask.name for ask in told))
 
 
 def _plans(asks: Sequence[Ask]) -> tuple[Plan, Plan]:

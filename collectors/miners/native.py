@@ -199,7 +199,8 @@ class NativeMiner:
             if self._looks:
                 self._kept = {}
         plan = make.regular[self._line.credential is not None]
-        if said or self._left_alone or any([self._is_due(ask, said) for ask in make.seldom]):  # noqa: C419  a list costs half
+        is_more = any([self._is_due(ask, said) for ask in make.seldom])  # noqa: C419  a list costs half
+        if said or is_more or not self._left_alone.isdisjoint(plan.names):
             plan = plan_of(ask for ask in make.asks if self._is_due(ask, said))
         return (plan.joined, plan.alone) if self._joins is not False else ((), plan.single)
 
@@ -207,7 +208,7 @@ class NativeMiner:
         """Nine looks of ten: what belongs to every one, and nothing that has been decided before."""
         said.update(self._kept)
         plan = make.usual[self._line.credential is not None]
-        if self._left_alone:
+        if not self._left_alone.isdisjoint(plan.names):
             plan = plan_of(ask for ask in plan.single if ask.name not in self._left_alone)
         return (plan.joined, plan.alone) if self._joins else ((), plan.single)
 
