@@ -214,7 +214,8 @@ def _holder(input: MarketInput, failing: Collection[str], valuation: Valuation) 
     is_gone = state is InputState.STALE_HARD and input not in (_D, _H)
     if state is InputState.MISSING or is_gone or not sources:
         return "missing"
-    if others := [clean(source, 32) for source in sources if source not in failing]:
+    others = [clean(source, 32) for source in sources if source not in failing]
+    if others and state is not InputState.STALE_HARD:
         return f"from {'+'.join(others)}"
     return f"still as told at {clock(valuation.at_s - age_s, valuation.at_s)}"
 

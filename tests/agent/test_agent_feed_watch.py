@@ -207,6 +207,14 @@ def test_what_holds_meanwhile_is_told_for_each_number_of_the_feed() -> None:
     )
 
 
+def test_what_is_past_its_hard_age_comes_from_nobody_though_its_source_answers() -> None:
+    hard = dict.fromkeys((D, H, F, P), InputState.FRESH) | {D: InputState.STALE_HARD}
+    ages_s = dict.fromkeys((D, H, F, P), 40_000.0)
+    assert meanwhile(NODE, used=of(D, "mempool"), states=hard, ages_s=ages_s) == (
+        "difficulty still as told at 20:53 UTC; height, fees from mempool"
+    )
+
+
 def test_a_source_that_fails_too_holds_nothing_up_but_what_it_told() -> None:
     coinbase = Job("coinbase", "coinbase", "api.coinbase.com", 443, 30.0, 10.0, {})
     watch = FeedWatch((coinbase, KRAKEN))
