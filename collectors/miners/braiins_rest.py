@@ -8,6 +8,7 @@ force is the limit. `generated_work` of the pool counters is in no unit that fit
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -32,12 +33,12 @@ _UNITS_HS = (("gigahash_per_second", GIGA), ("megahash_per_second", MEGA), ("ter
 
 # `status` of the details and `overall_tuner_state`: numbers, or the names that these numbers have in the maker's API.
 _NOT_STARTED, _NORMAL, _PAUSED, _SUSPENDED, _RESTRICTED = range(1, 6)
-_STATUS_PREFIX, _STATUSES = "MINER_STATUS_", {
+_STATUSES = {
     "NOT_STARTED": _NOT_STARTED, "NORMAL": _NORMAL, "PAUSED": _PAUSED, "SUSPENDED": _SUSPENDED,
     "RESTRICTED": _RESTRICTED,
 }  # fmt: skip
 _TUNING, _FAILED, _PREHEATING = 3, 4, 6
-_TUNER_PREFIX, _TUNER_STATES = "TUNER_STATE_", {"TUNING": _TUNING, "ERROR": _FAILED, "PREHEAT": _PREHEATING}
+_TUNER_STATES = {"TUNING": _TUNING, "ERROR": _FAILED, "PREHEAT": _PREHEATING}
 
 
 def read(said: Said) -> MinerReading:
@@ -45,7 +46,7 @@ def read(said: Said) -> MinerReading:
     where the statistics are and the details do not say that it has stopped."""
     stats = fields_at(said.get("miner_stats"))
     details = fields_at(said.get("miner_details"))
-    status = _code(details.get("status"), _STATUS_PREFIX, _STATUSES)
+    status = _code(details.get("status"), _STATUSES)
     is_stopped = status in (_NOT_STARTED, _PAUSED, _SUSPENDED)
     if not stats and (not details or ("miner_stats" in said.faults and not is_stopped)):
         raise _why(said)
@@ -120,9 +121,13 @@ def _why(said: Said) -> PollError:
     return PollError(FaultKind.MALFORMED, "neither statistics nor details have fields")
 
 
-def _code(said: object, prefix: str, codes: Mapping[str, int]) -> int | None:
+def _code(said: object, codes: Mapping[str, int]) -> int | None:
+    """A number, or one of these names with what they begin with in the maker's API: `MINER_STATUS_PAUSED`."""
     number = integer(said)
-    return codes.get((text(said) or "").upper().removeprefix(prefix)) if number is None else number
+    return codes.get(_PREFIX.sub("", (text(said) or "").upper())) if number is None else number
+
+
+_PREFIX = re.compile("^(?:MINER_STATUS|TUNER_STATE)_")
 
 
 def _money(real: Fields, uptime_s: float | None) -> Rate | None:
@@ -196,7 +201,7 @@ def _tuner_state(answer: Any) -> Tuner:
     return Tuner(
         text(mode),
         evidence.positive(at(states, str(mode), "current_target", "watt")),
-        _code(at(answer, "overall_tuner_state"), _TUNER_PREFIX, _TUNER_STATES),
+        _code(at(answer, "overall_tuner_state"), _TUNER_STATES),
     )
 
 

@@ -1,4 +1,4 @@
-"""What makes of miners have in common in judging their own numbers: the money window, the state, plausible heat.
+"""What makes of miners have in common in judging their own numbers: the money window, sums and units, the state, heat.
 
 Numbers of five seconds are unusable for money, and averages of hours are history: an idle machine keeps them. So one
 definition serves every make: the shortest window of 5 to 30 minutes that is not longer than the uptime, else a minute,
