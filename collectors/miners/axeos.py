@@ -162,7 +162,11 @@ def _is_sha256(make: str, model: str | None, chip: str | None) -> bool:
 
 def _is_paused(info: Fields) -> bool | None:
     """Whether somebody paused the mining (AxeOS) or shut the chips down (NerdAxe); None = it does not say."""
-    said = [flag(info.get(key)) for key in ("miningPaused", "shutdown")]
+    return _any_of([flag(info.get(key)) for key in ("miningPaused", "shutdown")])
+
+
+def _any_of(said: list[bool | None]) -> bool | None:
+    """Whether one of them says so; None where none says anything."""
     return True if True in said else False if False in said else None
 
 
@@ -192,7 +196,7 @@ def _pool(info: Fields) -> tuple[str | None, bool | None]:
     host = pools.host_of(info.get("fallbackStratumURL" if on_fallback else "stratumURL"))
     connected = [flag(row.get("connected")) for row in rows_at(stratum, "pools")]
     connected.append(flag(info.get("isStratumConnected")))
-    return host, True if True in connected else False if False in connected else None
+    return host, _any_of(connected)
 
 
 def _temperatures(info: Fields) -> Iterator[Temperature]:

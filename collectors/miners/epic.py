@@ -194,9 +194,7 @@ def _money(session: Fields, now_hs: float | None, uptime_s: float | None) -> Rat
 def _expected_hs(boards: Mapping[int, Fields], known: Capabilities) -> float | None:
     """What the running boards should do at their clocks; where none runs or one of them does not say, what the machine
     does by default."""
-    if any(_board_hs(row) is None for row in boards.values()):
-        return known.default_hs
-    return evidence.total(map(_board_expected_hs, boards.values())) or known.default_hs
+    return evidence.whole(map(_board_expected_hs, boards.values())) or known.default_hs
 
 
 def _board_expected_hs(row: Fields) -> float | None:

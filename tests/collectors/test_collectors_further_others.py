@@ -220,6 +220,14 @@ def test_stopping_is_no_start_and_an_adjusted_clock_is_mining() -> None:
     assert powerplay(Status={"Operating State": "AdjustingClockVoltage"}).state is OperatingState.MINING
 
 
+@pytest.mark.parametrize("said", [[47_000_000.0], [47_000_000.0, 0], [0, 98.5]])
+def test_a_board_of_which_nobody_knows_what_it_should_do_leaves_no_half_of_a_machine(said: list[float]) -> None:
+    """Of two boards one does not say how near it is to the rate of its clock, or is dead: then the default counts."""
+    boards = [dict(row) for row in EPIC["summary"]["HBs"]]
+    boards[0]["Hashrate"] = said
+    assert powerplay({"Default Hashrate": 140.0}, HBs=boards).hashrate_expected_hs == 140e12
+
+
 def test_a_supply_that_measures_true_power_needs_no_volts_to_be_believed() -> None:
     assert powerplay().power_side == "model"
     told = powerplay({"Psu Info": {"FW": 25, "True Power": True}})
