@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from agent.section import ConfigError
 from exporters.wording import clean
-from fleet.account import ITEMS, MAX_STEP_S, Account, PriceSpan, Span, total
+from fleet.account import ITEMS, MAX_STEP_S, PRICE_SPAN_S, Account, PriceSpan, Span, total
 from fleet.localtime import Zone, day_number, start_of_day_s
 from fleet.units import SECONDS_PER_HOUR
 
@@ -180,7 +180,8 @@ def books_of(kept: Kept, days: Days, zone: Zone, clock: tzinfo, now_s: float, *,
             continue
         if not accounts and (missing or _watched_s(account) < account.end_s - account.start_s - MAX_STEP_S):
             day_before = _account_of_day(kept, _start_s(zone, days.first - timedelta(days=1)), start_s, start_s)
-            since_s = _first_booked_s(kept, first_s, last_s) if day_before is None else None
+            first_booked_s = min(_first_watched_s(kept, first_s, last_s), known.first_s(first_s, last_s))
+            since_s = first_booked_s if day_before is None else None
         booked += _booked_s(account, known, first_s, last_s)
         if accounts and not with_hours:  # one after the other: a year of a large farm is heavy
             accounts[0] = total(Span.DAY, (accounts[0], account))
@@ -205,8 +206,9 @@ def books_of(kept: Kept, days: Days, zone: Zone, clock: tzinfo, now_s: float, *,
     )
 
 
-def _first_booked_s(kept: Kept, start_s: float, end_s: float) -> float:
-    """When the first hour of a day was begun to be watched, as its longest watched machine says; else `start_s`."""
+def _first_watched_s(kept: Kept, start_s: float, end_s: float) -> float:
+    """When the first hour of a day was begun to be watched, as its longest watched machine says, and later by what an
+    agent was away within that hour; else `start_s`."""
     at_s = start_s
     while at_s < end_s:  # hour by hour: those of a large farm are heavy
         for hour in kept.accounts(Span.HOUR, at_s, at_s + SECONDS_PER_HOUR):
@@ -230,6 +232,15 @@ class Known:
     def between(self, start_s: float, end_s: float) -> float:
         first, last = np.searchsorted(self.start_s, (start_s, end_s))
         return float(self.sum_s[last] - self.sum_s[first])
+
+    def first_s(self, start_s: float, end_s: float) -> float:
+        """From when on a price was known: in the first piece of a time that has any, up to its end. Else infinity."""
+        first, last = np.searchsorted(self.start_s, (start_s, end_s))
+        known_s = np.diff(self.sum_s)[first:last]
+        if not known_s.any():
+            return math.inf
+        place = int(np.argmax(known_s > 0.0))
+        return float(self.start_s[first + place] + max(PRICE_SPAN_S - known_s[place], 0.0))
 
 
 def known_of(prices: Iterable[PriceSpan]) -> Known:

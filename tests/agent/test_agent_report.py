@@ -303,6 +303,23 @@ def test_the_day_of_the_installation_counts_from_the_first_booking_of_the_site(i
     assert b["power_coverage_ratio"] == pytest.approx(540 / (found.until_s - START_S - 10.7 * 3600))
 
 
+@pytest.mark.parametrize("with_hours", [True, False])
+def test_an_agent_that_was_off_for_a_while_in_its_first_hour_began_when_it_first_knew_a_price(with_hours: bool) -> None:
+    """It ran from 10:03 to 10:10 and again from 10:53 on: of that hour, 14 minutes are booked."""
+    ten_s = START_S + 10 * 3600
+    prices = tuple(
+        PriceSpan("btc_usd", ten_s + 60 * minute, known_s, 1.0, 1.0, 1.0)
+        for minute, known_s in ((-5, 0.0), (0, 120.0), (5, 300.0), (50, 120.0), (55, 300.0))
+    )
+    first = account({"a": (("", "", ""), {"reached_s": 840_000})}, ten_s, 3600.0, Span.HOUR)
+    shelf = Shelf(first, *hours(ten_s + 3600, 2), prices=prices)
+    days = Days(MARCH_12, MARCH_12)
+    found = books_of(shelf, days, zone_of(UTC), UTC, ten_s + 3 * 3600, with_hours=with_hours)
+    told_in = report_document("north", found)
+    assert told_in["since"] == "2024-03-12T10:03:00+00:00"
+    assert (told_in["length_h"], told_in["not_booked_h"]) == (2.95, pytest.approx(43 / 60))
+
+
 def test_a_night_without_an_agent_is_a_gap_where_the_day_before_was_kept() -> None:
     evening = hours(START_S - 2 * 3600, 2)
     found = books_of(Shelf(*evening, *installed()), Days(MARCH_12, MARCH_12), zone_of(UTC), UTC, START_S + DAY_S)
