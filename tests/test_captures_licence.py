@@ -35,6 +35,7 @@ MAKERS_TEXTS = {
     r"(Outlet|Socket|Circuit|Load|Line|Feed) (L\d-)?[A-C]{0,2}\d{0,2}|PEM: 1-1": "a part that nobody gave a name",
     r"Main Input|Q3 Bypass": "breakers of an InfraStruXure cabinet",
     r"not-?support(ed)?": "what stands in place of a value that is not there",
+    r"/settings": "a page that machines of many makers have",
 }
 SENTINELS = {-410: "Sentry: no temperature", 9999: "Vertiv DCS: no value", -100: "Rittal: a scale of hundredths"}
 
