@@ -207,9 +207,9 @@ def _state_word(status: Fields) -> str:
 
 
 def _is_asleep(status: Fields, has_pool: bool | None) -> bool | None:
-    """`Idling` is a stop that somebody ordered, or a pool that is lost: only the pool tells which."""
+    """`Idling` is a stop that somebody ordered, a pool that is lost, or an error: only pool and error tell which."""
     word = _state_word(status)
-    return (word == "idling" and has_pool is not False) if word else None
+    return (word == "idling" and has_pool is not False and not status.get("Last Error")) if word else None
 
 
 def _is_ramping(status: Fields, *, is_hashing: bool) -> bool | None:

@@ -159,9 +159,10 @@ def state(
 ) -> OperatingState:
     """What a machine does, from what it hashes and from what it says of itself; never from a default.
 
-    `is_asleep` and `is_ramping` are the firmware's own words where it has them (None = it has not). A machine that
-    hashes is not asleep, whatever it says; one that does not hash, is not asleep and reports an error is `faulted`;
-    else, with or without a pool, it is `idle`.
+    `is_asleep` and `is_ramping` are the firmware's own words where it has them (None = it has not). A word that stands
+    both for a stop that was ordered and for one that an error brought proves no sleep where an error is told. A machine
+    that hashes is not asleep, whatever it says; one that does not hash, is not asleep and reports an error is
+    `faulted`; else, with or without a pool, it is `idle`.
     """
     hashing = now_hs if now_hs is not None else money_hs
     if hashing:

@@ -194,6 +194,7 @@ def powerplay(capabilities: dict[str, Any] | None = None, **changed: Any) -> Min
 def test_an_error_may_be_a_name_with_what_it_is_of(said: object, code: str, words: str) -> None:
     reading = powerplay(HBs=None, Status={"Operating State": "Idling", "Last Error": said}, Stratum={})
     assert [(error.code, error.text) for error in reading.errors] == [(code, words)]
+    assert reading.state is OperatingState.FAULTED  # idling for that error, and not because somebody ordered it
 
 
 def test_an_error_of_the_licence_or_of_the_fee_is_told_and_no_words_are_without_end() -> None:
