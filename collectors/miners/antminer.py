@@ -40,7 +40,7 @@ NOW_S = 5.0
 BOARD_ID_MODEL = "model_is_a_board_id"
 UNIT_UNKNOWN = "hashrate_unit_unknown"
 
-_SAID = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?([A-Za-z/]{1,8})$")  # "9529.46 MH/s"
+_SAID = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?([A-Za-z/]{1,8})$")  # "9500.01 MH/s"
 _MODES = {"0": "normal", "1": "sleep", "2": "high", "3": "low", "254": "sleep"}
 _ASLEEP = frozenset({"1", "5", "254"})  # 254 of the S17 generation; 5 of firmware of 2023-07 and later
 
@@ -327,7 +327,7 @@ def _said_again(totals: Fields, details: Fields) -> float | None:
 
 
 def _names_hashes(said: object) -> bool:
-    """`9529.46 MH/s` does, `891.29 Ksol/s` does not."""
+    """`9500.01 MH/s` does, `890.25 Ksol/s` does not."""
     named = _SAID.match(cgminer.text(said) or "")
     return named is not None and evidence.unit_hs(named[2]) is not None
 

@@ -484,7 +484,7 @@ def read(said: Said) -> MinerReading:
 
 
 def _model_in(fields: Texts) -> Model | None:
-    """Firmware begins its version with the model: `Ver[1246-90-21042001_4ec6bb0]`."""
+    """Firmware begins its version with the model: `Ver[1246-90-21042001_a1b2c3d]`."""
     said = cgminer.text(fields.get("Ver"))
     model = model_of(said) if said else None
     return model if model is not None and model.is_proven else None

@@ -14,11 +14,7 @@ from typing import NamedTuple
 from collectors.miners import cgminer
 from collectors.miners.makes import is_sha256_antminer, is_sha256_whatsminer
 
-ANTMINER = "Antminer"
-
-WHATSMINER = "WhatsMiner"
-BRAIINS = "Braiins"
-
+ANTMINER, WHATSMINER, BRAIINS = "Antminer", "WhatsMiner", "Braiins"
 _MAKERS = (("antminer", ANTMINER), ("whatsminer", WHATSMINER), ("avalon", "Avalon"), ("braiins", BRAIINS))
 
 _COMPANIES = ("bitmain ", "microbt ", "canaan ")

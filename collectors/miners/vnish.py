@@ -36,7 +36,7 @@ MIN_J_PER_TH = 5.0
 MAX_ERRORS = 32
 DAY_S, HOUR_S, MINUTE_S = 86_400.0, 3600.0, 60.0
 
-_RATES = (("hr_realtime", 1.0), ("instant_hashrate", 1000.0))  # of the unit: 17394.8 and 17.3948 for one L9
+_RATES = (("hr_realtime", 1.0), ("instant_hashrate", 1000.0))  # of the unit: 17000.25 and 17.00025 for one L9
 _EXPECTED = ("hr_nominal", "hr_stock")
 
 _ASLEEP = frozenset({"stopped", "shutting-down", "shutting_down"})
