@@ -33,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it ru
 import numpy as np
 import numpy.typing as npt
 
+from agent.allocator import return_large_blocks
 from fleet.curtailment import Memory, Policy
 from fleet.cycle import think
 from fleet.market import Market, MarketInput, Quote
@@ -197,6 +198,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="one object on one line, for programs")
     parser.add_argument("--no-agent", action="store_true", help="leave the agent out; cpu_share_1k_30s is then null")
     options = parser.parse_args(argv)
+    return_large_blocks()  # as the agent does
     rounds = 5 if options.quick else 25
     say("10,000 and 100,000 rows")
     think_10k_ms, assemble_10k_ms = measure_rows(10_000, 4 * rounds)

@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it ru
 
 import numpy as np
 
+from agent.allocator import return_large_blocks
 from benchmarks.cycle import AT_S, INTERVAL_S, TICK_S, market, observed_of, pdus_of, site_of
 from fleet.capital import KeepTerms, retire
 from fleet.curtailment import Memory, Policy, recall, recommend
@@ -85,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="fewer rounds")
     parser.add_argument("--json", action="store_true", help="one object on one line, for programs")
     options = parser.parse_args(argv)
+    return_large_blocks()  # as the agent does
     document = {
         "benchmark": "economics",
         "host": {"python": platform.python_version(), "cpus": os.cpu_count(), "machine": platform.machine()},
