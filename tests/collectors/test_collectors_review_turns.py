@@ -374,3 +374,9 @@ async def test_a_joined_answer_that_had_to_be_mended_says_so() -> None:
     assert "repaired" not in (await miner.read()).warnings
     host.end = b",}"
     assert "repaired" in (await miner.read()).warnings
+
+
+async def test_what_a_machine_was_known_by_is_not_asked_again_in_its_first_look() -> None:
+    host = Host("whatsminer_v3")
+    await NativeMiner(host, 5.0).read()
+    assert host.asked.count("get_device_info") == 1
