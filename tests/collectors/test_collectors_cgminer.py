@@ -282,3 +282,11 @@ def test_27_flags(said: object, expected: bool | None) -> None:
 )  # fmt: skip
 def test_texts_are_printable_and_bounded(said: object, expected: str | None) -> None:
     assert cgminer.text(said) == expected
+
+
+@pytest.mark.parametrize(("code", "kind"), [(14, FaultKind.UNSUPPORTED), (45, FaultKind.DENIED)])
+def test_a_refusal_whose_status_is_a_bare_letter_is_one(code: int, kind: FaultKind) -> None:
+    with pytest.raises(PollError) as caught:
+        cgminer.require({"STATUS": "E", "Code": code, "Msg": "no"}, "status")
+    assert caught.value.kind is kind
+    cgminer.require({"STATUS": "S", "Code": 131, "Msg": {}}, "status")
